@@ -1,0 +1,90 @@
+/**
+ * Every way a request can fail, as data: a stable code, the HTTP status and the text (Django REST framework's and
+ * Simple JWT's wording). Endpoints throw `fail(code)`; how it looks on the wire is decided in `http/render.ts` alone.
+ */
+import { Boom } from "@hapi/boom";
+
+interface Failure {
+  status: number;
+  text: string;
+  /** The `code` member that Simple JWT sends beside `detail`. */
+  code?: string;
+}
+
+const tokenNotValid = (text: string): Failure => ({ status: 401, text, code: "token_not_valid" });
+
+const failures = {
+  // credentials and tokens
+  invalid_credentials: { status: 401, text: "No active account found with the given credentials" },
+  no_active_account: { status: 401, text: "No active account found for the given token." },
+  token_invalid: tokenNotValid("Token is invalid or expired"),
+  token_wrong_type: tokenNotValid("Token has wrong type"),
+  token_no_type: tokenNotValid("Token has no type"),
+  token_no_id: tokenNotValid("Token has no id"),
+  token_no_exp: tokenNotValid("Token has no 'exp' claim"),
+  token_blacklisted: tokenNotValid("Token is blacklisted"),
+  // Simple JWT's verify view answers this one as a validation error, not as a 401.
+  verify_blacklisted: { status: 400, text: "Token is blacklisted" },
+  // the Authorization header, for `authenticate`
+  not_authenticated: { status: 401, text: "Authentication credentials were not provided." },
+  bad_authorization_header: {
+    status: 401,
+    text: "Authorization header must contain two space-delimited values",
+    code: "bad_authorization_header",
+  },
+  access_token_invalid: tokenNotValid("Given token not valid for any token type"),
+  no_user_claim: tokenNotValid("Token contained no recognizable user identification"),
+  user_not_found: { status: 401, text: "User not found", code: "user_not_found" },
+  user_inactive: { status: 401, text: "User is inactive", code: "user_inactive" },
+  // the body
+  field_errors: { status: 400, text: "Invalid input." },
+  invalid_data: { status: 400, text: "No data provided" },
+  parse_error: { status: 400, text: "Malformed request." },
+  // HTTP
+  not_found: { status: 404, text: "Not found." },
+  method_not_allowed: { status: 405, text: "Method not allowed." },
+  not_acceptable: { status: 406, text: "Could not satisfy the request Accept header." },
+  body_too_large: { status: 413, text: "Request body is too large." },
+  unsupported_media_type: { status: 415, text: "Unsupported media type in request." },
+  throttled: { status: 429, text: "Request was throttled." },
+  login_queue_full: { status: 503, text: "Too many logins are waiting. Try again later." },
+  store_unavailable: { status: 503, text: "The store is unavailable. Try again later." },
+  internal_error: { status: 500, text: "Internal server error." },
+} satisfies Record<string, Failure>;
+
+export type ErrorCode = keyof typeof failures;
+
+/** Read-only and without a prototype, so a code that comes from outside can never reach `Object.prototype`. */
+export const errorTable: Readonly<Record<ErrorCode, Failure>> = Object.freeze(
+  Object.assign(Object.create(null), failures) as Record<ErrorCode, Failure>,
+);
+
+/** What a Boom error made by {@link fail} carries. */
+export interface ErrorData {
+  code: ErrorCode;
+  /** Field name → texts, for `field_errors`. */
+  fields?: Record<string, string[]>;
+  /** Seconds until another try makes sense; sent as `Retry-After`. */
+  retryAfter?: number;
+  /** Which rule a token broke (`access_token_invalid` only). */
+  reason?: ErrorCode;
+}
+
+export type JwtEndpointsError = Boom<ErrorData>;
+
+/**
+ * Makes the Boom error for a code; throw what it returns.
+ * @param text replaces the table's text, for the few that name what was wrong. Never a secret, password or token.
+ */
+export function fail(code: ErrorCode, details: Omit<ErrorData, "code"> & { text?: string; cause?: unknown } = {}): JwtEndpointsError {
+  const { text = errorTable[code].text, cause, ...data } = details;
+  const error = new Boom<ErrorData>(text, { statusCode: errorTable[code].status, data: { code, ...data } });
+  if (cause !== undefined) error.cause = cause;
+  return error;
+}
+
+/** Whether an error was made by {@link fail}, in this copy of the module or in another. */
+export function isFailure(error: unknown): error is JwtEndpointsError {
+  const data = (error as Boom<ErrorData> | undefined)?.data;
+  return (error as Boom | undefined)?.isBoom === true && typeof data?.code === "string" && data.code in errorTable;
+}

@@ -1,0 +1,155 @@
+/**
+ * Password hashes in Django's formats: one file per format beside this one, found by the name inside the stored hash.
+ *
+ * ```ts
+ * const passwords = createPasswords();
+ * const stored = await passwords.hash("correct horse");   // pbkdf2_sha256$600000$…
+ * await passwords.check("correct horse", stored);          // { ok: true }
+ * ```
+ */
+import { pbkdf2Sha256 } from "./pbkdf2.ts";
+
+/** One hash format. `verify`, `needsRehash` and `harden` are only asked about hashes that `isValid` accepts. */
+export interface PasswordHasher {
+  /** The name before the first `$`. */
+  readonly algorithm: string;
+  hash(password: string): Promise<string>;
+  isValid(encoded: string): boolean;
+  verify(password: string, encoded: string): Promise<boolean>;
+  /** Whether the hash is weaker than one made now. */
+  needsRehash(encoded: string): boolean;
+  /** Does the work that a weaker hash saves, so that time does not tell how strong a hash is (Django's `harden_runtime`). */
+  harden(password: string, encoded: string): Promise<void>;
+}
+
+export interface PasswordOptions {
+  /** PBKDF2 iterations of new hashes. Default 600,000. */
+  iterations?: number;
+  /** Hashes computed at the same time. Default: the cores the runtime tells of, else 4. */
+  concurrency?: number;
+  /** Callers that may wait for a turn; one more gets {@link PasswordQueueFull}. Default 100. */
+  queue?: number;
+}
+
+export interface PasswordCheck {
+  ok: boolean;
+  /** A stronger hash of the same password, to be stored in place of the old one. */
+  rehashed?: string;
+  /** The stored text is of no known format (an unusable `!…` is known), or is damaged. */
+  unknownFormat?: boolean;
+}
+
+export interface Passwords {
+  /**
+   * A new hash in the preferred format.
+   * @throws {RangeError} for a password over 4,096 bytes.
+   * @throws {PasswordQueueFull} when too many callers wait already.
+   */
+  hash(password: string): Promise<string>;
+  /**
+   * Checks a password; without a stored hash (unknown user) it takes the same time and fails.
+   * A password over 4,096 bytes fails without being hashed.
+   * @throws {PasswordQueueFull} when too many callers wait already.
+   */
+  check(password: string, encoded: string | undefined): Promise<PasswordCheck>;
+  /** Whether a text is a hash that {@link check} can judge, or Django's unusable password. */
+  isHash(encoded: string): boolean;
+}
+
+/** Long enough for any passphrase; beyond it the work of hashing is a gift to an attacker. */
+const maxPasswordBytes = 4096;
+
+/** Thrown instead of letting logins pile up; answered as 503. */
+export class PasswordQueueFull extends Error {
+  override readonly name = "PasswordQueueFull";
+  readonly code = "PASSWORD_QUEUE_FULL";
+  /** Seconds until the queue, at its recent pace, will have drained. */
+  readonly retryAfter: number;
+  constructor(retryAfter: number) {
+    super("too many passwords wait to be hashed");
+    this.retryAfter = retryAfter;
+  }
+}
+
+export function createPasswords(options: PasswordOptions = {}): Passwords {
+  const concurrency = options.concurrency ?? (globalThis.navigator?.hardwareConcurrency || 4);
+  const inTurn = createTurns(concurrency, options.queue ?? 100);
+  const preferred = pbkdf2Sha256(options.iterations ?? 600_000);
+  const hashers = new Map([preferred].map((hasher) => [hasher.algorithm, hasher]));
+
+  const hasherOf = (encoded: string): PasswordHasher | undefined => {
+    const hasher = hashers.get(encoded.slice(0, Math.max(0, encoded.indexOf("$"))));
+    return hasher?.isValid(encoded) ? hasher : undefined;
+  };
+  const isTooLong = (password: string): boolean =>
+    password.length > maxPasswordBytes || new TextEncoder().encode(password).length > maxPasswordBytes;
+
+  return {
+    async hash(password) {
+      if (isTooLong(password)) throw new RangeError(`the password is longer than ${maxPasswordBytes} bytes`);
+      return inTurn(() => preferred.hash(password));
+    },
+    async check(password, encoded) {
+      if (isTooLong(password)) return { ok: false };
+      const hasher = encoded === undefined ? undefined : hasherOf(encoded);
+      return inTurn(async () => {
+        if (hasher === undefined) {
+          await preferred.hash(password);
+          return { ok: false, unknownFormat: encoded !== undefined && !encoded.startsWith("!") };
+        }
+        const ok = await hasher.verify(password, encoded!);
+        const isWeak = hasher !== preferred || hasher.needsRehash(encoded!);
+        if (ok) return isWeak ? { ok, rehashed: await preferred.hash(password) } : { ok };
+        if (isWeak) await hasher.harden(password, encoded!);
+        return { ok };
+      });
+    },
+    isHash: (encoded) => encoded.startsWith("!") || hasherOf(encoded) !== undefined,
+  };
+}
+
+/** At most `concurrency` tasks at once and `queue` waiting, first come first served. */
+function createTurns(concurrency: number, queue: number) {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  let taskMs = 250; // a moving average, for Retry-After
+  return async <T>(task: () => Promise<T>): Promise<T> => {
+    if (running >= concurrency) {
+      if (waiting.length >= queue) {
+        throw new PasswordQueueFull(Math.max(1, Math.ceil((waiting.length / concurrency) * (taskMs / 1000))));
+      }
+      await new Promise<void>((resolve) => waiting.push(resolve)); // the one who ends hands its place over
+    } else running++;
+    const start = performance.now();
+    try {
+      return await task();
+    } finally {
+      taskMs += (performance.now() - start - taskMs) / 8;
+      const next = waiting.shift();
+      if (next === undefined) running--;
+      else next();
+    }
+  };
+}
+
+/** The one constant-time comparison: its time depends on the length alone. */
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  let difference = 0;
+  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!;
+  return difference === 0;
+}
+
+const saltCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/** 22 letters and digits, 131 random bits, as Django makes them. */
+export function randomSalt(): string {
+  let salt = "";
+  while (salt.length < 22) {
+    // Bytes from 248 on would make the first letters likelier than the rest.
+    for (const byte of crypto.getRandomValues(new Uint8Array(32))) {
+      if (byte < 248 && salt.length < 22) salt += saltCharacters[byte % 62];
+    }
+  }
+  return salt;
+}

@@ -1,0 +1,329 @@
+/**
+ * Every setting in one place: its schema, default, meaning and Simple JWT twin. Parsed once, frozen, passed down.
+ * The server's flags and environment (`serve/options.ts`) and the README's table are made from this same schema.
+ */
+import type { JWK } from "jose";
+import * as v from "valibot";
+import type { ErrorCode } from "./errors.ts";
+import type { Store, User } from "./stores/store.ts";
+
+/** How a setting is written as a flag or an environment variable; `none` when it only makes sense in code. */
+export type SettingForm = "text" | "number" | "duration" | "boolean" | "list" | "none";
+
+export interface SettingInfo {
+  form: SettingForm;
+  /** Simple JWT's name for it, where it has one. */
+  twin?: string;
+  /** What the README shows as the default, where the value itself says too little. */
+  shown?: string;
+  [key: string]: unknown;
+}
+
+/** Something the operator should know; `code` is stable. Holds no secret, password or token. */
+export interface LogEvent {
+  level: "error" | "warn";
+  code: ErrorCode | "rehash_failed" | "password_format_unknown";
+  message: string;
+  userId?: string;
+  error?: unknown;
+}
+
+/** A public or secret key: text (a secret, or PEM), raw bytes, or a JWK (RFC 7517). */
+export type KeyMaterial = string | Uint8Array | JWK;
+
+const doc = <T>(description: string, info: SettingInfo) => v.metadata<T, SettingInfo & { description: string }>({ ...info, description });
+
+const unitSeconds: Record<string, number> = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
+
+/** Reads `"5m"`, `"1h30m"` or a number of seconds; `undefined` when it is neither. */
+function parseDuration(value: unknown): number | undefined {
+  if (typeof value === "number") return Number.isFinite(value) && value >= 0 ? value : undefined;
+  if (typeof value !== "string") return undefined;
+  if (/^\d+(\.\d+)?$/.test(value)) return Number(value);
+  if (!/^(\d+(\.\d+)?(ms|s|m|h|d|w))+$/.test(value)) return undefined;
+  let seconds = 0;
+  for (const [, amount, unit] of value.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d|w)/g)) {
+    seconds += Number(amount) * unitSeconds[unit!]!;
+  }
+  return seconds;
+}
+
+const duration = v.pipe(
+  v.custom<string | number>(
+    (value) => parseDuration(value) !== undefined,
+    'is not a duration; accepted: seconds, or text such as "30s", "5m", "1h30m", "1d"',
+  ),
+  v.transform((value) => parseDuration(value)!),
+);
+const lifetime = v.pipe(duration, v.minValue(1, "is too short; accepted: one second or more"));
+const text = v.string("is not text");
+const name = v.pipe(text, v.nonEmpty("is empty; accepted: a name"));
+const boolean = v.boolean("is not a boolean; accepted: true or false");
+const count = (least: number) =>
+  v.pipe(
+    v.number("is not a number"),
+    v.check((n) => Number.isSafeInteger(n) && n >= least, `is out of range; accepted: a whole number from ${least}`),
+  );
+const fn = <F>(message: string) => v.custom<F>((value) => typeof value === "function", message);
+const oneOf = <const T extends readonly string[]>(options: T) =>
+  v.picklist(options, `is not known; accepted: ${options.join(", ")}`);
+
+const key = v.custom<KeyMaterial>(
+  (value) =>
+    (typeof value === "string" && value !== "") ||
+    value instanceof Uint8Array ||
+    (typeof value === "object" && value !== null && typeof (value as JWK).kty === "string"),
+  "is not a key; accepted: text, bytes, a JWK or PEM text",
+);
+
+/** Requests per time for one client address, as in DRF's `"20/min"`. */
+const rate = v.pipe(
+  text,
+  v.regex(/^[1-9]\d{0,8}\/(s|sec|m|min|h|hour|d|day)$/, 'is not a rate; accepted: such as "5/s", "20/min", "100/hour"'),
+  v.transform((value) => {
+    const [limit, unit] = value.split("/") as [string, string];
+    return { limit: Number(limit), seconds: unitSeconds[unit[0]!]! };
+  }),
+);
+
+const origins = v.union(
+  [v.literal("*"), v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[^/\s]+$/)))],
+  'is not a list of origins; accepted: "*", or exact origins such as ["https://app.example.org"]',
+);
+
+export const algorithms = [
+  ...["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
+  ...["ES256", "ES384", "ES512", "EdDSA"],
+] as const;
+
+const hashing = v.strictObject(
+  {
+    concurrency: v.optional(
+      v.pipe(count(1), doc("Password hashes computed at the same time.", { form: "number", shown: "cores" })),
+      () => globalThis.navigator?.hardwareConcurrency || 4,
+    ),
+    queue: v.optional(
+      v.pipe(count(0), doc("Logins that may wait for a hash; beyond it the answer is 503.", { form: "number" })),
+      100,
+    ),
+    iterations: v.optional(
+      v.pipe(
+        count(1),
+        doc("PBKDF2 iterations of new hashes; weaker ones are upgraded at login.", { form: "number" }),
+      ),
+      600_000,
+    ),
+  },
+  objectMessage,
+);
+
+/** Claims a host adds to a login's tokens. Reserved ones (type, times, id, user, issuer, audience) can't be overwritten. */
+export type ClaimsHook = (user: User) => Record<string, unknown> | Promise<Record<string, unknown>>;
+
+export const settingsSchema = v.strictObject(
+  {
+    store: v.custom<Store>(
+      (value) => typeof (value as Store | undefined)?.findUserByUsername === "function",
+      'is missing or not a store; make one with memoryStore(), openFileStore("./data") or your own',
+    ),
+    signingKey: v.pipe(
+      key,
+      doc(
+        "Secret or private key that signs; Django's `SECRET_KEY` for a shared site. Text, bytes, JWK or PEM. " +
+          "The server makes one beside the file store.",
+        { form: "text", twin: "SIGNING_KEY", shown: "required in code" },
+      ),
+    ),
+    verifyingKey: v.optional(
+      v.pipe(
+        key,
+        doc("Public key, PEM or JWK, when it can't be derived from `signingKey`.", {
+          form: "text",
+          twin: "VERIFYING_KEY",
+          shown: "derived",
+        }),
+      ),
+    ),
+    algorithm: v.optional(
+      v.pipe(oneOf(algorithms), doc("Signature algorithm (RFC 7518), the only one accepted.", { form: "text", twin: "ALGORITHM" })),
+      "HS256",
+    ),
+    accessTokenLifetime: v.optional(
+      v.pipe(lifetime, doc("How long an access token is good.", { form: "duration", twin: "ACCESS_TOKEN_LIFETIME" })),
+      "5m",
+    ),
+    refreshTokenLifetime: v.optional(
+      v.pipe(lifetime, doc("How long a refresh token is good.", { form: "duration", twin: "REFRESH_TOKEN_LIFETIME" })),
+      "1d",
+    ),
+    leeway: v.optional(
+      v.pipe(duration, doc("Clock difference forgiven in `exp`, `nbf` and `iat`.", { form: "duration", twin: "LEEWAY" })),
+      0,
+    ),
+    issuer: v.optional(v.pipe(name, doc("`iss` claim, written and required.", { form: "text", twin: "ISSUER" }))),
+    audience: v.optional(
+      v.pipe(
+        v.union([name, v.array(name)], "is not text or a list of text"),
+        doc("`aud` claim, written and required.", { form: "list", twin: "AUDIENCE" }),
+      ),
+    ),
+    authHeaderTypes: v.optional(
+      v.pipe(
+        v.array(name, "is not a list"),
+        v.minLength(1, "is empty"),
+        doc("Schemes accepted in `Authorization`.", { form: "list", twin: "AUTH_HEADER_TYPES" }),
+      ),
+      ["Bearer"],
+    ),
+    userIdClaim: v.optional(
+      v.pipe(name, doc("Claim that names the user.", { form: "text", twin: "USER_ID_CLAIM" })),
+      "user_id",
+    ),
+    tokenTypeClaim: v.optional(
+      v.pipe(name, doc("Claim that holds `access` or `refresh`.", { form: "text", twin: "TOKEN_TYPE_CLAIM" })),
+      "token_type",
+    ),
+    jtiClaim: v.optional(v.pipe(name, doc("Claim with the token's id.", { form: "text", twin: "JTI_CLAIM" })), "jti"),
+    usernameField: v.optional(
+      v.pipe(name, doc("Body field that carries the user name.", { form: "text", twin: "USERNAME_FIELD" })),
+      "username",
+    ),
+    checkUserIsActive: v.optional(
+      v.pipe(
+        boolean,
+        doc("Refuse inactive users at login, refresh and `authenticate`.", {
+          form: "boolean",
+          twin: "CHECK_USER_IS_ACTIVE",
+        }),
+      ),
+      true,
+    ),
+    updateLastLogin: v.optional(
+      v.pipe(boolean, doc("Record the time of each login.", { form: "boolean", twin: "UPDATE_LAST_LOGIN" })),
+      false,
+    ),
+    claims: v.optional(
+      v.pipe(
+        fn<ClaimsHook>("is not a function; accepted: (user) => an object of claims"),
+        doc("`(user) => claims` added to a login's tokens; reserved claims are kept.", { form: "none" }),
+      ),
+    ),
+    responses: v.optional(
+      v.pipe(oneOf(["djoser", "simplejwt"]), doc("Response profile: `djoser` or `simplejwt`.", { form: "text" })),
+      "djoser",
+    ),
+    prefix: v.optional(
+      v.pipe(
+        text,
+        v.regex(/^\/?[\w\-./~]*$/, 'is not a path; accepted: such as "/auth"'),
+        v.transform((path) => path.replace(/^\/*(?=.)/, "/").replace(/\/+$/, "")),
+        doc("Path in front of `/jwt/…`; Djoser sites use `/auth`.", { form: "text", shown: '""' }),
+      ),
+      "",
+    ),
+    maxBodySize: v.optional(
+      v.pipe(count(1), doc("Largest request body, in bytes; beyond it 413.", { form: "number" })),
+      65_536,
+    ),
+    hashing: v.optional(hashing, {}),
+    throttle: v.optional(
+      v.pipe(
+        v.union([v.literal(false), rate], 'is not a rate; accepted: false, or such as "5/s", "20/min", "100/hour"'),
+        doc("Logins allowed per client address, such as `20/min`; beyond it 429.", { form: "text" }),
+      ),
+      false,
+    ),
+    cors: v.optional(
+      v.pipe(
+        v.union([v.literal(false), origins], 'is not a list of origins; accepted: false, "*", or exact origins such as ["https://app.example.org"]'),
+        doc("Origins of browser front ends, or `*`.", { form: "list" }),
+      ),
+      false,
+    ),
+    clientAddress: v.optional(
+      v.pipe(
+        fn<(request: Request) => string | undefined>("is not a function; accepted: (request) => an address"),
+        doc("`(request) => address` for `throttle`.", { form: "none", shown: "`request.ip`" }),
+      ),
+      () => (request: Request) => (request as { ip?: string }).ip,
+    ),
+    now: v.optional(
+      v.pipe(
+        fn<() => number>("is not a function; accepted: () => milliseconds since the epoch"),
+        doc("The clock, in milliseconds.", { form: "none", shown: "`Date.now`" }),
+      ),
+      () => Date.now,
+    ),
+    log: v.optional(
+      v.pipe(
+        fn<(event: LogEvent) => void>("is not a function; accepted: (event) => void"),
+        doc("Receives errors and warnings.", { form: "none", shown: "JSON on standard error" }),
+      ),
+      () => logToStandardError,
+    ),
+  },
+  objectMessage,
+);
+
+/** What {@link createJwtEndpoints} takes. */
+export type JwtEndpointsSettings = v.InferInput<typeof settingsSchema>;
+/** The same with every default filled in; durations in seconds. */
+export type Settings = Readonly<v.InferOutput<typeof settingsSchema>>;
+
+/** A key of a strict object that is not in the schema has `expected: "never"`; the issue's path names it. */
+function objectMessage(issue: { expected: string | null; received: string }): string {
+  if (issue.expected === "never") return "is not a setting";
+  return issue.received === "undefined" ? "is required" : "is not an object";
+}
+
+function logToStandardError({ error, ...event }: LogEvent): void {
+  const cause = error instanceof Error ? { error: error.stack ?? String(error) } : {};
+  console.error(JSON.stringify({ time: new Date().toISOString(), ...event, ...cause }));
+}
+
+/** A wrong or inconsistent setting. Its message is one line that names the setting, never the value of a secret. */
+export class SettingError extends TypeError {
+  override readonly name = "SettingError";
+}
+
+/**
+ * Checks settings and fills in the defaults.
+ * @throws {SettingError} naming the first wrong setting and what is accepted.
+ */
+export function parseSettings(input: JwtEndpointsSettings): Settings {
+  const result = v.safeParse(settingsSchema, input);
+  if (result.success) return Object.freeze(result.output);
+  const issue = result.issues[0];
+  const path = v.getDotPath(issue) ?? "settings";
+  const shown = issue.expected === "never" ? "" : shownValue(path, issue.input); // there, the input is the unknown name
+  throw new SettingError(`setting ${path}${shown} ${issue.message}`);
+}
+
+/** The offending value, quoted, unless it could be a secret or a lump of data. */
+function shownValue(path: string, value: unknown): string {
+  const plain = typeof value === "string" || typeof value === "number" || typeof value === "boolean";
+  return plain && !/key|store/i.test(path) ? `: ${JSON.stringify(value).slice(0, 80)}` : "";
+}
+
+/** A setting with its name as a path (`hashing.queue`), for the server's flags and the README's table. */
+export interface DescribedSetting extends SettingInfo {
+  name: string;
+  description: string;
+  default: unknown;
+}
+
+/** The documented settings, in order. */
+export function describeSettings(): DescribedSetting[] {
+  return describeEntries(settingsSchema.entries, "");
+}
+
+function describeEntries(entries: v.ObjectEntries, prefix: string): DescribedSetting[] {
+  return Object.entries(entries).flatMap(([key, entry]): DescribedSetting[] => {
+    const optional = entry.type === "optional" ? (entry as unknown as v.OptionalSchema<v.GenericSchema, unknown>) : undefined;
+    const schema = optional?.wrapped ?? (entry as v.GenericSchema);
+    if ("entries" in schema) return describeEntries(schema.entries as v.ObjectEntries, `${prefix}${key}.`);
+    const info = v.getMetadata(schema) as Partial<DescribedSetting>;
+    if (info.description === undefined) return [];
+    return [{ ...(info as DescribedSetting), name: prefix + key, default: optional?.default }];
+  });
+}

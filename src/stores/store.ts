@@ -1,0 +1,109 @@
+/**
+ * What a store is: two small interfaces, users and tokens, which one object usually implements.
+ * A store knows nothing of HTTP or of token formats. Every method may answer at once or with a promise.
+ * `conformance.ts` beside this file turns every promise made here into a case that any store can be run against.
+ */
+
+export type MaybePromise<T> = T | Promise<T>;
+
+/** A user as the endpoints need it. A host's own store may return objects with more fields; they reach its hooks. */
+export interface User {
+  /** Never changes, never used again. Tokens carry it, as a string. */
+  readonly id: string;
+  /** What the user logs in with, unique. The settings may call the field by another name (`usernameField: "email"`). */
+  readonly username: string;
+  readonly email: string;
+  /** Django's `algorithm$…` text; one that starts with `!` never matches (Django's unusable password). */
+  readonly passwordHash: string;
+  readonly isActive: boolean;
+  /** Seconds since the epoch, or `null` before the first recorded login. */
+  readonly lastLogin: number | null;
+}
+
+/** A user to add: only the name and the hash must be said. The id defaults to a random UUID. */
+export type NewUser = Pick<User, "username" | "passwordHash"> & Partial<User>;
+
+/** Fields of a user that can change. */
+export type UserChanges = Partial<Omit<User, "id">>;
+
+export interface UserStore {
+  /** The user of exactly this name, or `undefined`. The caller has normalized the name (NFKC). */
+  findUserByUsername(username: string): MaybePromise<User | undefined>;
+  findUserById(id: string): MaybePromise<User | undefined>;
+  /**
+   * Changes some fields and answers the user as it then stands; `undefined` when there is no such user.
+   * With `expected`, changes nothing unless every field named there still has that value, compared and changed in one
+   * step across processes; the user that stands is answered either way.
+   * Throws {@link StoreError} `USER_EXISTS` when a new username is taken.
+   */
+  updateUser(id: string, changes: UserChanges, expected?: UserChanges): MaybePromise<User | undefined>;
+  /** Throws {@link StoreError} `USER_EXISTS` when the id or the username is taken, whichever process was first. */
+  addUser(user: NewUser): MaybePromise<User>;
+  /**
+   * Adds all or none, read as a stream, and answers how many. Throws `USER_EXISTS` naming the first name that is
+   * taken (in the store, or twice in the batch); an error thrown by the iterable ends the batch with nothing added.
+   */
+  addUsers(users: Iterable<NewUser> | AsyncIterable<NewUser>): MaybePromise<number>;
+  /** Answers whether there was such a user. */
+  removeUser(id: string): MaybePromise<boolean>;
+  /** Every user, in the order they were added; a snapshot, so the caller may write while reading. */
+  listUsers(): Iterable<User> | AsyncIterable<User>;
+}
+
+/**
+ * A register of facts that expire, in which the first writer wins. That single step carries a blacklisted `jti`, the
+ * successor of a rotated token, the end of a session.
+ */
+export interface TokenStore {
+  /**
+   * Writes `value` under (`kind`, `id`) unless a value stands there, and answers the value that stands: mine, or the
+   * earlier one. Atomic across processes: of any number of racing callers all learn the same value. When it answers,
+   * the fact is as durable as the store gets.
+   * @param expiresAt seconds since the epoch; from then on the fact counts as absent and may be claimed anew.
+   */
+  claim(kind: string, id: string, value: string, expiresAt: number): MaybePromise<string>;
+  /** The value that stands, or `undefined` when there is none or it has expired. */
+  peek(kind: string, id: string): MaybePromise<string | undefined>;
+  /** Forgets expired facts and answers how many. */
+  flushExpired(): MaybePromise<number>;
+}
+
+export interface Store extends UserStore, TokenStore {
+  /** Resolves when the store can serve; throws {@link StoreError} `STORE_UNAVAILABLE` when it can't. */
+  ping(): MaybePromise<void>;
+  /** Finishes pending writes and lets go of files and connections. */
+  close(): MaybePromise<void>;
+}
+
+export type StoreErrorCode =
+  /** Another user has the name or the id. */
+  | "USER_EXISTS"
+  /** The store can't serve now (full disk, unreadable folder, lost connection); answered as 503. Nothing was acknowledged. */
+  | "STORE_UNAVAILABLE"
+  /** What is stored is damaged; somebody has to look at it. */
+  | "STORE_DAMAGED";
+
+/**
+ * The one error stores throw on purpose. The handler goes by `code` alone, so a host's own store need not import this
+ * class. Messages hold no password hash and no token.
+ */
+export class StoreError extends Error {
+  override readonly name = "StoreError";
+  readonly code: StoreErrorCode;
+  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** A whole {@link User} from a new one, with the defaults filled in. */
+export function completeUser(user: NewUser): User {
+  return {
+    id: user.id ?? crypto.randomUUID(),
+    username: user.username,
+    email: user.email ?? "",
+    passwordHash: user.passwordHash,
+    isActive: user.isActive ?? true,
+    lastLogin: user.lastLogin ?? null,
+  };
+}

@@ -1,0 +1,51 @@
+/**
+ * The shape of a compact JWS (RFC 7515 §7.1), stricter than base64 and JSON readers are by themselves: one spelling per
+ * token, one value per key. Otherwise two different texts carry the same signature, or two readers see different claims.
+ */
+
+/**
+ * Whether a text is unpadded base64url in its one canonical spelling: no other characters, and zero in the bits that the
+ * last character has to spare (RFC 4648 §3.5).
+ */
+export function isCanonicalBase64url(text: string): boolean {
+  if (!/^[A-Za-z0-9_-]+$/.test(text)) return false;
+  const rest = text.length % 4;
+  if (rest === 0) return true;
+  if (rest === 1) return false;
+  // Two characters carry 12 bits for one byte, three carry 18 for two: 4 or 2 bits to spare.
+  return (rest === 2 ? "AQgw" : "AEIMQUYcgkosw048").includes(text[text.length - 1]!);
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The JSON object in a canonical base64url segment; `undefined` when it isn't one, or names a key twice. */
+export function readJsonSegment(segment: string): Record<string, unknown> | undefined {
+  try {
+    const binary = atob(segment.replaceAll("-", "+").replaceAll("_", "/"));
+    const json = utf8.decode(Uint8Array.from(binary, (char) => char.charCodeAt(0)));
+    const value: unknown = JSON.parse(json);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+    return hasDuplicateKey(json) ? undefined : (value as Record<string, unknown>);
+  } catch {
+    return undefined; // not base64, not UTF-8, not JSON, or nested too deep: all the same to the caller
+  }
+}
+
+/** Whether any object in a text names a key twice. The text must be valid JSON. */
+export function hasDuplicateKey(json: string): boolean {
+  const open: (Set<string> | undefined)[] = []; // one entry for each open container, `undefined` for an array
+  const tokens = /"(?:[^"\\]|\\.)*"(\s*:)?|[[\]{}]/g;
+  for (let match = tokens.exec(json); match !== null; match = tokens.exec(json)) {
+    const token = match[0];
+    if (token === "{") open.push(new Set());
+    else if (token === "[") open.push(undefined);
+    else if (token === "}" || token === "]") open.pop();
+    else if (match[1] !== undefined) {
+      const key = JSON.parse(token.slice(0, -match[1].length)) as string;
+      const keys = open.at(-1)!;
+      if (keys.has(key)) return true;
+      keys.add(key);
+    }
+  }
+  return false;
+}

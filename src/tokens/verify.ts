@@ -1,0 +1,45 @@
+/**
+ * Token text -> claims. The order is fixed: shape, algorithm, signature, and only then what the token claims
+ * (RFC 8725 §3). Errors say which rule failed and never carry any part of the token.
+ */
+import { compactVerify, errors } from "jose";
+import { fail } from "../errors.ts";
+import type { Settings } from "../settings.ts";
+import { type Claims, type TokenType, checkClaims } from "./claims.ts";
+import type { Key, KeySet } from "./keys.ts";
+import { isCanonicalBase64url, readJsonSegment } from "./strict.ts";
+
+/**
+ * Verifies a token and answers its claims.
+ * @param type the type it must have; without it any type, or none, will do (as Simple JWT's verify view).
+ * @throws the contract's coded errors (`token_invalid`, `token_wrong_type`, …).
+ */
+export async function verifyToken(settings: Settings, keys: KeySet, token: string, type?: TokenType): Promise<Claims> {
+  const segments = token.split(".");
+  if (segments.length !== 3 || !segments.every(isCanonicalBase64url)) throw fail("token_invalid");
+  const header = readJsonSegment(segments[0]!);
+  if (header === undefined || Object.hasOwn(header, "crit")) throw fail("token_invalid");
+  for (const key of keysFor(keys, header)) {
+    if (header.alg !== key.alg || !(await signatureHolds(token, key))) continue;
+    const claims = readJsonSegment(segments[1]!);
+    if (claims === undefined) throw fail("token_invalid");
+    checkClaims(settings, claims, type);
+    return claims;
+  }
+  throw fail("token_invalid");
+}
+
+/** A `kid` selects among keys that have one; keys without one may serve any token. */
+function keysFor({ verifying }: KeySet, { kid }: Claims): readonly Key[] {
+  return kid === undefined ? verifying : verifying.filter((key) => key.kid === undefined || key.kid === kid);
+}
+
+async function signatureHolds(token: string, { alg, key }: Key): Promise<boolean> {
+  try {
+    await compactVerify(token, key, { algorithms: [alg] });
+    return true;
+  } catch (error) {
+    if (error instanceof errors.JOSEError) return false;
+    throw error;
+  }
+}
