@@ -1,11 +1,11 @@
-import { type NewUser, type Store, StoreError, type User, completeUser } from "./store.ts";
+import { type NewUser, type Store, StoreError, type User, type UserChanges, completeUser } from "./store.ts";
 
 export interface MemoryStoreOptions {
   /** The clock, in milliseconds. Default `Date.now`. */
   now?: () => number;
 }
 
-/** How many new facts are taken between two rounds of forgetting expired ones. */
+/** How many facts are claimed between two rounds of forgetting expired ones. */
 const flushEvery = 10_000;
 
 /**
@@ -13,43 +13,88 @@ const flushEvery = 10_000;
  * nothing of a runtime and answers at once.
  */
 export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store {
+  const state = createState();
+  const seconds = () => now() / 1000;
+  let claimsUntilFlush = flushEvery;
+  return {
+    findUserByUsername: state.findUserByUsername,
+    findUserById: state.findUserById,
+    updateUser: state.updateUser,
+    addUser: (user) => state.addUsers([completeUser(user)])[0]!,
+    async addUsers(users) {
+      const batch: User[] = [];
+      for await (const user of users as AsyncIterable<NewUser>) batch.push(completeUser(user));
+      return state.addUsers(batch).length;
+    },
+    removeUser: state.removeUser,
+    listUsers: state.listUsers,
+    claim(kind, id, value, expiresAt) {
+      if (--claimsUntilFlush <= 0) {
+        claimsUntilFlush = flushEvery;
+        state.flushExpired(seconds());
+      }
+      return state.claim(kind, id, value, expiresAt, seconds());
+    },
+    peek: (kind, id) => state.peek(kind, id, seconds()),
+    flushExpired: () => state.flushExpired(seconds()),
+    ping() {},
+    close() {},
+  };
+}
+
+interface Fact {
+  value: string;
+  expiresAt: number;
+}
+
+export type State = ReturnType<typeof createState>;
+
+/**
+ * Users and facts as Maps, with the rules of the store interface and no clock: every time is an argument, in seconds. The
+ * memory store is this state; the file store replays its journal into one, which is why equal journals make equal states.
+ */
+export function createState() {
   const users = new Map<string, User>();
   const idByUsername = new Map<string, string>();
-  const facts = new Map<string, { value: string; expiresAt: number }>();
-  let claimsUntilFlush = flushEvery;
+  const facts = new Map<string, Map<string, Fact>>(); // kind -> id -> fact
 
-  const factKey = (kind: string, id: string): string => JSON.stringify([kind, id]);
-
-  function insert(user: User): void {
-    if (idByUsername.has(user.username)) throw taken("username", user.username);
-    if (users.has(user.id)) throw taken("id", user.id);
-    users.set(user.id, Object.freeze(user));
-    idByUsername.set(user.username, user.id);
+  function peek(kind: string, id: string, at: number): string | undefined {
+    const fact = facts.get(kind)?.get(id);
+    return fact !== undefined && fact.expiresAt > at ? fact.value : undefined;
   }
 
-  function flushExpired(): number {
-    const before = facts.size;
-    const seconds = now() / 1000;
-    for (const [key, { expiresAt }] of facts) if (expiresAt <= seconds) facts.delete(key);
-    claimsUntilFlush = flushEvery;
-    return before - facts.size;
-  }
-
-  function peek(kind: string, id: string): string | undefined {
-    const fact = facts.get(factKey(kind, id));
-    return fact !== undefined && fact.expiresAt > now() / 1000 ? fact.value : undefined;
+  function forget(user: User): void {
+    users.delete(user.id);
+    idByUsername.delete(user.username);
   }
 
   return {
-    findUserByUsername(username) {
+    findUserByUsername(username: string): User | undefined {
       const id = idByUsername.get(username);
       return id === undefined ? undefined : users.get(id);
     },
-    findUserById: (id) => users.get(id),
-    updateUser(id, changes, expected = {}) {
+    findUserById: (id: string): User | undefined => users.get(id),
+    /** All or none. */
+    addUsers(batch: readonly User[]): readonly User[] {
+      const added: User[] = [];
+      for (const user of batch) {
+        const clash = idByUsername.has(user.username) ? "username" : users.has(user.id) ? "id" : undefined;
+        if (clash !== undefined) {
+          added.forEach(forget);
+          throw taken(clash, user[clash]);
+        }
+        users.set(user.id, Object.freeze(user));
+        idByUsername.set(user.username, user.id);
+        added.push(user);
+      }
+      return added;
+    },
+    updateUser(id: string, changes: UserChanges, expected: UserChanges = {}): User | undefined {
       const user = users.get(id);
       if (user === undefined) return undefined;
-      for (const [field, value] of Object.entries(expected)) if (user[field as keyof User] !== value) return user;
+      for (const [field, value] of Object.entries(expected)) {
+        if (user[field as keyof User] !== value) return user;
+      }
       const changed: User = Object.freeze({ ...user, ...changes, id });
       if (changed.username !== user.username) {
         if (idByUsername.has(changed.username)) throw taken("username", changed.username);
@@ -59,48 +104,42 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
       users.set(id, changed);
       return changed;
     },
-    addUser(newUser) {
-      const user = completeUser(newUser);
-      insert(user);
-      return user;
-    },
-    async addUsers(newUsers) {
-      const batch: User[] = [];
-      for await (const newUser of newUsers as AsyncIterable<NewUser>) batch.push(completeUser(newUser));
-      const added: User[] = [];
-      try {
-        for (const user of batch) {
-          insert(user);
-          added.push(user);
-        }
-      } catch (error) {
-        for (const user of added) {
-          users.delete(user.id);
-          idByUsername.delete(user.username);
-        }
-        throw error;
-      }
-      return added.length;
-    },
-    removeUser(id) {
+    removeUser(id: string): boolean {
       const user = users.get(id);
-      if (user === undefined) return false;
-      users.delete(id);
-      idByUsername.delete(user.username);
-      return true;
+      if (user !== undefined) forget(user);
+      return user !== undefined;
     },
-    listUsers: () => [...users.values()],
-    claim(kind, id, value, expiresAt) {
-      const standing = peek(kind, id);
+    listUsers: (): User[] => [...users.values()],
+    claim(kind: string, id: string, value: string, expiresAt: number, at: number): string {
+      const standing = peek(kind, id, at);
       if (standing !== undefined) return standing;
-      facts.set(factKey(kind, id), { value, expiresAt });
-      if (--claimsUntilFlush === 0) flushExpired();
+      let ofKind = facts.get(kind);
+      if (ofKind === undefined) facts.set(kind, (ofKind = new Map()));
+      ofKind.set(id, { value, expiresAt });
       return value;
     },
     peek,
-    flushExpired,
-    ping() {},
-    close() {},
+    flushExpired(at: number): number {
+      let flushed = 0;
+      for (const ofKind of facts.values()) {
+        for (const [id, { expiresAt }] of ofKind) {
+          if (expiresAt <= at) {
+            ofKind.delete(id);
+            flushed++;
+          }
+        }
+      }
+      return flushed;
+    },
+    *facts(): Iterable<[kind: string, id: string, fact: Fact]> {
+      for (const [kind, ofKind] of facts) for (const [id, fact] of ofKind) yield [kind, id, fact];
+    },
+    /** Users and facts, expired ones included until they are flushed. */
+    size(): number {
+      let size = users.size;
+      for (const ofKind of facts.values()) size += ofKind.size;
+      return size;
+    },
   };
 }
 

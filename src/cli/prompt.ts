@@ -1,0 +1,53 @@
+/** Where a password comes from: the keyboard, unseen and twice, or one line of standard input. Never the command line. */
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { Writable } from "node:stream";
+import { Mistake, parsePassword } from "./fields.ts";
+
+export async function readPassword({ fromStdin }: { fromStdin: boolean }): Promise<string> {
+  if (fromStdin) return parsePassword(await firstLine());
+  if (!process.stdin.isTTY) {
+    throw new Mistake("there is no terminal to ask for the password; pipe it in with --password-stdin");
+  }
+  return promptTwice();
+}
+
+async function promptTwice(): Promise<string> {
+  const unseen = new Writable({ write: (_chunk, _encoding, done) => done() });
+  // One reader for both answers, so that a second line typed ahead isn't lost.
+  const keyboard = createInterface({ input: process.stdin, output: unseen, terminal: true, historySize: 0 });
+  const answers = keyboard[Symbol.asyncIterator]();
+  const ask = async (prompt: string): Promise<string> => {
+    process.stderr.write(prompt);
+    const { value, done } = await answers.next();
+    process.stderr.write("\n");
+    if (done === true) throw new Mistake("no password was given; nothing was changed");
+    return value;
+  };
+  try {
+    const password = parsePassword(await ask("Password: "));
+    if ((await ask("Password (again): ")) !== password) throw new Mistake("the two passwords differ; nothing was changed");
+    return password;
+  } finally {
+    keyboard.close();
+  }
+}
+
+/** Up to the first newline, which is cut off; the rest is left alone, so a writer that stays open is not waited for. */
+async function firstLine(): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (chunk.includes(0x0a) || size > 8192) break; // longer than any password
+  }
+  const bytes = Buffer.concat(chunks);
+  const end = bytes.indexOf(0x0a);
+  try {
+    const line = new TextDecoder("utf-8", { fatal: true }).decode(end === -1 ? bytes : bytes.subarray(0, end));
+    return line.replace(/\r$/, "");
+  } catch {
+    throw new Mistake("the password on standard input is not UTF-8");
+  }
+}

@@ -1,0 +1,269 @@
+/**
+ * What `store.ts` promises, as cases that any store can be run against. No test runner is imported: a case gets a fresh,
+ * empty store, throws when a promise is broken, and names it.
+ *
+ * ```ts
+ * for (const [title, run] of storeCases) test(title, async () => run(await openMyStore()));
+ * ```
+ */
+import type { NewUser, Store, User } from "./store.ts";
+
+const hash = "pbkdf2_sha256$1$salt$c3RvcmVzIG5ldmVyIGxvb2sgaW50byBoYXNoZXMuLi4=";
+const oddNames = ["__proto__", "constructor", "toString", "Zoë 🦊", 'quote " and \\', "line\nbreak\ttab", "a;b", "$&", "\u2028"];
+
+const soon = (): number => Date.now() / 1000 + 3600;
+const newUser = (username: string, more: Partial<User> = {}): NewUser => ({ username, passwordHash: hash, ...more });
+
+function check(holds: boolean, promise: string): asserts holds {
+  if (!holds) throw new Error(`broken promise: ${promise}`);
+}
+
+function same(actual: unknown, expected: unknown, promise: string): void {
+  const [found, wanted] = [JSON.stringify(actual), JSON.stringify(expected)];
+  check(found === wanted, `${promise}; expected ${wanted}, found ${found}`);
+}
+
+async function refused(action: () => unknown, code: string, promise: string): Promise<Error> {
+  try {
+    await action();
+  } catch (error) {
+    same((error as { code?: unknown }).code, code, promise);
+    return error as Error;
+  }
+  throw new Error(`broken promise: ${promise}; nothing was thrown`);
+}
+
+async function usernames(store: Store): Promise<string[]> {
+  const names: string[] = [];
+  for await (const user of store.listUsers() as AsyncIterable<User>) names.push(user.username);
+  return names;
+}
+
+export const storeCases: [title: string, run: (store: Store) => Promise<void>][] = [
+  [
+    "finds an added user by name and by id, with the defaults filled in",
+    async (store) => {
+      const added = await store.addUser(newUser("ada"));
+      check(typeof added.id === "string" && added.id !== "", "a user without an id gets one");
+      const whole = { id: added.id, username: "ada", email: "", passwordHash: hash, isActive: true, lastLogin: null };
+      for (const user of [added, await store.findUserByUsername("ada"), await store.findUserById(added.id)]) {
+        for (const [field, value] of Object.entries(whole)) same(user?.[field as keyof User], value, `the field ${field}`);
+      }
+    },
+  ],
+  [
+    "keeps every field it was given",
+    async (store) => {
+      const more = { id: "42", email: "b@example.org", isActive: false, lastLogin: 1700000000.5 };
+      await store.addUser(newUser("bob", more));
+      const found = (await store.findUserById("42")) as User;
+      for (const [field, value] of Object.entries(more)) same(found[field as keyof User], value, `the field ${field}`);
+    },
+  ],
+  [
+    "answers undefined for a user it does not have",
+    async (store) => {
+      for (const name of ["nobody", "", ...oddNames]) {
+        check((await store.findUserByUsername(name)) === undefined, "an unknown name is undefined");
+        check((await store.findUserById(name)) === undefined, "an unknown id is undefined");
+        check((await store.updateUser(name, { email: "x" })) === undefined, "an update of nobody is undefined");
+        check((await store.removeUser(name)) === false, "removing nobody is false");
+      }
+    },
+  ],
+  [
+    "takes names of any characters and tells names that differ by case apart",
+    async (store) => {
+      for (const name of [...oddNames, "eve", "Eve"]) await store.addUser(newUser(name, { id: `id-${name}` }));
+      for (const name of [...oddNames, "eve", "Eve"]) {
+        same((await store.findUserByUsername(name))?.id, `id-${name}`, "a name finds its own user");
+        same((await store.findUserById(`id-${name}`))?.username, name, "an id finds its own user");
+      }
+    },
+  ],
+  [
+    "refuses a name and an id that are taken",
+    async (store) => {
+      await store.addUser(newUser("carl", { id: "1" }));
+      await refused(() => store.addUser(newUser("carl")), "USER_EXISTS", "a taken name is refused");
+      const error = await refused(() => store.addUser(newUser("dora", { id: "1" })), "USER_EXISTS", "a taken id is refused");
+      check(!error.message.includes(hash), "an error holds no password hash");
+      same(await usernames(store), ["carl"], "a refused user is not there");
+    },
+  ],
+  [
+    "lets one of many racing users have a name",
+    async (store) => {
+      const tries = Array.from({ length: 50 }, async () => store.addUser(newUser("prize")));
+      const results = await Promise.allSettled(tries);
+      const winners = results.filter((result) => result.status === "fulfilled");
+      same(winners.length, 1, "exactly one wins");
+      same((await store.findUserByUsername("prize"))?.id, winners[0]!.value.id, "the winner is who stands");
+    },
+  ],
+  [
+    "changes the fields it is told to and no others",
+    async (store) => {
+      const { id } = await store.addUser(newUser("finn", { email: "f@example.org" }));
+      const changed = await store.updateUser(id, { isActive: false, lastLogin: 5 });
+      same([changed?.isActive, changed?.lastLogin, changed?.email], [false, 5, "f@example.org"], "the changed user");
+      same((await store.findUserById(id))?.isActive, false, "the change stays");
+      same((await store.updateUser(id, { lastLogin: null }))?.lastLogin, null, "a field can be emptied");
+    },
+  ],
+  [
+    "moves a user to a new name, unless it is taken",
+    async (store) => {
+      const { id } = await store.addUser(newUser("gina"));
+      await store.addUser(newUser("hugo"));
+      await store.updateUser(id, { username: "georgina" });
+      check((await store.findUserByUsername("gina")) === undefined, "the old name is free");
+      same((await store.findUserByUsername("georgina"))?.id, id, "the new name finds the user");
+      await refused(() => store.updateUser(id, { username: "hugo" }), "USER_EXISTS", "a taken name is refused");
+      same((await store.findUserById(id))?.username, "georgina", "a refused change changes nothing");
+      await store.addUser(newUser("gina"));
+    },
+  ],
+  [
+    "changes nothing when an expected field has another value by now",
+    async (store) => {
+      const { id } = await store.addUser(newUser("ida"));
+      const stands = await store.updateUser(id, { passwordHash: "new" }, { passwordHash: "old" });
+      same(stands?.passwordHash, hash, "the user that stands is answered");
+      same((await store.updateUser(id, { passwordHash: "new" }, { passwordHash: hash }))?.passwordHash, "new", "a match changes");
+    },
+  ],
+  [
+    "lets one of many racing conditional changes through",
+    async (store) => {
+      const { id } = await store.addUser(newUser("jon"));
+      const tries = Array.from({ length: 30 }, async (_, i) =>
+        store.updateUser(id, { passwordHash: `new-${i}` }, { passwordHash: hash }),
+      );
+      const answers = new Set((await Promise.all(tries)).map((user) => user?.passwordHash));
+      same([...answers], [(await store.findUserById(id))?.passwordHash], "all learn the one that stands");
+    },
+  ],
+  [
+    "removes a user, whose name and id are free again",
+    async (store) => {
+      await store.addUser(newUser("kim", { id: "7" }));
+      same(await store.removeUser("7"), true, "removing a user is true");
+      same(await store.removeUser("7"), false, "removing the user again is false");
+      check((await store.findUserByUsername("kim")) === undefined, "the name finds nobody");
+      await store.addUser(newUser("kim", { id: "7" }));
+    },
+  ],
+  [
+    "lists users in the order they were added, as they stood",
+    async (store) => {
+      for (let i = 0; i < 20; i++) await store.addUser(newUser(`user-${i}`));
+      const seen: string[] = [];
+      for await (const user of store.listUsers() as AsyncIterable<User>) {
+        seen.push(user.username);
+        await store.removeUser(user.id);
+      }
+      same(seen, Array.from({ length: 20 }, (_, i) => `user-${i}`), "all of them, though they are removed meanwhile");
+    },
+  ],
+  [
+    "adds a batch as a whole, from an iterable or an async one",
+    async (store) => {
+      same(await store.addUsers([newUser("l1"), newUser("l2")]), 2, "the number of users is answered");
+      async function* many() {
+        for (let i = 0; i < 2500; i++) yield newUser(`m${i}`);
+      }
+      same(await store.addUsers(many()), 2500, "the number of users is answered");
+      same(await store.addUsers([]), 0, "an empty batch is fine");
+      same((await usernames(store)).length, 2502, "all are there");
+      check((await store.findUserByUsername("m2499")) !== undefined, "the last one is found");
+    },
+  ],
+  [
+    "adds nothing of a batch in which one name is taken",
+    async (store) => {
+      await store.addUser(newUser("nina"));
+      const error = await refused(() => store.addUsers([newUser("n1"), newUser("nina")]), "USER_EXISTS", "refused");
+      check(error.message.includes("nina"), "the error names the name");
+      await refused(() => store.addUsers([newUser("n2"), newUser("n2")]), "USER_EXISTS", "twice in one batch is refused");
+      same(await usernames(store), ["nina"], "nothing was added");
+      await store.addUser(newUser("n1"));
+    },
+  ],
+  [
+    "adds nothing of a batch whose source fails",
+    async (store) => {
+      function* failing() {
+        for (let i = 0; i < 1500; i++) yield newUser(`o${i}`);
+        throw Object.assign(new Error("the file ended early"), { code: "SOURCE" });
+      }
+      await refused(() => store.addUsers(failing()), "SOURCE", "the source's own error comes through");
+      same(await usernames(store), [], "nothing was added");
+      same(await store.addUsers([newUser("o1")]), 1, "the next batch works");
+    },
+  ],
+  [
+    "hands out users that are no handles into the store",
+    async (store) => {
+      const added = (await store.addUser(newUser("pia"))) as { email: string; id: string };
+      try {
+        added.email = "changed from outside";
+      } catch {
+        // a frozen object keeps the promise as well as a copy does
+      }
+      same((await store.findUserById(added.id))?.email, "", "a change to the object is no change to the user");
+    },
+  ],
+  [
+    "lets the first writer of a fact win",
+    async (store) => {
+      same(await store.claim("successor", "jti-1", "first", soon()), "first", "the first writer's value stands");
+      same(await store.claim("successor", "jti-1", "second", soon()), "first", "the second learns the first one's");
+      same(await store.peek("successor", "jti-1"), "first", "peek tells what stands");
+      check((await store.peek("successor", "jti-2")) === undefined, "an unclaimed fact is undefined");
+    },
+  ],
+  [
+    "tells all of many racing writers the same value",
+    async (store) => {
+      for (let round = 0; round < 5; round++) {
+        const tries = Array.from({ length: 100 }, async (_, i) => store.claim("race", `id-${round}`, `value-${i}`, soon()));
+        const answers = new Set(await Promise.all(tries));
+        same([...answers], [await store.peek("race", `id-${round}`)], "one value, the one that stands");
+      }
+    },
+  ],
+  [
+    "keeps facts of different kinds and ids apart, whatever characters they have",
+    async (store) => {
+      const odd = [...oddNames, "", "a", "a\0b", "b"];
+      for (const kind of odd) for (const id of odd) await store.claim(kind, id, `${kind}|${id}`, soon());
+      for (const kind of odd) {
+        for (const id of odd) same(await store.peek(kind, id), `${kind}|${id}`, "each fact has its own value");
+      }
+    },
+  ],
+  [
+    "counts an expired fact as absent",
+    async (store) => {
+      await store.claim("short", "past", "gone", Date.now() / 1000 - 1);
+      check((await store.peek("short", "past")) === undefined, "an expired fact is undefined");
+      same(await store.claim("short", "past", "new", soon()), "new", "an expired fact can be claimed anew");
+      await store.claim("short", "brief", "gone", Date.now() / 1000 + 0.05);
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      check((await store.peek("short", "brief")) === undefined, "a fact expires with time alone");
+      same(await store.claim("short", "brief", "new", soon()), "new", "and can be claimed anew");
+    },
+  ],
+  [
+    "forgets expired facts, and only those, when told to",
+    async (store) => {
+      for (let i = 0; i < 5; i++) await store.claim("flush", `past-${i}`, "x", Date.now() / 1000 - 1);
+      await store.claim("flush", "stays", "x", soon());
+      same(await store.flushExpired(), 5, "the number of forgotten facts is answered");
+      same(await store.flushExpired(), 0, "nothing is left to forget");
+      same(await store.peek("flush", "stays"), "x", "a fact that is good stays");
+    },
+  ],
+  ["answers a ping", async (store) => void (await store.ping())],
+];

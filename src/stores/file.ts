@@ -1,0 +1,580 @@
+/**
+ * A store in a folder: an append-only journal of JSON lines, open in any number of processes at once.
+ *
+ * The file `journal-<generation>.jsonl` is the order of things and nobody holds a lock:
+ * - A record is `\n`, JSON, a tab, the JSON's CRC-32 in 8 hex digits. JSON text holds no raw tab, so a line without that
+ *   ending was cut short by a crash in mid-write and never acknowledged: it is passed over with a warning. As a record
+ *   brings its own newline, the next one is not swallowed. A line with that ending and a wrong checksum is damage.
+ * - A writer appends (one `O_APPEND` write and one `fdatasync` for all that waits), then reads forward to its own record,
+ *   and so learns the outcome that every other reader of the file learns: each applies all records, in file order, to the
+ *   same state machine (`createState`). Times that matter are in the records, never taken from the reader's clock.
+ * - Users that come in bulk are `batch` records, which a later `commit` record adds, all or none.
+ * - Compaction: somebody appends a `seal`. Records after it are void, and their writers repeat them in the next generation,
+ *   which anybody writes from the state at the seal: temporary file, fsync, link. Linking fails when the name is there
+ *   already, where renaming would replace a generation that others may have appended to since. The old file goes last.
+ */
+import { Buffer } from "node:buffer";
+import { randomBytes } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import { clearInterval, setInterval } from "node:timers";
+import { promisify } from "node:util";
+import { createState } from "./memory.ts";
+import { type NewUser, type Store, StoreError, type User, type UserChanges, completeUser } from "./store.ts";
+
+export interface FileStoreOptions {
+  /** The clock, in milliseconds. Default `Date.now`. */
+  now?: () => number;
+  /** Told of lines that were cut short. Default: a line on standard error. */
+  warn?: (line: string) => void;
+  /** Fewest journal records before a compaction pays. Default 10,000. */
+  compactAfter?: number;
+}
+
+export interface FileStore extends Store {
+  /** Counters for benches and tests: `fdatasync` calls, records read and the journal's generation. */
+  stats(): { syncs: number; records: number; generation: number };
+}
+
+type UserRow = [id: string, username: string, email: string, passwordHash: string, isActive: 0 | 1, lastLogin: number | null];
+
+type Change =
+  | { k: "head"; generation: number; bytes: string }
+  | { k: "add"; u: UserRow }
+  | { k: "set"; id: string; c: UserChanges; x?: UserChanges }
+  | { k: "del"; id: string }
+  | { k: "claim"; kind: string; id: string; v: string; exp: number }
+  | { k: "flush" }
+  | { k: "batch"; b: string; u: UserRow[] }
+  | { k: "commit"; b: string }
+  | { k: "drop"; b: string }
+  | { k: "seal" };
+
+/** `at`: the writer's clock in seconds; `by`: the writer and its running number, absent in a compacted part. */
+type JournalRecord = Change & { at: number; by?: string };
+
+interface Pending {
+  line: Buffer;
+  by: string;
+  /** Set when the record has been read back, in its place in the order. */
+  outcome?: { value: unknown } | { error: unknown };
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** One write call; answers how many bytes it took. (`promisify(fs.write)` differs between runtimes.) */
+const write = (fd: number, buffer: Buffer): Promise<number> =>
+  new Promise((resolve, reject) => {
+    fs.write(fd, buffer, 0, buffer.length, null, (error, written) => (error ? reject(error) : resolve(written)));
+  });
+const fdatasync = promisify(fs.fdatasync);
+const fsync = promisify(fs.fsync);
+
+const pollMs = 50;
+const newline = 10;
+const chunkBytes = 1 << 20;
+const usersPerBatch = 1000;
+/** A batch whose writer has not been heard of for so long will not be committed; in seconds. */
+const batchLifetime = 3600;
+/** How long after a failed compaction the next one is tried without being asked for. */
+const retryMs = 1000;
+
+const journalName = (generation: number): string => `journal-${String(generation).padStart(6, "0")}.jsonl`;
+
+/**
+ * Opens a folder as a store, and makes it (0700, files 0600) when it isn't there.
+ * @throws {StoreError} `STORE_UNAVAILABLE` when the folder can't be used; `STORE_DAMAGED`, with file and line, when a
+ * record is damaged.
+ */
+export async function openFileStore(folder: string, options: FileStoreOptions = {}): Promise<FileStore> {
+  const { now = Date.now, compactAfter = 10_000 } = options;
+  const warn = options.warn ?? ((line: string) => console.warn(line));
+  const me = randomBytes(6).toString("hex");
+  const seconds = () => now() / 1000;
+
+  let state = createState();
+  const batches = new Map<string, { users: User[]; at: number }>(); // begun and neither committed nor dropped
+  let generation = 0;
+  let appendFd = -1;
+  let readFd = -1;
+  let offset = 0; // of the first byte not read as a whole line
+  let seenSize = 0;
+  let syncedOffset = 0;
+  let records = 0;
+  let syncs = 0;
+  let sealedAt: number | undefined;
+  /** A sync has failed: what is on the disk is open, and a later sync may claim success for pages the system gave up. */
+  let suspect = false;
+  let broken: StoreError | undefined;
+  let lastFailure: StoreError | undefined;
+  let retryAt = 0;
+  let closed = false;
+
+  const queue: Pending[] = [];
+  const inFlight = new Map<string, Pending>(); // by `by`
+  let counter = 0;
+  let pumping: Promise<void> | undefined;
+
+  const unavailable = (what: string, cause?: unknown): StoreError => {
+    const reason = cause instanceof Error ? `: ${cause.message.split("\n", 1)[0]}` : "";
+    return new StoreError("STORE_UNAVAILABLE", `${what} ${folder}${reason}`, { cause });
+  };
+  const filePath = (name: string): string => path.join(folder, name);
+
+  function apply(record: JournalRecord): unknown {
+    switch (record.k) {
+      case "add":
+        return state.addUsers([userFrom(record.u)])[0];
+      case "set":
+        return state.updateUser(record.id, record.c, record.x);
+      case "del":
+        return state.removeUser(record.id);
+      case "claim":
+        return state.claim(record.kind, record.id, record.v, record.exp, record.at);
+      case "flush":
+        return state.flushExpired(record.at);
+      case "batch": {
+        const batch = batches.get(record.b) ?? { users: [], at: 0 };
+        for (const row of record.u) batch.users.push(userFrom(row));
+        batches.set(record.b, { users: batch.users, at: record.at });
+        return undefined;
+      }
+      case "commit": {
+        const batch = batches.get(record.b);
+        if (batch === undefined) throw unavailable("a batch of users took too long to be added to");
+        batches.delete(record.b);
+        return state.addUsers(batch.users).length;
+      }
+      case "drop":
+        batches.delete(record.b);
+        return undefined;
+      case "seal":
+        sealedAt = record.at;
+        return undefined;
+      case "head":
+        return undefined;
+    }
+  }
+
+  /** One line: applied, passed over, or damage. `isLast` is one that no newline follows yet: it may still grow. */
+  function takeLine(line: Buffer, position: number, isLast: boolean): "taken" | "incomplete" {
+    const json = wholeRecord(line);
+    if (json === "damaged") throw damage(position);
+    if (json === undefined) {
+      if (isLast) return "incomplete";
+      if (line.length > 0) warn(`${placeOf(position)} was cut short by a crash and is passed over`);
+      return "taken";
+    }
+    const record = JSON.parse(json) as JournalRecord;
+    records++;
+    const mine = record.by === undefined ? undefined : inFlight.get(record.by);
+    try {
+      const value = apply(record);
+      if (mine !== undefined) mine.outcome = { value };
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      if (mine !== undefined) mine.outcome = { error };
+    }
+    return "taken";
+  }
+
+  /** File and line number of the line whose text starts at a position. */
+  function placeOf(position: number): string {
+    const before = Buffer.alloc(position);
+    fs.readSync(readFd, before, 0, position, 0);
+    let line = 0;
+    for (let at = before.indexOf(newline); at !== -1; at = before.indexOf(newline, at + 1)) line++;
+    return `${filePath(journalName(generation))}: line ${line + 1}`; // the file begins with an empty line
+  }
+
+  function damage(position: number): StoreError {
+    const advice = "restore the file from a backup, or remove that line to go on without it";
+    return new StoreError("STORE_DAMAGED", `${placeOf(position)} is damaged (its checksum does not match); ${advice}`);
+  }
+
+  /** Applies what has been appended since, up to a seal. Synchronous: nobody sees half of it. */
+  function readForward(): void {
+    if (broken !== undefined) throw broken;
+    try {
+      const { size, nlink } = fs.fstatSync(readFd);
+      while (sealedAt === undefined && offset < size) if (!readChunk(size)) break;
+      seenSize = size;
+      if (nlink === 0 && sealedAt === undefined) throw unavailable("the journal was removed from");
+    } catch (error) {
+      broken = error instanceof StoreError ? error : unavailable("can't read", error);
+      throw broken;
+    }
+  }
+
+  /** Answers whether any line was taken. */
+  function readChunk(size: number): boolean {
+    for (let length = chunkBytes; ; length *= 2) {
+      const buffer = Buffer.allocUnsafe(Math.min(length, size - offset));
+      const got = fs.readSync(readFd, buffer, 0, buffer.length, offset);
+      const reachesEnd = offset + got >= size;
+      let start = 0; // of a line's text, after its newline
+      if (got > 0 && buffer[0] === newline) start = 1;
+      let taken = false;
+      while (sealedAt === undefined) {
+        const end = buffer.indexOf(newline, start);
+        const isLast = end === -1 || end >= got;
+        if (isLast && !reachesEnd) break;
+        const stop = isLast ? got : end;
+        if (takeLine(buffer.subarray(start, stop), offset + start, isLast) === "incomplete") break;
+        taken = true;
+        if (isLast) {
+          offset += got;
+          return true;
+        }
+        start = end + 1;
+      }
+      if (taken || reachesEnd) {
+        offset += Math.max(0, start - 1); // back to the newline that begins the next line
+        return taken;
+      }
+    }
+  }
+
+  /** Everything that waits goes out with one write and one sync. */
+  async function commit(batch: Pending[]): Promise<void> {
+    let failure: StoreError | undefined;
+    try {
+      readForward();
+      if (sealedAt !== undefined) return void queue.unshift(...batch);
+      for (const pending of batch) inFlight.set(pending.by, pending);
+      await write(appendFd, Buffer.concat(batch.map(({ line }) => line))).catch((error: unknown) => {
+        failure = unavailable("can't write to", error);
+      });
+      readForward();
+      const readTo = offset;
+      if (readTo > syncedOffset) {
+        await fdatasync(appendFd).catch((error: unknown) => {
+          suspect = true;
+          throw unavailable("can't sync", error);
+        });
+        syncs++;
+        syncedOffset = readTo;
+      }
+    } catch (error) {
+      failure = error as StoreError;
+      for (const pending of batch) pending.outcome = { error };
+    }
+    lastFailure = failure;
+    const again: Pending[] = [];
+    for (const pending of batch) {
+      inFlight.delete(pending.by);
+      if (pending.outcome === undefined && failure === undefined) again.push(pending); // short write, or after a seal
+      else settle(pending, pending.outcome ?? { error: failure });
+    }
+    queue.unshift(...again);
+  }
+
+  function settle(pending: Pending, outcome: NonNullable<Pending["outcome"]>): void {
+    if ("error" in outcome) pending.reject(outcome.error);
+    else pending.resolve(outcome.value);
+  }
+
+  /** Works until nothing waits. Runs once at a time, and never rejects: who waits is told. */
+  function pump(): Promise<void> {
+    return (pumping ??= (async () => {
+      await undefined; // a turn later, so that all of one turn's callers share a write and a sync
+      try {
+        for (let mayCompact = true; ; ) {
+          if (sealedAt !== undefined) await moveOn(sealedAt);
+          else if (suspect || (mayCompact && isCompactionDue())) {
+            await commit([pendingFor({ k: "seal" })]);
+            mayCompact = false;
+            if (suspect && sealedAt === undefined) throw lastFailure;
+          } else if (queue.length > 0) await commit(queue.splice(0));
+          else break;
+        }
+      } catch (error) {
+        lastFailure = error instanceof StoreError ? error : unavailable("can't compact the journal in", error);
+        retryAt = Date.now() + retryMs;
+        for (const pending of queue.splice(0)) pending.reject(lastFailure);
+      } finally {
+        pumping = undefined;
+      }
+    })());
+  }
+
+  const ignore = (): void => {};
+
+  function pendingFor(change: Change, resolve: Pending["resolve"] = ignore, reject: Pending["reject"] = ignore): Pending {
+    const by = `${me}.${++counter}`;
+    return { by, line: encodeRecord({ ...change, at: seconds(), by }), resolve, reject };
+  }
+
+  function append(change: Change): Promise<unknown> {
+    if (closed) return Promise.reject(unavailable("the store is closed:"));
+    if (broken !== undefined) return Promise.reject(broken);
+    return new Promise((resolve, reject) => {
+      queue.push(pendingFor(change, resolve, reject));
+      void pump();
+    });
+  }
+
+  const isCompactionDue = (): boolean => records > compactAfter && records > 2 * state.size() + compactAfter / 2;
+
+  /** From a sealed generation to the next, which is written unless somebody was faster. */
+  async function moveOn(sealTime: number): Promise<void> {
+    state.flushExpired(sealTime);
+    for (const [id, { at }] of batches) if (at < sealTime - batchLifetime) batches.delete(id);
+    const next = generation + 1;
+    if (latestGeneration() === generation) await createGeneration(next);
+    if (latestGeneration() > next) {
+      // Others went on twice while this process slept. If a name was free for a second file of that number just now, it
+      // is stale: nobody uses it, since whoever opens one looks for a later one afterwards, as here.
+      openLatest();
+    } else {
+      openGeneration(next);
+      skipSnapshot(); // it holds the very state that is held here
+    }
+    syncFolder();
+    removeOldGenerations();
+  }
+
+  async function createGeneration(number: number): Promise<void> {
+    const temporary = filePath(`${journalName(number)}.${me}.tmp`);
+    const fd = fs.openSync(temporary, "wx", 0o600);
+    try {
+      const head = (bytes: number) =>
+        encodeRecord({ k: "head", generation: number, bytes: String(bytes).padStart(15, "0"), at: 0 });
+      let size = 0;
+      let lines: Buffer[] = [head(0)];
+      let waiting = 0;
+      const flush = async () => {
+        const buffer = Buffer.concat(lines);
+        for (let done = 0; done < buffer.length; ) done += await write(fd, buffer.subarray(done));
+        size += buffer.length;
+        lines = [];
+        waiting = 0;
+      };
+      for (const record of snapshot()) {
+        const line = encodeRecord(record);
+        lines.push(line);
+        waiting += line.length;
+        if (waiting >= chunkBytes) await flush();
+      }
+      await flush();
+      const final = head(size);
+      fs.writeSync(fd, final, 0, final.length, 0);
+      await fsync(fd);
+      fs.linkSync(temporary, filePath(journalName(number)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    } finally {
+      fs.closeSync(fd);
+      fs.rmSync(temporary, { force: true });
+    }
+  }
+
+  function* snapshot(): Iterable<JournalRecord> {
+    for (const user of state.listUsers()) yield { k: "add", u: rowFrom(user), at: 0 };
+    for (const [kind, id, { value, expiresAt }] of state.facts()) {
+      yield { k: "claim", kind, id, v: value, exp: expiresAt, at: 0 };
+    }
+    for (const [b, { users, at }] of batches) {
+      for (let i = 0; i < users.length || i === 0; i += usersPerBatch) {
+        yield { k: "batch", b, u: users.slice(i, i + usersPerBatch).map(rowFrom), at };
+      }
+    }
+  }
+
+  function openGeneration(number: number): void {
+    const file = filePath(journalName(number));
+    const nextAppendFd = fs.openSync(file, fs.constants.O_WRONLY | fs.constants.O_APPEND);
+    let nextReadFd: number;
+    try {
+      nextReadFd = fs.openSync(file, "r");
+    } catch (error) {
+      fs.closeSync(nextAppendFd);
+      throw error;
+    }
+    closeFiles();
+    [appendFd, readFd, generation] = [nextAppendFd, nextReadFd, number];
+    offset = seenSize = syncedOffset = records = 0;
+    sealedAt = undefined;
+    suspect = false;
+  }
+
+  function closeFiles(): void {
+    if (appendFd !== -1) fs.closeSync(appendFd);
+    if (readFd !== -1) fs.closeSync(readFd);
+    appendFd = readFd = -1;
+  }
+
+  function skipSnapshot(): void {
+    const buffer = Buffer.alloc(256);
+    const got = fs.readSync(readFd, buffer, 0, buffer.length, 0);
+    const end = buffer.indexOf(newline, 1);
+    const json = wholeRecord(buffer.subarray(1, end === -1 ? got : end));
+    const head = json === undefined || json === "damaged" ? undefined : (JSON.parse(json) as JournalRecord);
+    if (head?.k !== "head") throw (broken = damage(1));
+    offset = syncedOffset = Number(head.bytes);
+    records = state.size();
+  }
+
+  function removeOldGenerations(): void {
+    for (const name of fs.readdirSync(folder)) {
+      const old = /^journal-(\d{6,})\.jsonl(\.[0-9a-f]{12}\.tmp)?$/.exec(name);
+      if (old !== null && Number(old[1]) < generation) fs.rmSync(filePath(name), { force: true });
+    }
+  }
+
+  function syncFolder(): void {
+    const fd = fs.openSync(folder, "r");
+    try {
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  function latestGeneration(): number {
+    const numbers = fs.readdirSync(folder).map((name) => Number(/^journal-(\d{6,})\.jsonl$/.exec(name)?.[1] ?? 0));
+    return Math.max(0, ...numbers);
+  }
+
+  /** Reads the newest generation from its beginning. */
+  function openLatest(): void {
+    for (;;) {
+      const latest = latestGeneration();
+      try {
+        openGeneration(latest);
+        break;
+      } catch (error) {
+        // Compacted away between the listing and the opening?
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT" || latestGeneration() === latest) throw error;
+      }
+    }
+    state = createState();
+    batches.clear();
+    readForward();
+  }
+
+  async function open(): Promise<void> {
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (latestGeneration() === 0) {
+      await createGeneration(1);
+      syncFolder();
+    }
+    openLatest();
+    await pump();
+    if (sealedAt !== undefined) throw lastFailure;
+  }
+
+  try {
+    await open();
+  } catch (error) {
+    closeFiles();
+    throw error instanceof StoreError ? error : unavailable("can't open the folder", error);
+  }
+
+  const poll = setInterval(() => {
+    if (broken !== undefined) return;
+    try {
+      const { size, nlink } = fs.fstatSync(readFd);
+      if (size > seenSize || nlink === 0) readForward();
+      if (sealedAt !== undefined && Date.now() >= retryAt) void pump();
+    } catch (error) {
+      if (error instanceof StoreError) warn(error.message);
+    }
+  }, pollMs);
+  poll.unref();
+
+  const readable = (): typeof state => {
+    if (closed) throw unavailable("the store is closed:");
+    if (broken !== undefined) throw broken;
+    return state;
+  };
+
+  return {
+    findUserByUsername: (username) => readable().findUserByUsername(username),
+    findUserById: (id) => readable().findUserById(id),
+    updateUser: async (id, c, x) => (await append({ k: "set", id, c, ...(x && { x }) })) as User | undefined,
+    addUser: async (user) => (await append({ k: "add", u: rowFrom(completeUser(user)) })) as User,
+    async addUsers(users) {
+      const b = `${me}.${++counter}`;
+      let rows: UserRow[] = [];
+      const flush = async () => {
+        await append({ k: "batch", b, u: rows });
+        rows = [];
+      };
+      try {
+        for await (const user of users as AsyncIterable<NewUser>) {
+          rows.push(rowFrom(completeUser(user)));
+          if (rows.length === usersPerBatch) await flush();
+        }
+        await flush();
+      } catch (error) {
+        await append({ k: "drop", b }).catch(() => {}); // without it, the batch is forgotten at a later compaction
+        throw error;
+      }
+      return (await append({ k: "commit", b })) as number;
+    },
+    removeUser: async (id) => (await append({ k: "del", id })) as boolean,
+    listUsers: () => readable().listUsers(),
+    async claim(kind, id, value, expiresAt) {
+      // An earlier value that is on the disk for sure can't change any more.
+      const standing = offset === syncedOffset ? readable().peek(kind, id, seconds()) : undefined;
+      return standing ?? ((await append({ k: "claim", kind, id, v: value, exp: expiresAt })) as string);
+    },
+    peek: (kind, id) => readable().peek(kind, id, seconds()),
+    flushExpired: async () => (await append({ k: "flush" })) as number,
+    async ping() {
+      readable();
+      if (lastFailure !== undefined) await append({ k: "flush" });
+      await fs.promises.access(filePath(journalName(generation))).catch((error: unknown) => {
+        throw unavailable("can't reach", error);
+      });
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      clearInterval(poll);
+      await pump();
+      closeFiles();
+    },
+    stats: () => ({ syncs, records, generation }),
+  };
+}
+
+const rowFrom = ({ id, username, email, passwordHash, isActive, lastLogin }: User): UserRow => [
+  ...([id, username, email, passwordHash] as const),
+  ...([isActive ? 1 : 0, lastLogin] as const),
+];
+
+const userFrom = ([id, username, email, passwordHash, isActive, lastLogin]: UserRow): User => ({
+  ...{ id, username, email, passwordHash },
+  ...{ isActive: isActive === 1, lastLogin },
+});
+
+function encodeRecord(record: JournalRecord): Buffer {
+  const json = JSON.stringify(record);
+  const checksum = crc32(Buffer.from(json)).toString(16).padStart(8, "0");
+  return Buffer.from(`\n${json}\t${checksum}`);
+}
+
+/** The JSON of a whole record; `undefined` for a line that was cut short. */
+function wholeRecord(line: Buffer): string | "damaged" | undefined {
+  const end = line.length - 9; // of the JSON: a tab and 8 digits follow it
+  if (end < 2) return undefined;
+  const digits = line.toString("latin1", end + 1);
+  if (!/^[0-9a-f]{8}$/.test(digits)) return undefined;
+  const isSound = crc32(line.subarray(0, end)) === Number.parseInt(digits, 16);
+  if (line[end] === 9) return isSound ? line.toString("utf8", 0, end) : "damaged";
+  return isSound ? "damaged" : undefined; // even the tab can be what is damaged
+}
+
+const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+  return crc;
+});
+
+function crc32(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (let i = 0; i < bytes.length; i++) crc = crcTable[(crc ^ bytes[i]!) & 0xff]! ^ (crc >>> 8);
+  return (crc ^ 0xffffffff) >>> 0;
+}
