@@ -1,0 +1,109 @@
+/** Flags and environment -> settings, by the names in the settings schema: flags first, then the environment. */
+import { parseArgs } from "node:util";
+import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
+
+/** What the server has beyond the handler's settings. */
+export interface ServerOptions {
+  host: string;
+  port: number;
+  /** Store URL: `memory:`, `file:./data`. */
+  store: string;
+  /** One line for each request. */
+  requestLog: boolean;
+  help: boolean;
+  /** For `createJwtEndpoints`; what is not set is absent. */
+  settings: Record<string, unknown>;
+}
+
+type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & { env: string };
+
+const serverOptions: ServerOption[] = [
+  { name: "host", env: "HOST", form: "text", default: "127.0.0.1", description: "Address to listen on." },
+  { name: "port", env: "PORT", form: "number", default: 8000, description: "Port to listen on; 0 takes a free one." },
+  { name: "store", env: "JWT_STORE", form: "text", default: "file:./data", description: "`memory:` or `file:./folder`." },
+  { name: "requestLog", env: "JWT_REQUEST_LOG", form: "boolean", default: true, description: "One log line for each request." },
+];
+
+/** `hashing.queue` -> `hashing-queue`, `accessTokenLifetime` -> `access-token-lifetime`. */
+const flagOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(".", "-");
+
+/** `accessTokenLifetime` -> `JWT_ACCESS_TOKEN_LIFETIME`. */
+const envOf = (name: string): string => `JWT_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
+
+/** Everything the command line knows. */
+export function listOptions(): (ServerOption & { flag: string })[] {
+  const settings = describeSettings().filter(({ form }) => form !== "none");
+  return [...serverOptions, ...settings.map((setting) => ({ ...setting, env: envOf(setting.name) }))].map((option) => ({
+    ...option,
+    flag: flagOf(option.name),
+  }));
+}
+
+/**
+ * @param args the command line after the program's name.
+ * @throws {SettingError} for an unknown flag or a value of the wrong form, in one line.
+ */
+export function readOptions(args: string[], env: Record<string, string | undefined>): ServerOptions {
+  const known = listOptions();
+  const values = readFlags(args, known.map(({ flag }) => flag));
+  const result: Record<string, unknown> = {};
+  for (const { name, flag, env: variable, form, default: fallback } of known) {
+    const isServerOption = serverOptions.some((option) => option.name === name);
+    const text = values[flag] ?? (env[variable] || undefined); // an empty variable counts as not set
+    const value = text === undefined ? (isServerOption ? fallback : undefined) : convert(name, text, form);
+    if (value !== undefined) setPath(result, name.split("."), value);
+  }
+  const { host, port, store, requestLog, ...settings } = result as unknown as ServerOptions;
+  if (!Number.isInteger(port) || port < 0 || port > 65535) {
+    throw new SettingError(`setting port: ${port} is not a port; accepted: 0 to 65535`);
+  }
+  return { host, port, store, requestLog, help: values.help !== undefined, settings: { ...settings } };
+}
+
+function readFlags(args: string[], flags: string[]): Record<string, string | undefined> {
+  const options = Object.fromEntries(flags.map((flag) => [flag, { type: "string" as const }]));
+  try {
+    const { values } = parseArgs({ args, options: { ...options, help: { type: "boolean", short: "h" } } });
+    return values as Record<string, string | undefined>;
+  } catch (error) {
+    const flag = /'(-[^' ]*)/.exec((error as Error).message)?.[1]; // the message may quote a value, so only its flag is told
+    throw new SettingError(`setting ${flag ?? "on the command line"} is not a flag of the server, or lacks its value; see --help`);
+  }
+}
+
+function convert(name: string, text: string, form: DescribedSetting["form"]): unknown {
+  switch (form) {
+    case "number":
+      if (!/^\d+$/.test(text)) throw new SettingError(`setting ${name}: ${JSON.stringify(text)} is not a whole number`);
+      return Number(text);
+    case "boolean":
+      if (/^(true|1|yes|on)$/i.test(text)) return true;
+      if (/^(false|0|no|off)$/i.test(text)) return false;
+      throw new SettingError(`setting ${name}: ${JSON.stringify(text)} is not a boolean; accepted: true or false`);
+    case "list":
+      return text === "*" ? text : text.split(",").map((part) => part.trim());
+    default:
+      return name === "signingKey" || name === "verifyingKey" ? readKey(text) : text;
+  }
+}
+
+/** A JWK comes as JSON; in PEM, an environment variable may hold `\n` for its line ends. */
+function readKey(text: string): unknown {
+  if (text.startsWith("-----BEGIN")) return text.replaceAll("\\n", "\n");
+  if (!text.startsWith("{")) return text;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text; // a secret may begin with a brace
+  }
+}
+
+function setPath(target: Record<string, unknown>, [key, ...rest]: string[], value: unknown): void {
+  if (rest.length === 0) target[key!] = value;
+  else setPath((target[key!] ??= {}) as Record<string, unknown>, rest, value);
+}
+
+export function helpText(): string {
+  const rows = listOptions().map(({ flag, env, description }) => `  --${flag.padEnd(24)} ${env.padEnd(28)} ${description}`);
+  return ["Serves the JWT endpoints. Every flag has an environment variable; flags come first.", "", ...rows].join("\n");
+}

@@ -1,0 +1,163 @@
+/** The server program, the same on every runtime: options, store, first start, listen, log, shut down. */
+import { randomBytes } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import process from "node:process";
+import type { Server, ServerOptions as SrvxOptions } from "srvx";
+import { type JwtEndpoints, type JwtEndpointsSettings, type Store, createJwtEndpoints, createPasswords } from "../index.ts";
+import { openStore } from "../stores/open.ts";
+import { type ServerOptions, helpText, readOptions } from "./options.ts";
+
+/** How often expired facts are dropped from the store. */
+const flushMs = 600_000;
+/** How long a request in flight may take once the server is told to stop. */
+const shutdownMs = 10_000;
+
+export interface Prepared {
+  endpoints: JwtEndpoints;
+  store: Store;
+  options: ServerOptions;
+  /** Of the user that a first start has made; shown once, never stored. */
+  firstPassword: string | undefined;
+}
+
+/** Everything but the listening: reads options, opens the store, makes key and first user where none are. */
+export async function prepare(args: string[], env: Record<string, string | undefined>): Promise<Prepared> {
+  const options = readOptions(args, env);
+  const folder = /^file:(.+)$/.exec(options.store)?.[1];
+  // With a signing key at hand, wrong settings show before anything is opened or made.
+  const settingsWith = (store: Store, signingKey: unknown) =>
+    ({ ...options.settings, store, signingKey }) as unknown as JwtEndpointsSettings;
+  const store = await openStore(options.store);
+  try {
+    let { signingKey } = options.settings;
+    if (signingKey === undefined && folder !== undefined) signingKey = keyBeside(folder.replace(/^\/\/(?=\/)/, ""));
+    signingKey ??= options.store === "memory:" ? randomBytes(48).toString("base64url") : undefined;
+    const endpoints = createJwtEndpoints(settingsWith(store, signingKey));
+    await endpoints.ready();
+    const firstPassword = await addFirstUser(store, options);
+    return { endpoints, store, options, firstPassword };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** The random key in the store's folder. Linking a finished file in place lets one of several processes win. */
+function keyBeside(folder: string): string {
+  const file = path.join(folder, "signing.key");
+  if (!fs.existsSync(file)) {
+    const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
+    fs.writeFileSync(temporary, `${randomBytes(48).toString("base64url")}\n`, { mode: 0o600, flush: true });
+    try {
+      fs.linkSync(temporary, file);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    } finally {
+      fs.rmSync(temporary);
+    }
+  }
+  return fs.readFileSync(file, "utf8").trim();
+}
+
+/** A store that never had a user gets `admin`; of several processes that start at once, one makes it. */
+async function addFirstUser(store: Store, { settings }: ServerOptions): Promise<string | undefined> {
+  for await (const _ of store.listUsers() as AsyncIterable<unknown>) return undefined;
+  if ((await store.peek("setup", "first-user")) !== undefined) return undefined; // all users were removed since
+  const password = randomBytes(12).toString("base64url");
+  const passwords = createPasswords(settings.hashing as { iterations?: number });
+  try {
+    await store.addUser({ username: "admin", passwordHash: await passwords.hash(password) });
+  } catch (error) {
+    if ((error as { code?: unknown }).code === "USER_EXISTS") return undefined;
+    throw error;
+  }
+  await store.claim("setup", "first-user", "made", Number.MAX_SAFE_INTEGER);
+  return password;
+}
+
+/** Runs the server until it is told to stop; a mistake of whoever starts it is one line and exit code 1. */
+export async function start(serve: (options: SrvxOptions) => Server, runtime: string): Promise<void> {
+  const args = process.argv.slice(2);
+  if (args.includes("--help") || args.includes("-h")) return console.log(helpText());
+  let prepared: Prepared | undefined;
+  let server: Server;
+  try {
+    prepared = await prepare(args, process.env);
+    const { endpoints, options } = prepared;
+    server = serve({
+      fetch: options.requestLog ? withRequestLog(endpoints.fetch) : endpoints.fetch,
+      hostname: options.host,
+      port: options.port,
+      silent: true,
+      gracefulShutdown: false,
+      error: endpoints.errorResponse,
+    });
+    await server.ready();
+  } catch (error) {
+    await prepared?.store.close();
+    console.error(`jwt-endpoints: ${startProblem(error, prepared?.options)}`);
+    process.exit(1);
+  }
+  const { store } = prepared;
+  announce(server.url!, prepared, runtime);
+  const flush = setInterval(() => void Promise.resolve(store.flushExpired()).catch(() => {}), flushMs);
+
+  let isStopping = false;
+  const stop = async (): Promise<void> => {
+    if (isStopping) process.exit(1); // asked twice
+    isStopping = true;
+    clearInterval(flush);
+    const force = setTimeout(() => process.exit(1), shutdownMs);
+    await server.close();
+    await store.close();
+    clearTimeout(force);
+    process.exit(0);
+  };
+  process.on("SIGTERM", () => void stop());
+  process.on("SIGINT", () => void stop());
+}
+
+/** One line for whoever starts the server; the stack only where it is nobody's mistake but ours. */
+function startProblem(error: unknown, options: ServerOptions | undefined): string {
+  const { code, message, name, stack } = error as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE" || name === "AddrInUse") return `port ${options?.port} of ${options?.host} is in use`;
+  if (code === "EACCES" || code === "EADDRNOTAVAIL" || name === "PermissionDenied" || name === "AddrNotAvailable") {
+    return `can't listen on port ${options?.port} of ${options?.host}: ${message.split("\n", 1)[0]}`;
+  }
+  const isForeseen = error instanceof TypeError || name === "StoreError" || code !== undefined;
+  return isForeseen ? message.split("\n", 1)[0]! : (stack ?? String(error));
+}
+
+function announce(url: string, { options, firstPassword }: Prepared, runtime: string): void {
+  const { prefix = "", responses = "djoser", usernameField = "username" } = options.settings as Record<string, string>;
+  const address = url.replace(/\/$/, "") + prefix.replace(/^\/*(?=.)/, "/").replace(/\/+$/, "");
+  console.log(`address  ${address}/jwt/`);
+  console.log(`store    ${options.store}`);
+  console.log(`profile  ${responses}`);
+  console.log(`runtime  ${runtime}`);
+  if (firstPassword === undefined) return;
+  const body = JSON.stringify({ [usernameField]: "admin", password: firstPassword });
+  console.log(`\nThe store was empty. It now has the user "admin" with this password, shown only once: ${firstPassword}`);
+  console.log(`Try it:\n  curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'\n`);
+}
+
+type Fetch = (request: Request) => Promise<Response>;
+
+/** A JSON line on standard output: time, method, path, status and milliseconds; never a query, a header or a body. */
+function withRequestLog(fetch: Fetch): Fetch {
+  return async (request) => {
+    const start = performance.now();
+    const response = await fetch(request);
+    const ms = Math.round((performance.now() - start) * 100) / 100;
+    const time = new Date().toISOString();
+    console.log(JSON.stringify({ time, method: request.method, path: loggedPath(request.url), status: response.status, ms }));
+    return response;
+  };
+}
+
+/** Somebody will put a token into a path one day; it does not reach the log. */
+function loggedPath(url: string): string {
+  const pathname = /^[a-z]+:\/\/[^/?#]*([^?#]*)/.exec(url)?.[1] || "/";
+  return pathname.replace(/[\w-]{8,}(\.|%2e)[\w-]{8,}((\.|%2e)[\w-]*)?/gi, "[token]").slice(0, 200);
+}
