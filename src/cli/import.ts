@@ -13,14 +13,13 @@
  *
  * `passwordHash`, `plainPassword` and `isActive` are accepted too, any other name is refused.
  */
-import { Buffer } from "node:buffer";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { Readable, pipeline } from "node:stream";
-import { type CsvError, parse as csvParser } from "csv-parse";
+import { CsvError, parse as csvParser } from "csv-parse";
 import { type NewUser, type Store, StoreError, createPasswords } from "../index.ts";
 import { Mistake, parseEmail, parsePassword, parseUsername } from "./fields.ts";
 
@@ -215,27 +214,27 @@ async function* readCsv(bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     record_delimiter: ["\r\n", "\n"],
     relax_column_count: true,
     skip_empty_lines: true,
-    on_record: (cells: string[], { lines }) => [(lastLine = lines), cells],
+    // A record's line goes in front of its cells.
+    on_record: (cells: string[], { lines }) => [String((lastLine = lines)), ...cells],
   });
-  const rows = pipeline(Readable.from(bytes), parser, () => {}) as AsyncIterable<[number, string[]]>; // errors reach the loop
+  // Errors of both reach the loop below.
+  const rows = pipeline(Readable.from(bytes), parser, () => {}) as AsyncIterable<string[]>;
   let columns: Field[] | undefined;
   try {
-    for await (const [number, cells] of rows) {
+    for await (const [line, ...cells] of rows) {
       if (columns === undefined) columns = csvColumns(cells);
       else {
         const header = columns;
-        yield judge(number, () => csvFields(header, cells));
+        yield judge(Number(line), () => csvFields(header, cells));
       }
     }
   } catch (error) {
     // Where a record ends can't be told any more, so this isn't one bad line. The parser's own message quotes the value.
-    if (!isCsvError(error)) throw error;
+    if (!(error instanceof CsvError)) throw error;
     throw new Mistake(`nothing was imported: a quote is out of place or not closed in the CSV after line ${lastLine}`);
   }
   if (columns === undefined) throw new Mistake("nothing was imported: the CSV has no header line");
 }
-
-const isCsvError = (error: unknown): error is CsvError => error instanceof Error && "code" in error && "records" in error;
 
 function csvColumns(header: string[]): Field[] {
   const names = header.map((name) => name.trim());

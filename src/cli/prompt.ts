@@ -1,4 +1,5 @@
 /** Where a password comes from: the keyboard, unseen and twice, or one line of standard input. Never the command line. */
+import { Buffer } from "node:buffer";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";

@@ -525,7 +525,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     async ping() {
       readable();
       if (lastFailure !== undefined) await append({ k: "flush" });
-      await fs.promises.access(filePath(journalName(generation))).catch((error: unknown) => {
+      await fs.promises.stat(filePath(journalName(generation))).catch((error: unknown) => {
         throw unavailable("can't reach", error);
       });
     },
