@@ -86,9 +86,14 @@ const rate = v.pipe(
   }),
 );
 
+const originsAccepted = 'accepted: false, "*", or exact origins such as ["https://app.example.org"]';
 const origins = v.union(
-  [v.literal("*"), v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[^/\s]+$/)))],
-  'is not a list of origins; accepted: "*", or exact origins such as ["https://app.example.org"]',
+  [
+    v.literal(false),
+    v.literal("*"),
+    v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[^/\s]+$/, `is not an origin; ${originsAccepted}`))),
+  ],
+  `is not a list of origins; ${originsAccepted}`,
 );
 
 export const algorithms = [
@@ -235,7 +240,7 @@ export const settingsSchema = v.strictObject(
     ),
     cors: v.optional(
       v.pipe(
-        v.union([v.literal(false), origins], 'is not a list of origins; accepted: false, "*", or exact origins such as ["https://app.example.org"]'),
+        origins,
         doc("Origins of browser front ends, or `*`.", { form: "list" }),
       ),
       false,

@@ -109,7 +109,11 @@ export async function start(serve: (options: SrvxOptions) => Server, runtime: st
     isStopping = true;
     clearInterval(flush);
     const force = setTimeout(() => process.exit(1), shutdownMs);
+    // Node closes the connections that are idle now; those that become idle later would hold it for their keep-alive.
+    const http = server.node?.server as import("node:http").Server | undefined;
+    const sweep = setInterval(() => http?.closeIdleConnections(), 20);
     await server.close();
+    clearInterval(sweep);
     await store.close();
     clearTimeout(force);
     process.exit(0);

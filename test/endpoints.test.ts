@@ -1,0 +1,252 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type JwtEndpointsSettings, createJwtEndpoints } from "../src/index.ts";
+import { memoryStore } from "../src/stores/memory.ts";
+import { StoreError } from "../src/stores/store.ts";
+import { type Asked, addContractUsers, httpContract, iterations, makeToken, secret } from "./http-contract.ts";
+
+async function endpointsWith(more: Partial<JwtEndpointsSettings> = {}) {
+  const store = memoryStore();
+  await addContractUsers(store);
+  const log: unknown[] = [];
+  const settings = { store, signingKey: secret, hashing: { iterations }, log: (event: unknown) => log.push(event) };
+  const endpoints = createJwtEndpoints({ ...settings, ...more });
+  const send = async (path: string, { method = "GET", headers = {}, body }: Asked) => {
+    const init = { method, headers, body: body as BodyInit | undefined };
+    const response = await endpoints.fetch(new Request(`http://localhost${path}`, init));
+    return { status: response.status, headers: Object.fromEntries(response.headers), text: await response.text() };
+  };
+  const post = (path: string, data: unknown, headers: Record<string, string> = {}) =>
+    send(path, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...headers },
+      body: JSON.stringify(data),
+    });
+  return { endpoints, store, log, send, post };
+}
+
+const credentials = { username: "ada", password: "correct horse" };
+
+for (const [profile, prefix] of [["djoser", ""], ["simplejwt", "/auth"]] as const) {
+  httpContract(`in process, ${profile}`, async () => {
+    const { send } = await endpointsWith({ responses: profile, prefix });
+    return { profile, prefix, send };
+  });
+}
+
+const settings = suite("settings");
+
+settings("stop the start with one line that names what is wrong, and never a secret", async () => {
+  const store = memoryStore();
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ store }, /^setting signingKey /],
+    [{ signingKey: secret }, /^setting store is required/],
+    [{ store, signingKey: "hunter2" }, /^setting signingKey is 7 bytes long; accepted: 32 or more for HS256/],
+    [{ store, signingKey: secret, acessTokenLifetime: "5m" }, /^setting acessTokenLifetime is not a setting$/],
+    [{ store, signingKey: secret, hashing: { rounds: 1 } }, /^setting hashing.rounds is not a setting$/],
+    [{ store, signingKey: secret, accessTokenLifetime: "5 minutes" }, /^setting accessTokenLifetime: "5 minutes" is not/],
+    [{ store, signingKey: secret, refreshTokenLifetime: -1 }, /^setting refreshTokenLifetime: -1 /],
+    [{ store, signingKey: secret, algorithm: "none" }, /^setting algorithm: "none" is not known; accepted: HS256/],
+    [{ store, signingKey: secret, algorithm: "HS512" }, /^setting signingKey is 48 bytes long; accepted: 64/],
+    [{ store, signingKey: secret, responses: "drf" }, /^setting responses: "drf" .*accepted: djoser, simplejwt$/],
+    [{ store, signingKey: secret, maxBodySize: 0 }, /^setting maxBodySize: 0 /],
+    [{ store, signingKey: secret, throttle: "often" }, /^setting throttle: "often" is not a rate/],
+    [{ store, signingKey: secret, cors: ["https://a.example/path"] }, /^setting cors.0: "https:\/\/a.example\/path" is not an origin; accepted/],
+    [{ store: {}, signingKey: secret }, /^setting store /],
+  ];
+  for (const [input, message] of cases) {
+    try {
+      createJwtEndpoints(input as unknown as JwtEndpointsSettings);
+    } catch (error) {
+      assert.instance(error, TypeError);
+      assert.match((error as Error).message, message);
+      assert.not.match((error as Error).message, /hunter2|a secret of/);
+      assert.not.match((error as Error).message, "\n");
+      continue;
+    }
+    assert.unreachable(`nothing was thrown for ${Object.keys(input).join()}`);
+  }
+});
+
+settings("take durations as text or as seconds", async () => {
+  for (const [lifetime, seconds] of [["90s", 90], ["5m", 300], ["1h30m", 5400], ["1d", 86_400], ["1w", 604_800], [60, 60], ["60", 60]]) {
+    const { post } = await endpointsWith({ accessTokenLifetime: lifetime as string });
+    const { access } = JSON.parse((await post("/jwt/create/", credentials)).text);
+    const { iat, exp } = JSON.parse(atob(access.split(".")[1]));
+    assert.is(exp - iat, seconds);
+  }
+});
+
+settings("of two instances live side by side", async () => {
+  const one = await endpointsWith({ responses: "simplejwt", usernameField: "email" });
+  const two = await endpointsWith({ signingKey: `another ${secret}` });
+  assert.is((await one.post("/jwt/create/", { email: "ada", password: "correct horse" })).status, 200);
+  const { access } = JSON.parse((await two.post("/jwt/create/", credentials)).text);
+  assert.is((await one.post("/jwt/verify/", { token: access })).status, 401);
+  assert.is((await two.post("/jwt/verify/", { token: access })).status, 200);
+});
+
+settings("let inactive users in when checkUserIsActive is off, and record logins when updateLastLogin is on", async () => {
+  const { post, store } = await endpointsWith({ checkUserIsActive: false, updateLastLogin: true });
+  assert.is((await post("/jwt/create/", { ...credentials, username: "ian" })).status, 200);
+  assert.ok(((await store.findUserByUsername("ian"))?.lastLogin ?? 0) > Date.now() / 1000 - 60);
+});
+
+settings.run();
+
+const failures = suite("failures");
+
+failures("of the store are 503 with Retry-After, logged, and over when the store is back", async () => {
+  const inner = memoryStore();
+  await addContractUsers(inner);
+  let isDown = true;
+  const store = {
+    ...inner,
+    ping() {
+      if (isDown) throw new StoreError("STORE_UNAVAILABLE", "no space left");
+    },
+    findUserByUsername(username: string) {
+      if (isDown) throw new StoreError("STORE_UNAVAILABLE", "no space left");
+      return inner.findUserByUsername(username);
+    },
+  };
+  const { post, send, log, endpoints } = await endpointsWith({ store });
+  for (const answer of [await post("/jwt/create/", credentials), await send("/readyz", {})]) {
+    assert.is(answer.status, 503);
+    assert.match(answer.headers["retry-after"]!, /^\d+$/);
+    assert.is(answer.text, '{"detail":"The store is unavailable. Try again later."}');
+  }
+  assert.is(log.length, 2);
+  assert.is((await send("/healthz", {})).status, 200);
+  const problem = await endpoints.ready().then(() => undefined, (error: unknown) => error);
+  assert.is((problem as StoreError).code, "STORE_UNAVAILABLE");
+  isDown = false;
+  assert.is((await post("/jwt/create/", credentials)).status, 200);
+});
+
+failures("nobody foresaw are a bare 500, with the cause in the log alone", async () => {
+  const store = {
+    ...memoryStore(),
+    findUserByUsername(): never {
+      throw new Error("secret detail");
+    },
+  };
+  const { post, log } = await endpointsWith({ store });
+  const answer = await post("/jwt/create/", credentials);
+  assert.is(answer.status, 500);
+  assert.is(answer.text, '{"detail":"Internal server error."}');
+  assert.is(((log[0] as { error: Error }).error as Error).message, "secret detail");
+});
+
+failures("to read a body are a 400", async () => {
+  const { endpoints } = await endpointsWith();
+  const request = new Request("http://localhost/jwt/verify/", { method: "POST", body: "{}" });
+  await request.text();
+  assert.is((await endpoints.fetch(request)).status, 400);
+});
+
+failures("of size are found while reading when no length is declared", async () => {
+  const { endpoints } = await endpointsWith({ maxBodySize: 100 });
+  let sent = 0;
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      sent += 64;
+      if (sent > 1_000_000) controller.close();
+      else controller.enqueue(new Uint8Array(64));
+    },
+  });
+  const init = { method: "POST", body, duplex: "half" } as RequestInit;
+  assert.is((await endpoints.fetch(new Request("http://localhost/jwt/verify/", init))).status, 413);
+  assert.ok(sent < 10_000, "reading stops at the limit");
+});
+
+failures.run();
+
+const guards = suite("throttle and CORS");
+
+guards("throttle answers 429 with the seconds to wait, for each client on its own", async () => {
+  let time = 1_800_000_000_000;
+  const { post } = await endpointsWith({
+    throttle: "2/min",
+    clientAddress: (request) => request.headers.get("x-client") ?? undefined,
+    now: () => time,
+  });
+  const wrong = { username: "ada", password: "wrong" };
+  assert.is((await post("/jwt/create/", wrong, { "x-client": "a" })).status, 400);
+  time += 10_000;
+  assert.is((await post("/jwt/create/", wrong, { "x-client": "a" })).status, 400);
+  const refused = await post("/jwt/create/", credentials, { "x-client": "a" });
+  assert.is(refused.status, 429);
+  assert.is(refused.text, '{"detail":"Request was throttled. Expected available in 50 seconds."}');
+  assert.is(refused.headers["retry-after"], "50");
+  assert.is((await post("/jwt/create/", credentials, { "x-client": "b" })).status, 200);
+  assert.is((await post("/jwt/verify/", {}, { "x-client": "a" })).status, 400, "only logins count");
+  time += 50_000;
+  assert.is((await post("/jwt/create/", credentials, { "x-client": "a" })).status, 200);
+});
+
+guards("CORS lets exact origins in, and no others", async () => {
+  const { send, post } = await endpointsWith({ cors: ["https://app.example.org"] });
+  const preflight = { "access-control-request-method": "POST", "access-control-request-headers": "content-type" };
+  const allowed = await send("/jwt/create/", { method: "OPTIONS", headers: { origin: "https://app.example.org", ...preflight } });
+  assert.is(allowed.status, 204);
+  assert.is(allowed.headers["access-control-allow-origin"], "https://app.example.org");
+  assert.match(allowed.headers["access-control-allow-headers"]!, "content-type");
+  const answer = await post("/jwt/create/", credentials, { origin: "https://app.example.org" });
+  assert.is(answer.headers["access-control-allow-origin"], "https://app.example.org");
+  assert.is(answer.headers.vary, "Origin");
+  for (const origin of ["https://evil.example", "null"]) {
+    const refused = await post("/jwt/create/", credentials, { origin });
+    assert.is(refused.headers["access-control-allow-origin"], undefined);
+    assert.is(refused.headers.vary, "Origin");
+  }
+});
+
+guards.run();
+
+const authenticate = suite("authenticate");
+const asking = (header?: string) =>
+  new Request("http://localhost/me", header === undefined ? {} : { headers: { authorization: header } });
+
+authenticate("answers the claims and the user of a good access token", async () => {
+  const { endpoints, post } = await endpointsWith();
+  const { access } = JSON.parse((await post("/jwt/create/", credentials)).text);
+  for (const scheme of ["Bearer", "bearer"]) {
+    const { claims, user } = await endpoints.authenticate(asking(`${scheme} ${access}`));
+    assert.is(user.username, "ada");
+    assert.is(claims.user_id, "1");
+  }
+});
+
+authenticate("throws a 401 that says why, in both profiles", async () => {
+  for (const responses of ["djoser", "simplejwt"] as const) {
+    const { endpoints, store, log } = await endpointsWith({ responses });
+    const access = (changes: Record<string, unknown>) => makeToken({ token_type: "access", ...changes });
+    const blacklisted = await access({ jti: "b1" });
+    await store.claim("blacklist", "b1", "1", Date.now() / 1000 + 60);
+    const cases: [string | undefined, code: string, reason?: string][] = [
+      [undefined, "not_authenticated"],
+      ["Basic YTpi", "not_authenticated"],
+      ["Bearer", "bad_authorization_header"],
+      ["Bearer a b", "bad_authorization_header"],
+      ["Bearer a", "access_token_invalid", "Token is invalid or expired"],
+      [`Bearer ${await makeToken()}`, "access_token_invalid", "Token has wrong type"],
+      [`Bearer ${blacklisted}`, "access_token_invalid", "Token is blacklisted"],
+      [`Bearer ${await access({ user_id: undefined })}`, "no_user_claim"],
+      [`Bearer ${await access({ user_id: "99" })}`, "user_not_found"],
+      [`Bearer ${await access({ user_id: "2" })}`, "user_inactive"],
+    ];
+    for (const [header, code, reason] of cases) {
+      const error = await endpoints.authenticate(asking(header)).then(() => undefined, (thrown: unknown) => thrown);
+      assert.is((error as { data: { code: string } }).data.code, code);
+      const response = endpoints.errorResponse(error);
+      assert.is(response.status, 401);
+      assert.is(response.headers.get("www-authenticate"), 'Bearer realm="api"');
+      const body = (await response.json()) as { messages?: { message: string }[] };
+      assert.is(body.messages?.[0]?.message, reason);
+    }
+    assert.equal(log, []);
+  }
+});
+
+authenticate.run();

@@ -1,0 +1,233 @@
+import type { ChildProcess } from "node:child_process";
+import fs from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import { Agent, request } from "undici";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openFileStore } from "../src/stores/file.ts";
+import { type Answer, type Asked, addContractUsers, httpContract, iterations, makeToken, secret } from "./http-contract.ts";
+import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
+
+const entry = `src/serve/${runtime}.ts`;
+
+interface Running {
+  child: ChildProcess;
+  origin: string;
+  send(path: string, asked?: Asked): Promise<Answer>;
+  /** Standard output so far. */
+  output(): string;
+  /** The exit code, once it has ended. */
+  ended: Promise<number | null>;
+  /** Ends it as an operator would, and answers the exit code. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+}
+
+const environment = (): Record<string, string> => {
+  const names = Object.keys(process.env).filter((name) => !/^(JWT_|PORT$|HOST$)/.test(name));
+  return Object.fromEntries(names.map((name) => [name, process.env[name]!]));
+};
+
+async function serve(args: string[], env: Record<string, string> = {}): Promise<Running> {
+  const child = start(entry, ["--port", "0", "--hashing-iterations", String(iterations), ...args], {
+    env: { ...environment(), ...env },
+  });
+  const dispatcher = new Agent({ connections: 32, pipelining: 1 });
+  let [stdout, stderr] = ["", ""];
+  child.stdout!.on("data", (chunk: Uint8Array) => (stdout += chunk.toString()));
+  child.stderr!.on("data", (chunk: Uint8Array) => (stderr += chunk.toString()));
+  const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
+  let hasEnded = false;
+  void ended.then(() => (hasEnded = true));
+  await until(() => hasEnded || stdout.includes("runtime  "), "the server has started", 20_000);
+  assert.not.ok(hasEnded, `the server ended: ${stderr}`);
+  const origin = /http:\/\/[^/\s]+/.exec(stdout)![0];
+  return {
+    child,
+    origin,
+    output: () => stdout,
+    ended,
+    async send(target, { method = "GET", headers = {}, body } = {}) {
+      const response = await request(origin + target, { method: method as "GET", headers, body, dispatcher });
+      const all = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
+      return { status: response.statusCode, headers: Object.fromEntries(all), text: await response.body.text() };
+    },
+    async stop(signal = "SIGTERM") {
+      await dispatcher.close?.(); // Bun brings an undici of its own, which has no such method
+      process.kill(child.pid!, signal); // on Deno, child.kill makes the exit code null whatever it was
+      return ended;
+    },
+  };
+}
+
+const json = { "content-type": "application/json" };
+const logIn = (username: string, password: string): Asked => ({
+  method: "POST",
+  headers: json,
+  body: JSON.stringify({ username, password }),
+});
+
+for (const [profile, prefix] of [["djoser", ""], ["simplejwt", "/auth"]] as const) {
+  let server: Running;
+  httpContract(
+    `${runtime} server on a socket, file store, ${profile}`,
+    async () => {
+      const folder = temporaryFolder();
+      const store = await openFileStore(folder);
+      await addContractUsers(store);
+      await store.close();
+      server = await serve(["--store", `file:${folder}`, "--prefix", prefix, "--responses", profile], {
+        JWT_SIGNING_KEY: secret,
+      });
+      return { profile, prefix, send: server.send };
+    },
+    async () => void (await server.stop()),
+  );
+}
+
+const it = suite(`${runtime} server`);
+
+it("makes folder, key and admin at the first start, and finds everything again at the next", async () => {
+  const folder = path.join(temporaryFolder(), "data");
+  const server = await serve(["--store", `file:${folder}`, "--hashing-iterations", "1000"]);
+  assert.is(fs.statSync(folder).mode & 0o777, 0o700);
+  for (const name of fs.readdirSync(folder)) {
+    assert.is(fs.statSync(path.join(folder, name)).mode & 0o777, 0o600, name);
+  }
+  const lines = server.output().split("\n");
+  assert.match(lines[0]!, /^address {2}http:\/\/127\.0\.0\.1:\d+\/jwt\/$/);
+  assert.is(lines[1], `store    file:${folder}`);
+  assert.is(lines[2], "profile  djoser");
+  assert.match(lines[3]!, new RegExp(`^runtime {2}${runtime} \\d`, "i"));
+  await until(() => server.output().includes("curl"), "the curl line is printed");
+  const password = /"password":"([^"]+)"/.exec(server.output())![1]!;
+  const answer = await server.send("/jwt/create/", logIn("admin", password));
+  assert.is(answer.status, 200, answer.text);
+  const { refresh } = JSON.parse(answer.text);
+  const { access } = JSON.parse((await server.send("/jwt/refresh/", { ...logIn("", ""), body: JSON.stringify({ refresh }) })).text);
+  assert.is((await server.send("/jwt/blacklist/", { ...logIn("", ""), body: JSON.stringify({ refresh }) })).status, 200);
+  assert.is(await server.stop(), 0);
+
+  const again = await serve(["--store", `file:${folder}`]);
+  assert.not.match(again.output(), "curl");
+  assert.is((await again.send("/jwt/create/", logIn("admin", password))).status, 200);
+  assert.is((await again.send("/jwt/verify/", { ...logIn("", ""), body: JSON.stringify({ token: access }) })).text, "{}");
+  const refused = await again.send("/jwt/refresh/", { ...logIn("", ""), body: JSON.stringify({ refresh }) });
+  assert.is(refused.text, '{"non_field_errors":["Token is blacklisted"]}');
+  assert.is(await again.stop("SIGINT"), 0);
+});
+
+it("logs one JSON line for each request, without body, query or token, unless told not to", async () => {
+  const server = await serve(["--store", "memory:"], { JWT_SIGNING_KEY: secret });
+  const token = await makeToken();
+  await server.send("/jwt/create/?password=hunter2", logIn("ada", "hunter2"));
+  await server.send(`/jwt/verify/${token}`);
+  await until(() => server.output().includes("[token]"), "the second line is there");
+  const lines = server.output().split("\n").filter((line) => line.startsWith("{"));
+  assert.is(lines.length, 2);
+  const [first, second] = lines.map((line) => JSON.parse(line));
+  assert.equal(Object.keys(first), ["time", "method", "path", "status", "ms"]);
+  assert.equal([first.method, first.path, first.status], ["POST", "/jwt/create/", 400]);
+  assert.equal([second.method, second.path, second.status], ["GET", "/jwt/verify/[token]", 404]);
+  const firstStart = server.output().indexOf("\n{");
+  assert.not.match(server.output().slice(firstStart), /hunter2|eyJ/);
+  await server.stop();
+
+  const quiet = await serve(["--store", "memory:", "--request-log", "false"]);
+  await quiet.send("/healthz");
+  assert.is(await quiet.stop(), 0);
+  assert.not.match(quiet.output(), "healthz");
+});
+
+it("reads flags before the environment", async () => {
+  const server = await serve(["--store", "memory:", "--responses", "simplejwt", "--access-token-lifetime", "1h"], {
+    JWT_STORE: "file:/nowhere",
+    JWT_RESPONSES: "djoser",
+    JWT_PREFIX: "auth/",
+    JWT_SIGNING_KEY: secret,
+  });
+  assert.match(server.output(), "profile  simplejwt");
+  const { status } = await server.send("/auth/jwt/verify/", { ...logIn("", ""), body: '{"token":"x"}' });
+  assert.is(status, 401);
+  await server.stop();
+});
+
+it("stops the start with one line and exit code 1", async () => {
+  const blocker = net.createServer();
+  await new Promise<void>((resolve) => blocker.listen(0, "127.0.0.1", resolve));
+  const { port } = blocker.address() as net.AddressInfo;
+  const notAFolder = path.join(temporaryFolder(), "file");
+  fs.writeFileSync(notAFolder, "");
+  const cases: [args: string[], env: Record<string, string>, message: RegExp][] = [
+    [["--store", "memory:", "--port", String(port)], {}, /port \d+ of 127\.0\.0\.1 is in use/],
+    [["--store", `file:${notAFolder}`], {}, /can't open the folder/],
+    [["--store", "postgres://u:hunter2@h/db"], {}, /setting store has the unknown scheme "postgres:"; accepted/],
+    [["--store", "memory:", "--algorithm", "HS1"], {}, /setting algorithm: "HS1" is not known; accepted/],
+    [["--store", "memory:", "--signing-key", "hunter2"], {}, /setting signingKey is 7 bytes long/],
+    [["--store", "memory:"], { JWT_ACCESS_TOKEN_LIFETIME: "soon" }, /setting accessTokenLifetime: "soon" is not a duration/],
+    [["--store", "memory:", "--algorithm", "RS256"], { JWT_SIGNING_KEY: "-----BEGIN hunter2" }, /setting signingKey can't be read/],
+    [["--store", "memory:", "--port", "99999"], {}, /setting port: 99999 is not a port/],
+    [["--store", "memory:", "--prot", "1"], {}, /setting --prot is not a flag/],
+  ];
+  try {
+    await Promise.all(
+      cases.map(async ([args, env, message]) => {
+        const { code, stdout, stderr } = await finished(start(entry, args, { env: { ...environment(), ...env } }));
+        assert.is(code, 1, stderr);
+        assert.match(stderr, message);
+        assert.is(stderr.trim().split("\n").length, 1, stderr);
+        assert.not.match(stderr + stdout, "hunter2");
+      }),
+    );
+  } finally {
+    blocker.close();
+  }
+});
+
+it("finishes what is in flight when it is told to stop", async () => {
+  const server = await serve(["--store", "memory:", "--hashing-iterations", "600000"], { JWT_SIGNING_KEY: secret });
+  const answers = Array.from({ length: 4 }, () => server.send("/jwt/create/", logIn("nobody", "x")));
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  process.kill(server.child.pid!, "SIGTERM");
+  for (const answer of await Promise.all(answers)) assert.is(answer.status, 400);
+  assert.is(await server.ended, 0);
+});
+
+it("shares one folder with another server and the user command", async () => {
+  const folder = path.join(temporaryFolder(), "data");
+  const [one, two] = await Promise.all([serve(["--store", `file:${folder}`]), serve(["--store", `file:${folder}`])]);
+  const add = start("src/cli/user.ts", ["add", "alice", "--password-stdin", "--store", `file:${folder}`], { stdio: "pipe" });
+  add.stdin!.end("open sesame\n");
+  const added = await finished(add);
+  assert.is(added.code, 0, added.stderr);
+  let refresh = "";
+  for (const server of [one, two]) {
+    await until(async () => (await server.send("/jwt/create/", logIn("alice", "open sesame"))).status === 200, "alice is known");
+    refresh = JSON.parse((await server.send("/jwt/create/", logIn("alice", "open sesame"))).text).refresh;
+  }
+  const asked = { ...logIn("", ""), body: JSON.stringify({ refresh }) };
+  assert.is((await one.send("/jwt/refresh/", asked)).status, 200, "both servers have the same key");
+  assert.is((await one.send("/jwt/blacklist/", asked)).status, 200);
+  await until(async () => (await two.send("/jwt/refresh/", asked)).status === 400, "the other server knows");
+  const printed = [one, two].filter((server) => server.output().includes("curl")).length;
+  assert.is(printed, 1, "one of the two made the admin");
+  assert.is((await finished(start("src/cli/user.ts", ["disable", "alice", "--store", `file:${folder}`]))).code, 0);
+  await until(async () => (await one.send("/jwt/create/", logIn("alice", "open sesame"))).status === 400, "alice is out");
+  assert.equal(await Promise.all([one.stop(), two.stop()]), [0, 0]);
+});
+
+it("survives a client that leaves in the middle of its request", async () => {
+  const server = await serve(["--store", "memory:"]);
+  const { port } = new URL(server.origin);
+  for (let i = 0; i < 20; i++) {
+    const socket = net.connect(Number(port), "127.0.0.1");
+    await new Promise((resolve) => socket.once("connect", resolve));
+    socket.write("POST /jwt/verify/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    socket.destroy();
+  }
+  assert.is((await server.send("/healthz")).status, 200);
+  assert.is(await server.stop(), 0);
+});
+
+it.run();
