@@ -96,9 +96,8 @@ const origins = v.union(
   `is not a list of origins; ${originsAccepted}`,
 );
 
-export const algorithms = [
-  ...["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
-  ...["ES256", "ES384", "ES512", "EdDSA"],
+const algorithms = [
+  "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 ] as const;
 
 const hashing = v.strictObject(

@@ -258,10 +258,10 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
     const { refresh } = await logIn();
     const [header, payload, signature] = refresh.split(".") as [string, string, string];
     const bad = [
-      ...["a", "a.b.c", "..", `${header}.${payload}.`, `${header}.${payload}`, `${refresh}.`, `${refresh}=`],
-      ...[`${header}.${payload}.${"A".repeat(signature.length)}`, `${header}.${payload} .${signature}`],
-      ...[await makeToken({ exp: now() - 1 }), await makeToken({ nbf: now() + 60 }), await makeToken({ iat: now() + 60 })],
-      ...[await makeToken({ exp: "never" }), await makeToken({}, { crit: ["x"], x: 1 }).catch(() => "x.y.z")],
+      "a", "a.b.c", "..", `${header}.${payload}.`, `${header}.${payload}`, `${refresh}.`, `${refresh}=`,
+      `${header}.${payload}.${"A".repeat(signature.length)}`, `${header}.${payload} .${signature}`,
+      await makeToken({ exp: now() - 1 }), await makeToken({ nbf: now() + 60 }), await makeToken({ iat: now() + 60 }),
+      await makeToken({ exp: "never" }), await makeToken({}, { crit: ["x"], x: 1 }).catch(() => "x.y.z"),
     ];
     for (const token of bad) {
       expectAnswer(await post("verify", { token }), invalid);

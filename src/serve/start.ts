@@ -122,15 +122,18 @@ export async function start(serve: (options: SrvxOptions) => Server, runtime: st
   process.on("SIGINT", () => void stop());
 }
 
-/** One line for whoever starts the server; the stack only where it is nobody's mistake but ours. */
-function startProblem(error: unknown, options: ServerOptions | undefined): string {
+/** One line for whoever starts the server; a stack only where it is nobody's mistake but ours. */
+function startProblem(error: unknown, listening: ServerOptions | undefined): string {
   const { code, message, name, stack } = error as NodeJS.ErrnoException;
-  if (code === "EADDRINUSE" || name === "AddrInUse") return `port ${options?.port} of ${options?.host} is in use`;
-  if (code === "EACCES" || code === "EADDRNOTAVAIL" || name === "PermissionDenied" || name === "AddrNotAvailable") {
-    return `can't listen on port ${options?.port} of ${options?.host}: ${message.split("\n", 1)[0]}`;
+  const reason = message.split("\n", 1)[0]!;
+  if (listening !== undefined) {
+    const isInUse = code === "EADDRINUSE" || name === "AddrInUse";
+    return isInUse
+      ? `port ${listening.port} of ${listening.host} is in use`
+      : `can't listen on port ${listening.port} of ${listening.host}: ${reason}`;
   }
   const isForeseen = error instanceof TypeError || name === "StoreError" || code !== undefined;
-  return isForeseen ? message.split("\n", 1)[0]! : (stack ?? String(error));
+  return isForeseen ? reason : (stack ?? String(error));
 }
 
 function announce(url: string, { options, firstPassword }: Prepared, runtime: string): void {

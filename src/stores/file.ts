@@ -19,6 +19,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { clearInterval, setInterval } from "node:timers";
 import { promisify } from "node:util";
+import { crc32 } from "node:zlib";
 import { createState } from "./memory.ts";
 import { type NewUser, type Store, StoreError, type User, type UserChanges, completeUser } from "./store.ts";
 
@@ -36,7 +37,14 @@ export interface FileStore extends Store {
   stats(): { syncs: number; records: number; generation: number };
 }
 
-type UserRow = [id: string, username: string, email: string, passwordHash: string, isActive: 0 | 1, lastLogin: number | null];
+type UserRow = [
+  id: string,
+  username: string,
+  email: string,
+  passwordHash: string,
+  isActive: 0 | 1,
+  lastLogin: number | null,
+];
 
 type Change =
   | { k: "head"; generation: number; bytes: string }
@@ -240,7 +248,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     let failure: StoreError | undefined;
     try {
       readForward();
-      if (sealedAt !== undefined) return void queue.unshift(...batch);
+      if (sealedAt !== undefined) return void queue.unshift(...batch.filter(isWanted));
       for (const pending of batch) inFlight.set(pending.by, pending);
       await write(appendFd, Buffer.concat(batch.map(({ line }) => line))).catch((error: unknown) => {
         failure = unavailable("can't write to", error);
@@ -266,8 +274,11 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       if (pending.outcome === undefined && failure === undefined) again.push(pending); // short write, or after a seal
       else settle(pending, pending.outcome ?? { error: failure });
     }
-    queue.unshift(...again);
+    queue.unshift(...again.filter(isWanted));
   }
+
+  /** A seal that came too late has nobody who waits for it, and the next generation no need of it. */
+  const isWanted = (pending: Pending): boolean => pending.resolve !== ignore;
 
   function settle(pending: Pending, outcome: NonNullable<Pending["outcome"]>): void {
     if ("error" in outcome) pending.reject(outcome.error);
@@ -540,19 +551,17 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   };
 }
 
-const rowFrom = ({ id, username, email, passwordHash, isActive, lastLogin }: User): UserRow => [
-  ...([id, username, email, passwordHash] as const),
-  ...([isActive ? 1 : 0, lastLogin] as const),
-];
+function rowFrom({ id, username, email, passwordHash, isActive, lastLogin }: User): UserRow {
+  return [id, username, email, passwordHash, isActive ? 1 : 0, lastLogin];
+}
 
-const userFrom = ([id, username, email, passwordHash, isActive, lastLogin]: UserRow): User => ({
-  ...{ id, username, email, passwordHash },
-  ...{ isActive: isActive === 1, lastLogin },
-});
+function userFrom([id, username, email, passwordHash, isActive, lastLogin]: UserRow): User {
+  return { id, username, email, passwordHash, isActive: isActive === 1, lastLogin };
+}
 
 function encodeRecord(record: JournalRecord): Buffer {
   const json = JSON.stringify(record);
-  const checksum = crc32(Buffer.from(json)).toString(16).padStart(8, "0");
+  const checksum = crc32(json).toString(16).padStart(8, "0");
   return Buffer.from(`\n${json}\t${checksum}`);
 }
 
@@ -565,16 +574,4 @@ function wholeRecord(line: Buffer): string | "damaged" | undefined {
   const isSound = crc32(line.subarray(0, end)) === Number.parseInt(digits, 16);
   if (line[end] === 9) return isSound ? line.toString("utf8", 0, end) : "damaged";
   return isSound ? "damaged" : undefined; // even the tab can be what is damaged
-}
-
-const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  return crc;
-});
-
-function crc32(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (let i = 0; i < bytes.length; i++) crc = crcTable[(crc ^ bytes[i]!) & 0xff]! ^ (crc >>> 8);
-  return (crc ^ 0xffffffff) >>> 0;
 }
