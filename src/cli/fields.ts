@@ -1,4 +1,4 @@
-/** What a user's fields may hold, as the login endpoint will read them. */
+/** What a user's fields may hold, as the login endpoint will read them; and how the commands put things into words. */
 
 /** Something the person at the keyboard can mend: told in one line, without a stack. Holds no password and no hash. */
 export class Mistake extends Error {
@@ -39,4 +39,9 @@ export function parsePassword(password: string): string {
 
 /** A text from somewhere else, made safe to print on a terminal's line. */
 export const printable = (text: string): string =>
-  text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`);
+  text.replace(/[\p{Cc}\p{Bidi_Control}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`);
+
+/** Enough of a text to be recognized, on one line. */
+export const quoted = (text: string): string => `"${printable(text.length > 150 ? `${text.slice(0, 150)}…` : text)}"`;
+
+export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -1,4 +1,7 @@
-/** Where a password comes from: the keyboard, unseen and twice, or one line of standard input. Never the command line. */
+/**
+ * Where a password comes from: the keyboard, unseen and twice, or one line of standard input. Never the command line,
+ * which every user of the machine can see.
+ */
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -27,7 +30,8 @@ async function promptTwice(): Promise<string> {
   };
   try {
     const password = parsePassword(await ask("Password: "));
-    if ((await ask("Password (again): ")) !== password) throw new Mistake("the two passwords differ; nothing was changed");
+    const again = await ask("Password (again): ");
+    if (again !== password) throw new Mistake("the two passwords differ; nothing was changed");
     return password;
   } finally {
     keyboard.close();
@@ -36,13 +40,21 @@ async function promptTwice(): Promise<string> {
 
 /** Up to the first newline, which is cut off; the rest is left alone, so a writer that stays open is not waited for. */
 async function firstLine(): Promise<string> {
+  const { stdin } = process;
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (chunk.includes(0x0a) || size > 8192) break; // longer than any password
-  }
+  // By events, for Deno goes on reading after a loop over the stream was left, and so would not end.
+  await new Promise<void>((resolve, reject) => {
+    stdin.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (chunk.includes(0x0a) || size > 8192) resolve(); // longer than any password
+    });
+    stdin.once("end", resolve);
+    stdin.once("error", reject);
+  });
+  stdin.pause();
+  stdin.destroy();
   const bytes = Buffer.concat(chunks);
   const end = bytes.indexOf(0x0a);
   try {

@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 /**
- * The users of a store: `npm run user -- add alice`. Every command opens the store, does one thing and closes it, and may
- * do so while servers run on the same store.
+ * The users of a store: `npm run user -- add alice`. Every command opens the store, does one thing and closes it, and
+ * may do so while servers run on the same store.
  */
 import process from "node:process";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
-import { type Store, StoreError, type User, type UserChanges, createPasswords } from "../index.ts";
+import { createPasswords } from "../passwords/index.ts";
 import { openStore } from "../stores/open.ts";
-import { Mistake, normalizeUsername, parseEmail, parseUsername, printable } from "./fields.ts";
-import { importFormats, importUsers } from "./import.ts";
+import { type Store, StoreError, type User, type UserChanges } from "../stores/store.ts";
+import { Mistake, normalizeUsername, parseEmail, parseUsername, printable, quoted } from "./fields.ts";
 import { readPassword } from "./prompt.ts";
+import type { ImportFormat } from "./users-file.ts";
 
 const defaultStore = "file:./data";
 
@@ -18,7 +19,7 @@ const storeFlag = {
   store: { type: "string", valueHint: "url", description: `Store; default: JWT_STORE, else ${defaultStore}` },
 } as const;
 const passwordFlag = {
-  "password-stdin": { type: "boolean", description: "Read the password from standard input: one line, its newline cut off" },
+  "password-stdin": { type: "boolean", description: "Read the password from standard input, up to a newline" },
 } as const;
 const usernameArgument = {
   username: { type: "positional", required: true, description: "Name the user logs in with" },
@@ -105,17 +106,18 @@ const importCommand = defineCommand({
   meta: {
     name: "import",
     description:
-      "Add users from JSON lines, or CSV with a header line. Keys or columns: username; password (a known hash, or a plain " +
-      "password) or surely password_hash or plain_password; optional email, id, is_active. Adds all or none",
+      "Add users from JSON lines, or CSV with a header line, all or none. Keys or columns: username; password (a " +
+      "hash in a known format, or plain), or surely password_hash or plain_password; optional email, id, is_active",
   },
   args: {
     file: { type: "positional", required: true, description: "Path, or - for standard input (kept in memory)" },
-    format: { type: "enum", options: [...importFormats], description: "Default: by the file's extension" },
+    format: { type: "enum", options: ["csv", "jsonl"], description: "Default: by the file's extension" },
     "skip-bad": { type: "boolean", description: "Report bad lines, but add the others" },
     ...storeFlag,
   },
   async run({ args }) {
-    const format = importFormats.find((known) => known === args.format);
+    const { importUsers } = await import("./import.ts"); // the other commands start sooner without
+    const format = args.format as ImportFormat | undefined;
     await withStore(args.store, async (store) => {
       await print(`${await importUsers(store, args.file, { format, skipBad: args["skip-bad"] === true })}\n`);
     });
@@ -125,14 +127,16 @@ const importCommand = defineCommand({
 const commands = new Map<string, CommandDef<any>>(
   Object.entries({ add, list, passwd, disable, enable, remove, import: importCommand }),
 );
-const user = defineCommand({
+const root = defineCommand({
   meta: { name: "jwt-endpoints-user", description: "The users of a store; works while servers run on it" },
   subCommands: Object.fromEntries(commands),
 });
 
 async function withStore(url: string | undefined, use: (store: Store) => Promise<void>): Promise<void> {
   const chosen = url ?? (process.env["JWT_STORE"] || defaultStore);
-  if (/^memory:/i.test(chosen)) throw new Mistake("a memory: store lives in its server alone; name another with --store");
+  if (/^memory:/i.test(chosen)) {
+    throw new Mistake("a memory: store lives in its server alone; name another with --store");
+  }
   const store = await openStore(chosen).catch((error: unknown) => {
     throw error instanceof TypeError ? new Mistake(error.message) : error; // a URL that names no store
   });
@@ -163,8 +167,8 @@ async function setActive(url: string | undefined, name: string, isActive: boolea
 }
 
 const noSuchUser = (username: string): Mistake => new Mistake(`there is no user ${quoted(username)}`);
-const quoted = (text: string): string => `"${printable(text)}"`;
-const isoTime = (seconds: number | null): string | null => (seconds === null ? null : new Date(seconds * 1000).toISOString());
+const isoTime = (seconds: number | null): string | null =>
+  seconds === null ? null : new Date(seconds * 1000).toISOString();
 
 async function* jsonLines(store: Store): AsyncGenerator<string> {
   for await (const { username, id, email, isActive, lastLogin } of store.listUsers()) {
@@ -179,7 +183,7 @@ async function* tableLines(store: Store): AsyncGenerator<string> {
   const line = (row: string[]) => row.map((cell, column) => cell.padEnd(widths![column]!)).join("  ").trimEnd();
   const measure = () => (widths = first[0]!.map((_, column) => Math.max(...first.map((row) => row[column]!.length))));
   for await (const { username, id, email, isActive, lastLogin } of store.listUsers()) {
-    const row = [printable(username), printable(id), printable(email), isActive ? "yes" : "no", isoTime(lastLogin) ?? "never"];
+    const row = [...[username, id, email].map(printable), isActive ? "yes" : "no", isoTime(lastLogin) ?? "never"];
     if (widths !== undefined) yield line(row);
     else if (first.push(row) === 1000) {
       measure();
@@ -193,10 +197,15 @@ async function* tableLines(store: Store): AsyncGenerator<string> {
 }
 
 /** Resolves when the text is out, so that a slow reader slows the writer. */
-function print(text: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
-  });
+async function print(text: string): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
+    });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw code === "EPIPE" ? error : new Mistake(`can't write the output: ${message}`);
+  }
 }
 
 /** citty lets pass what it doesn't know. A stray argument isn't quoted: it may be a password. */
@@ -205,7 +214,8 @@ function refuseUnknown(name: string, rawArgs: string[], definitions: ArgsDef): v
   const options = Object.fromEntries(
     flags.map(([flag, { type }]) => [flag, { type: type === "boolean" ? ("boolean" as const) : ("string" as const) }]),
   );
-  const { tokens, positionals } = parseArgs({ args: rawArgs, options, strict: false, allowPositionals: true, tokens: true });
+  const lenient = { strict: false, allowPositionals: true, tokens: true } as const;
+  const { tokens, positionals } = parseArgs({ args: rawArgs, options, ...lenient });
   for (const token of tokens) {
     if (token.kind !== "option") continue;
     const definition = Object.hasOwn(definitions, token.name) ? definitions[token.name] : undefined;
@@ -234,21 +244,23 @@ async function showHelp(command: CommandDef, parent?: CommandDef): Promise<void>
   await print(process.stdout.isTTY ? text : stripVTControlCharacters(text));
 }
 
-const wantsHelp = (args: string[]): boolean => args.some((arg, i) => /^(-h|--help)$/.test(arg) && !args.slice(0, i).includes("--"));
+/** Behind `--` even `-h` may be a name. */
+const wantsHelp = (args: string[]): boolean =>
+  args.some((arg, index) => /^(-h|--help)$/.test(arg) && !args.slice(0, index).includes("--"));
 
 async function main([name, ...rawArgs]: string[]): Promise<void> {
   const accepted = `accepted: ${[...commands.keys()].join(", ")}; --help tells more`;
   if (name === undefined) throw new Mistake(`name a command; ${accepted}`);
-  if (wantsHelp([name])) return showHelp(user);
+  if (wantsHelp([name])) return showHelp(root);
   const command = commands.get(name);
   if (command === undefined) throw new Mistake(`unknown command ${quoted(name)}; ${accepted}`);
-  if (wantsHelp(rawArgs)) return showHelp(command, user);
+  if (wantsHelp(rawArgs)) return showHelp(command, root);
   refuseUnknown(name, rawArgs, command.args as ArgsDef);
   await runCommand(command, { rawArgs });
 }
 
-// Without a listener, a reader that went away (`list | head`) ends the process with a stack; `print` tells of it as well.
-process.stdout.on("error", () => {});
+// Without a listener, a reader that went away (`list | head`) ends the process with a stack; `print` tells of it too.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 try {
   await main(process.argv.slice(2));
 } catch (error) {
@@ -256,6 +268,7 @@ try {
   if (code !== "EPIPE") {
     process.exitCode = 1;
     const isExpected = error instanceof Mistake || error instanceof StoreError;
-    console.error(isExpected ? error.message.replace(/\s*\n\s*/g, " ") : error);
+    const unexpected = error instanceof Error ? error.stack : String(error);
+    process.stderr.write(`${isExpected ? error.message.replace(/\s*\n\s*/g, " ") : unexpected}\n`);
   }
 }

@@ -1,0 +1,58 @@
+/** What the benches share: how long they may take, medians, tables, tokens. */
+import { createHmac, randomUUID } from "node:crypto";
+import { availableParallelism } from "node:os";
+import process from "node:process";
+import { runtime } from "../test/runtime.ts";
+
+/** `--quick` tells whether everything works; its figures are rough. */
+export const quick = process.argv.includes("--quick");
+
+export const secret = "a signing key for benches, long enough for HS256";
+
+export function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Starts with another one each round, so that none always comes first. */
+export function rotated<T>(items: readonly T[], round: number): T[] {
+  const start = round % items.length;
+  return [...items.slice(start), ...items.slice(0, start)];
+}
+
+export function print(title: string, header: string[], rows: string[][]): void {
+  const name = runtime[0]!.toUpperCase() + runtime.slice(1);
+  const all = [header, ...rows];
+  const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
+  console.log(`\n${title} (${name} ${process.versions[runtime]}, ${availableParallelism()} cores)`);
+  for (const row of all) {
+    const cells = row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)));
+    console.log(`  ${cells.join("  ")}`);
+  }
+}
+
+export const rounded = (value: number): string => Math.round(value).toLocaleString("en");
+
+/** Access tokens of one user, all different. Made synchronously: jose would take longer than the bench. */
+export function makeTokens(count: number, userId: string): string[] {
+  const part = (data: unknown) => Buffer.from(JSON.stringify(data)).toString("base64url");
+  const head = part({ alg: "HS256", typ: "JWT" });
+  const iat = Math.floor(Date.now() / 1000);
+  return Array.from({ length: count }, () => {
+    const jti = randomUUID().replaceAll("-", "");
+    const text = `${head}.${part({ token_type: "access", exp: iat + 3600, iat, jti, user_id: userId })}`;
+    return `${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
+  });
+}
+
+/** Keeps `width` calls under way for some time, and answers how many ended per second. */
+export async function perSecond(call: () => Promise<unknown>, ms: number, width: number): Promise<number> {
+  const start = performance.now();
+  let calls = 0;
+  const work = async () => {
+    for (; performance.now() - start < ms; calls++) await call();
+  };
+  await Promise.all(Array.from({ length: width }, work));
+  return calls / ((performance.now() - start) / 1000);
+}

@@ -1,0 +1,262 @@
+/**
+ * A file of users: JSON lines, or CSV with a header line (comma, `"` as quote). Keys or columns:
+ *
+ * | name | holds |
+ * |---|---|
+ * | `username` | required |
+ * | `password` | a hash in a known format, or a plain password, which is hashed |
+ * | `password_hash` | instead: surely a hash; `!` for a user without a password, as in Django |
+ * | `plain_password` | instead: surely a plain password, whatever it looks like |
+ * | `email`, `id`, `is_active` | optional; an empty cell or `null` counts as absent |
+ *
+ * `passwordHash`, `plainPassword` and `isActive` are accepted too, any other name is refused. So is a `password` that
+ * looks like a hash but is of no known format: to hash a hash would lock its user out.
+ */
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import path from "node:path";
+import process from "node:process";
+import { Readable, pipeline } from "node:stream";
+import { CsvError, parse as csvParser } from "csv-parse";
+import type { NewUser } from "../stores/store.ts";
+import { Mistake, counted, parseEmail, parsePassword, parseUsername, quoted } from "./fields.ts";
+
+export type ImportFormat = "csv" | "jsonl";
+
+type Field = "username" | "email" | "password" | "passwordHash" | "plainPassword" | "id" | "isActive";
+type Fields = Map<Field, unknown>;
+type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+const fieldNames: ReadonlyMap<string, Field> = new Map([
+  ["username", "username"],
+  ["email", "email"],
+  ["password", "password"],
+  ["password_hash", "passwordHash"],
+  ["passwordHash", "passwordHash"],
+  ["plain_password", "plainPassword"],
+  ["plainPassword", "plainPassword"],
+  ["id", "id"],
+  ["is_active", "isActive"],
+  ["isActive", "isActive"],
+]);
+const knownNames = "username, email, password, password_hash, plain_password, id, is_active";
+
+/** `name$…` (Django), `$id$…` (crypt), `{SCHEME}…` (LDAP), `!…` (unusable) and bare hexadecimal digests. */
+const hashLike = /^(?:[a-z][a-z0-9_]*\$|\$[A-Za-z0-9_-]+\$|\{[A-Za-z0-9-]+\}|!|[0-9A-Fa-f]{32,}$)/;
+/** How Django marks a user without a password; any other `!…` may well be a password. */
+const djangoUnusable = /^!(?:[A-Za-z0-9]{40})?$/;
+
+type Password = { passwordHash: string } | { plainPassword: string };
+
+/** A user as the file has it, the password not hashed yet. */
+export type Draft = Omit<NewUser, "passwordHash"> & Password;
+
+/** `number` counts from 1; a bad line has a `reason`. */
+export type Line = { number: number } & ({ draft: Draft; reason?: undefined } | { draft?: undefined; reason: string });
+
+const maxLineLength = 65_536;
+
+export function formatOf(file: string): ImportFormat {
+  const extension = path.extname(file).toLowerCase();
+  if (extension === ".csv") return "csv";
+  if (extension === ".jsonl" || extension === ".ndjson") return "jsonl";
+  const source = file === "-" ? "standard input" : file;
+  throw new Mistake(`the format of ${source} is not known; add --format csv or --format jsonl`);
+}
+
+/** A function that reads the bytes anew at each call. */
+export async function openSource(file: string): Promise<() => Bytes> {
+  const unreadable = (error: unknown): Mistake => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return new Mistake(`can't read ${file}: ${code === "ENOENT" ? "no such file" : message}`);
+  };
+  async function* bytesOf(stream: Readable): AsyncGenerator<Uint8Array> {
+    try {
+      yield* stream as AsyncIterable<Uint8Array>;
+    } catch (error) {
+      throw unreadable(error);
+    }
+  }
+  if (file !== "-") {
+    const info = await stat(file).catch((error: unknown) => Promise.reject(unreadable(error)));
+    if (info.isFile()) return () => bytesOf(createReadStream(file));
+  }
+  // A pipe can be read once only.
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of bytesOf(file === "-" ? process.stdin : createReadStream(file))) chunks.push(chunk);
+  return () => chunks;
+}
+
+/** Every line that isn't blank, judged. Throws what makes no sense of the whole file. */
+export function readLines(bytes: Bytes, format: ImportFormat, isHash: (text: string) => boolean): AsyncGenerator<Line> {
+  const judge = (number: number, read: () => Fields): Line => {
+    try {
+      return { number, draft: draftFrom(read(), isHash) };
+    } catch (error) {
+      if (!(error instanceof Mistake)) throw error;
+      return { number, reason: error.message };
+    }
+  };
+  return format === "csv" ? readCsv(bytes, judge) : readJsonLines(bytes, judge);
+}
+
+type Judge = (number: number, read: () => Fields) => Line;
+
+async function* readJsonLines(bytes: Bytes, judge: Judge): AsyncGenerator<Line> {
+  const decoder = new TextDecoder(); // takes a byte order mark away
+  let number = 0;
+  let rest = "";
+  for await (const chunk of bytes) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop()!;
+    if (rest.length > maxLineLength) {
+      throw new Mistake(`nothing was imported: line ${number + lines.length + 1} is too long for a user`);
+    }
+    for (const line of lines) {
+      number++;
+      if (line.trim() !== "") yield judge(number, () => jsonFields(line));
+    }
+  }
+  rest += decoder.decode();
+  if (rest.trim() !== "") yield judge(number + 1, () => jsonFields(rest));
+}
+
+function jsonFields(line: string): Fields {
+  refuseMangled(line);
+  let data: unknown;
+  try {
+    data = JSON.parse(line);
+  } catch {
+    throw new Mistake("not valid JSON"); // the parser's own message quotes the line
+  }
+  if (typeof data !== "object" || data === null || Array.isArray(data)) throw new Mistake("not a JSON object");
+  const fields: Fields = new Map();
+  for (const [name, value] of Object.entries(data)) {
+    const field = fieldNames.get(name);
+    if (field === undefined) throw new Mistake(`unknown key ${quoted(name)}; known: ${knownNames}`);
+    if (fields.has(field)) throw new Mistake(`${field} is given twice`);
+    if (value !== null) fields.set(field, value);
+  }
+  return fields;
+}
+
+async function* readCsv(bytes: Bytes, judge: Judge): AsyncGenerator<Line> {
+  let lastLine = 0;
+  const parser = csvParser({
+    bom: true,
+    max_record_size: maxLineLength,
+    record_delimiter: ["\r\n", "\n"],
+    relax_column_count: true,
+    skip_empty_lines: true,
+    // A record's line goes in front of its cells.
+    on_record: (cells: string[], { lines }) => [String((lastLine = lines)), ...cells],
+  });
+  // Errors of both reach the loop below.
+  const rows = pipeline(Readable.from(bytes), parser, () => {}) as AsyncIterable<string[]>;
+  let columns: Field[] | undefined;
+  try {
+    for await (const [line, ...cells] of rows) {
+      if (columns === undefined) columns = csvColumns(cells);
+      else {
+        const header = columns;
+        yield judge(Number(line), () => csvFields(header, cells));
+      }
+    }
+  } catch (error) {
+    // Where a record ends can't be told any more, so this isn't one bad line. The parser's own message is no good: it
+    // quotes the value.
+    if (!(error instanceof CsvError)) throw error;
+    throw new Mistake(`nothing was imported: a quote is out of place or not closed in the CSV after line ${lastLine}`);
+  }
+  if (columns === undefined) throw new Mistake("nothing was imported: the CSV has no header line");
+}
+
+function csvColumns(header: string[]): Field[] {
+  const names = header.map((name) => name.trim());
+  if (!names.includes("username")) {
+    // Not quoted: without a header line, this is somebody's password.
+    throw new Mistake('nothing was imported: the CSV must begin with a header line that has a column "username"');
+  }
+  return names.map((name, index) => {
+    const field = fieldNames.get(name);
+    if (field === undefined) {
+      throw new Mistake(`nothing was imported: unknown column ${quoted(name)}; known: ${knownNames}`);
+    }
+    if (names.findIndex((other) => fieldNames.get(other) === field) < index) {
+      throw new Mistake(`nothing was imported: the column ${quoted(name)} is there twice`);
+    }
+    return field;
+  });
+}
+
+function csvFields(columns: Field[], cells: string[]): Fields {
+  if (cells.length !== columns.length) {
+    throw new Mistake(`${counted(cells.length, "cell")} where the header has ${columns.length}`);
+  }
+  const fields: Fields = new Map();
+  for (const [index, cell] of cells.entries()) {
+    refuseMangled(cell);
+    if (cell !== "") fields.set(columns[index]!, cell);
+  }
+  return fields;
+}
+
+/** The decoders put U+FFFD where bytes are not UTF-8. */
+function refuseMangled(text: string): void {
+  if (text.includes("\uFFFD")) throw new Mistake("not UTF-8");
+}
+
+function draftFrom(fields: Fields, isHash: (text: string) => boolean): Draft {
+  const username = textOf(fields, "username");
+  if (username === undefined) throw new Mistake("no username");
+  const id = idOf(fields);
+  const isActive = flagOf(fields);
+  return {
+    username: parseUsername(username),
+    email: parseEmail(textOf(fields, "email") ?? ""),
+    ...(id !== undefined && { id }),
+    ...(isActive !== undefined && { isActive }),
+    ...passwordOf(fields, isHash),
+  };
+}
+
+function textOf(fields: Fields, field: Field): string | undefined {
+  const value = fields.get(field);
+  if (value !== undefined && typeof value !== "string") throw new Mistake(`${field} is not text`);
+  return value;
+}
+
+function passwordOf(fields: Fields, isHash: (text: string) => boolean): Password {
+  const given = (["password", "passwordHash", "plainPassword"] as const).filter((field) => fields.has(field));
+  const field = given[0];
+  if (field === undefined) throw new Mistake("no password");
+  if (given.length > 1) throw new Mistake("more than one of password, password_hash, plain_password");
+  const text = textOf(fields, field)!;
+  if (field === "plainPassword") return { plainPassword: parsePassword(text) };
+  if (field === "passwordHash") {
+    if (!isHash(text)) throw new Mistake("password_hash is damaged or of no known format");
+    return { passwordHash: text };
+  }
+  if (isHash(text) && (!text.startsWith("!") || djangoUnusable.test(text))) return { passwordHash: text };
+  if (!hashLike.test(text)) return { plainPassword: parsePassword(text) };
+  const remedy = "call it plain_password if it is a password";
+  throw new Mistake(`the password looks like a hash, but is damaged or of no known format; ${remedy}`);
+}
+
+function idOf(fields: Fields): string | undefined {
+  const value = fields.get("id");
+  if (value === undefined) return undefined;
+  const id = Number.isSafeInteger(value) ? String(value) : value;
+  if (typeof id === "string" && /^[^\s\p{Cc}\p{Cs}]+$/u.test(id)) return id;
+  throw new Mistake("id is not a whole number or a word");
+}
+
+/** JSON's and Python's words, and `t`, `f`, 1 and 0, as databases write them. */
+function flagOf(fields: Fields): boolean | undefined {
+  const value = fields.get("isActive");
+  if (value === undefined) return undefined;
+  const word = String(value).toLowerCase();
+  if (["true", "t", "1"].includes(word)) return true;
+  if (["false", "f", "0"].includes(word)) return false;
+  throw new Mistake("is_active is not true or false");
+}

@@ -1,0 +1,147 @@
+/**
+ * The package as its users get it: built and packed from a copy of the sources, installed into an empty folder,
+ * imported by JavaScript and TypeScript, its program started. On Node only: npm is what packs and installs, whatever runs later.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import process from "node:process";
+import { request } from "undici";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { projectRoot, runtime, temporaryFolder, until } from "./runtime.ts";
+
+const program = `
+import { createJwtEndpoints, describeSettings, SettingError, StoreError } from "jwt-endpoints";
+import { createPasswords } from "jwt-endpoints/passwords";
+import { storeCases } from "jwt-endpoints/stores/conformance";
+import { openFileStore } from "jwt-endpoints/stores/file";
+import { memoryStore } from "jwt-endpoints/stores/memory";
+
+const store = await openFileStore("./data");
+const passwordHash = await createPasswords({ iterations: 1000 }).hash("correct horse");
+await store.addUser({ username: "ada", passwordHash });
+const endpoints = createJwtEndpoints({ store, signingKey: "k".repeat(32), hashing: { iterations: 1000 } });
+const body = new URLSearchParams({ username: "ada", password: "correct horse" });
+const response = await endpoints.fetch(new Request("http://localhost/jwt/create/", { method: "POST", body }));
+await store.close();
+for (const [title, run] of storeCases) {
+  try {
+    await run(memoryStore());
+  } catch (error) {
+    throw new Error(title, { cause: error });
+  }
+}
+let refused = "";
+try {
+  createJwtEndpoints({ store: memoryStore(), signingKey: "short" });
+} catch (error) {
+  refused = error instanceof SettingError ? error.message : "";
+}
+const isStoreError = new StoreError("USER_EXISTS", "taken").code === "USER_EXISTS";
+const isDescribed = describeSettings().length > 20;
+console.log(JSON.stringify([response.status, isDescribed, storeCases.length > 5, refused !== "", isStoreError]));
+`;
+
+/** What a host's own TypeScript leans on. */
+const typed = `
+import { type JwtEndpoints, type JwtEndpointsSettings, type Store, type User, createJwtEndpoints } from "jwt-endpoints";
+import { createPasswords, type Passwords } from "jwt-endpoints/passwords";
+import { storeCases } from "jwt-endpoints/stores/conformance";
+import { openFileStore, type FileStore } from "jwt-endpoints/stores/file";
+import { memoryStore } from "jwt-endpoints/stores/memory";
+
+const store: Store = memoryStore();
+const claims = (user: User) => ({ name: user.username });
+const settings: JwtEndpointsSettings = { store, signingKey: "k".repeat(32), claims };
+export const endpoints: JwtEndpoints = createJwtEndpoints(settings);
+export const passwords: Passwords = createPasswords();
+export const files = (): Promise<FileStore> => openFileStore("./data");
+export const run: (store: Store) => Promise<void> = storeCases[0]![1];
+// @ts-expect-error there is no such setting
+createJwtEndpoints({ store, signingKey: "k", colour: "blue" });
+`;
+
+/** Runs a program to its end and answers what it printed. */
+function run(folder: string, command: string, ...args: string[]): string {
+  const options = { cwd: folder, encoding: "utf8", timeout: 180_000 } as const;
+  const { status, stdout, stderr, error } = spawnSync(command, args, options);
+  const reason = `${command} ${args.join(" ")} failed: ${error?.message ?? ""}\n${stdout}\n${stderr}`;
+  if (status !== 0) throw new Error(reason);
+  return stdout;
+}
+
+function packAndInstall(): string {
+  const folder = temporaryFolder();
+  const copy = path.join(folder, "copy");
+  for (const name of ["package.json", "tsconfig.json", "README.md", "src"]) {
+    cpSync(path.join(projectRoot, name), path.join(copy, name), { recursive: true });
+  }
+  symlinkSync(path.join(projectRoot, "node_modules"), path.join(copy, "node_modules"));
+  run(copy, "npm", "run", "build");
+  run(copy, "npm", "pack", "--pack-destination", folder);
+  const tarball = readdirSync(folder).find((name) => name.endsWith(".tgz"))!;
+  const host = path.join(folder, "host");
+  mkdirSync(host);
+  writeFileSync(path.join(host, "package.json"), '{"name":"host","private":true,"type":"module"}');
+  run(host, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", path.join(folder, tarball));
+  return host;
+}
+
+if (runtime === "node") {
+  const it = suite("package");
+  let host: string;
+
+  it.before(() => {
+    host = packAndInstall();
+  });
+
+  it("brings what it needs, and no sources", () => {
+    const folder = path.join(host, "node_modules/jwt-endpoints");
+    assert.equal(readdirSync(folder).sort(), ["README.md", "dist", "package.json"]);
+    assert.not.ok(readdirSync(path.join(host, "node_modules")).includes("tsx"));
+  });
+
+  it("is imported by JavaScript", () => {
+    writeFileSync(path.join(host, "program.js"), program);
+    assert.equal(JSON.parse(run(host, process.execPath, "program.js")), [200, true, true, true, true]);
+  });
+
+  it("has types for a strict TypeScript project", () => {
+    writeFileSync(path.join(host, "typed.ts"), typed);
+    symlinkSync(path.join(projectRoot, "node_modules/@types"), path.join(host, "node_modules/@types"));
+    const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
+    // The library's own declarations are checked too.
+    const strict = "--noEmit --strict --exactOptionalPropertyTypes --skipLibCheck false".split(" ");
+    const target = ["--module", "nodenext", "--target", "es2023", "--lib", "es2024,dom,dom.iterable,dom.asynciterable", "--types", "node"];
+    run(host, process.execPath, tsc, ...strict, ...target, "typed.ts");
+  });
+
+  it("has a program that serves, and one for the users", async () => {
+    const bin = (name: string) => path.join(host, "node_modules/.bin", name);
+    const environment = { ...process.env, JWT_STORE: "file:./served" };
+    const options = { cwd: host, env: environment };
+    const child = spawn(bin("jwt-endpoints"), ["--port", "0"], { ...options, stdio: ["ignore", "pipe", "inherit"] });
+    process.on("exit", () => child.kill("SIGKILL"));
+    const exit = once(child, "exit");
+    let told = "";
+    child.stdout.on("data", (chunk: Uint8Array) => (told += chunk.toString()));
+    try {
+      const body = () => /-d '(\{.*\})'/.exec(told)?.[1];
+      await until(() => body() !== undefined || child.exitCode !== null, "the server tells its first user", 30_000);
+      const url = `${/http:\S+\/jwt\//.exec(told)![0]}create/`;
+      const headers = { "content-type": "application/json" };
+      const answer = await request(url, { method: "POST", headers, body: body()! });
+      assert.is(answer.statusCode, 200);
+      assert.equal(Object.keys((await answer.body.json()) as object), ["refresh", "access"]);
+      const list = spawnSync(bin("jwt-endpoints-user"), ["list"], { ...options, encoding: "utf8" });
+      assert.match(list.stdout, /admin/);
+    } finally {
+      child.kill("SIGTERM");
+      assert.equal(await exit, [0, null]);
+    }
+  });
+
+  it.run();
+} else console.log(`package: runs under Node only, since npm packs and installs; this is ${runtime}`);

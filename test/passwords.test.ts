@@ -1,0 +1,463 @@
+/** Password hashes: Django's read, ours in Django's shape, and the queue in front of them. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type JwtEndpointsSettings, type PasswordOptions, createJwtEndpoints, createPasswords } from "../src/index.ts";
+import { memoryStore } from "../src/stores/memory.ts";
+import type { Store, UserChanges } from "../src/stores/store.ts";
+
+/** Made by Django 3.2: `make_password(password)`, and PBKDF2PasswordHasher().encode for the last ones. */
+const recordings: [password: string, encoded: string][] = [
+  [
+    "correct horse battery staple",
+    "pbkdf2_sha256$260000$dOH72by8DeUjNfhmHP1DDL$YtJgOTzhuzJ6/+qqCa+wZAAGO9v+qB2jF/StN2neul8=",
+  ],
+  ["pässwörd ☃ 😀", "pbkdf2_sha256$260000$1OOFIharpwMKGLcTHMPbSZ$E3OqqlOjscvE69J4QPRU2r+dl5TjCdxuLtBq9byniys="],
+  [" spaces ", "pbkdf2_sha256$260000$VBwSwpcNq30IEuarpUzAWV$R7Py84lZX5cw2ulLXCGJwxqdT4aKntohj+zSEJApOM0="],
+  ["e\u0301", "pbkdf2_sha256$260000$bdT5thkQRf962fXLfKYuag$ZuYeWPjMv36nkUnDFakugifNOP01yJjA2Eh78p9L39M="],
+  ["x".repeat(4096), "pbkdf2_sha256$260000$FefNDEykZSUNhTJ8mgJkoP$NGpHFuG2E8P6PjQesMzvrSkgjvz+5HeN6kaISKoolJg="],
+  ["admin", "pbkdf2_sha256$260000$seasalt$AB6Emd2jhgRpgZjRC3XdPLMWk0Hjd3pljOD1ZCGFGs8="],
+  ["weak", "pbkdf2_sha256$1000$saltsalt$fhVxVS4ZLd3aOpjJzubC56XiIoPPiQMrTMpVXV06YsU="],
+  ["weak", "pbkdf2_sha256$1$sält ☃$tfVRH1ylrdccb1FlXhR4WCbTrMQwOzWtjtDL/mXCpUs="],
+];
+const weak = recordings[6]![1];
+const unusable = "!F8vafHWPTfTyNPifahtztr8FolMkTa1QohPC2BKo";
+
+const iterations = 10;
+const shape = (rounds: number) => new RegExp(`^pbkdf2_sha256\\$${rounds}\\$[A-Za-z0-9]{22}\\$[A-Za-z0-9+/]{43}=$`);
+const turn = () => new Promise((resolve) => setTimeout(resolve, 1));
+
+/** Runs something while each derivation of key bits passes through `through`; puts WebCrypto back after. */
+async function watchingHashes<T>(
+  through: (iterations: number, derive: () => Promise<ArrayBuffer>) => Promise<ArrayBuffer>,
+  run: () => Promise<T>,
+): Promise<T> {
+  const { subtle } = crypto;
+  const real = subtle.deriveBits;
+  const value = (algorithm: Pbkdf2Params, key: CryptoKey, length: number) =>
+    through(algorithm.iterations, () => real.call(subtle, algorithm, key, length));
+  Object.defineProperty(subtle, "deriveBits", { value, configurable: true, writable: true });
+  try {
+    return await run();
+  } finally {
+    delete (subtle as { deriveBits?: unknown }).deriveBits;
+    if (subtle.deriveBits !== real) Object.defineProperty(subtle, "deriveBits", { value: real, configurable: true });
+  }
+}
+
+/** Passwords whose hashes all wait until they are let go, one by one, oldest first. */
+async function gated(options: PasswordOptions, run: (gate: Gate) => Promise<void>): Promise<void> {
+  const held: (() => void)[] = [];
+  const gate: Gate = {
+    passwords: createPasswords({ iterations, ...options }),
+    most: 0,
+    running: 0,
+    held,
+    async letGo(count = 1) {
+      for (let i = 0; i < count; i++) {
+        for (let tries = 0; held.length === 0 && tries < 1000; tries++) await turn();
+        held.shift()!();
+        await turn();
+      }
+    },
+    async settle(count) {
+      for (let tries = 0; held.length < count && tries < 1000; tries++) await turn();
+      await turn();
+    },
+  };
+  await watchingHashes(
+    async (_, derive) => {
+      gate.most = Math.max(gate.most, ++gate.running);
+      await new Promise<void>((resolve) => held.push(resolve));
+      gate.running--;
+      return derive();
+    },
+    () => run(gate),
+  );
+}
+
+interface Gate {
+  passwords: ReturnType<typeof createPasswords>;
+  most: number;
+  running: number;
+  held: (() => void)[];
+  letGo(count?: number): Promise<void>;
+  /** Waits until this many are held. */
+  settle(count: number): Promise<void>;
+}
+
+const hashes = suite("hashes");
+
+hashes("made by Django verify, with the right password only", async () => {
+  const passwords = createPasswords({ iterations: 1 });
+  for (const [password, encoded] of recordings) {
+    assert.ok(passwords.isHash(encoded), encoded);
+    assert.equal(await passwords.check(password, encoded), { ok: true }, encoded);
+    const wrong = `${password.slice(0, -1)}y`;
+    assert.is((await passwords.check(wrong, encoded)).ok, false, encoded);
+  }
+});
+
+hashes("of ours have Django's exact shape, a new salt each, and verify", async () => {
+  const passwords = createPasswords({ iterations });
+  const made = await Promise.all(Array.from({ length: 40 }, () => passwords.hash("pässwörd ☃ 😀")));
+  for (const encoded of made) {
+    assert.match(encoded, shape(iterations));
+    assert.ok(passwords.isHash(encoded));
+  }
+  assert.is(new Set(made.map((encoded) => encoded.split("$")[2])).size, made.length);
+  assert.equal(await passwords.check("pässwörd ☃ 😀", made[0]), { ok: true });
+  assert.equal(await passwords.check("passwörd ☃ 😀", made[0]), { ok: false });
+});
+
+hashes("have 600,000 iterations unless something else is said", async () => {
+  const seen: number[] = [];
+  const encoded = await watchingHashes(
+    async (rounds) => {
+      seen.push(rounds);
+      return new ArrayBuffer(32);
+    },
+    () => createPasswords().hash("x"),
+  );
+  assert.match(encoded, shape(600_000));
+  assert.equal(seen, [600_000]);
+});
+
+hashes("that are damaged or unknown never match, never throw, and are reported", async () => {
+  const passwords = createPasswords({ iterations: 1 });
+  const [, encoded] = recordings[7]!;
+  const [name, rounds, salt, hash] = encoded.split("$") as [string, string, string, string];
+  const damaged = [
+    "", "$", "$$$", "$$$$", "x", "weak", name, `${name}$`, `${name}$1`, `${name}$1$${salt}`, `${name}$1$${salt}$`,
+    `${encoded}$`, `${encoded}\n`, ` ${encoded}`, `${encoded} `, `${encoded}=`, encoded.slice(0, -1), encoded.slice(1),
+    ...["0", "-1", "01", "1.0", "1e0", "+1", " 1", "0x1", "NaN", "", "4294967296", "99999999999", "9".repeat(400)].map(
+      (bad) => `${name}$${bad}$${salt}$${hash}`,
+    ),
+    `${name}$${rounds}$$${hash}`,
+    ...[hash.slice(4), hash + hash, `AAAA${hash}`, hash.replace("=", "A"), hash.replace("t", "%")].map(
+      (bad) => `${name}$${rounds}$${salt}$${bad}`,
+    ),
+    `${name}$${rounds}$${salt}$${"=".repeat(44)}`,
+    `PBKDF2_SHA256$${rounds}$${salt}$${hash}`, `__proto__$${rounds}$${salt}$${hash}`, `constructor$1$${salt}$${hash}`,
+    `pbkdf2_sha512$1$${salt}$${hash}`, `md5$${salt}$900150983cd24fb0d6963f7d28e17f72`, "\0", "\ud800$1$a$b",
+    "é$".repeat(999),
+  ];
+  for (const bad of damaged) {
+    assert.not.ok(passwords.isHash(bad), bad);
+    for (const password of ["weak", "", bad.slice(0, 99)]) {
+      assert.equal(await passwords.check(password, bad), { ok: false, unknownFormat: true }, bad);
+    }
+  }
+});
+
+hashes("with one changed character never match", async () => {
+  const passwords = createPasswords({ iterations: 1 });
+  const [password, encoded] = recordings[7]!;
+  for (let i = 0; i < encoded.length; i++) {
+    const changed = encoded.slice(0, i) + (encoded[i] === "B" ? "C" : "B") + encoded.slice(i + 1);
+    assert.is((await passwords.check(password, changed)).ok, false, changed);
+  }
+});
+
+hashes("that Django calls unusable never match, and are no damage", async () => {
+  const passwords = createPasswords({ iterations });
+  for (const encoded of [unusable, "!", "!x", `!${recordings[6]![1]}`]) {
+    assert.ok(passwords.isHash(encoded));
+    for (const password of ["", "!", unusable, unusable.slice(1), "weak"]) {
+      const { ok, unknownFormat = false } = await passwords.check(password, encoded);
+      assert.equal([ok, unknownFormat], [false, false], encoded);
+    }
+  }
+});
+
+hashes("that are weaker are made anew when the password is right, stronger or equal ones never", async () => {
+  for (const [rounds, isWeak] of [[999, false], [1000, false], [1001, true], [5000, true]] as const) {
+    const passwords = createPasswords({ iterations: rounds });
+    const { ok, rehashed } = await passwords.check("weak", weak);
+    assert.is(ok, true);
+    assert.is(rehashed !== undefined, isWeak, String(rounds));
+    if (rehashed !== undefined) {
+      assert.match(rehashed, shape(rounds));
+      assert.equal(await passwords.check("weak", rehashed), { ok: true });
+    }
+    assert.equal(await passwords.check("wrong", weak), { ok: false });
+  }
+});
+
+hashes("cost the same for wrong passwords, unknown users, unusable and weak hashes", async () => {
+  const passwords = createPasswords({ iterations: 5000 });
+  for (const encoded of [undefined, unusable, "damaged", weak, await passwords.hash("right")]) {
+    let rounds = 0;
+    const count = (more: number, derive: () => Promise<ArrayBuffer>) => {
+      rounds += more;
+      return derive();
+    };
+    assert.is((await watchingHashes(count, () => passwords.check("wrong", encoded))).ok, false);
+    assert.is(rounds, 5000, String(encoded));
+  }
+});
+
+hashes.run();
+
+const limits = suite("limits");
+
+limits("a password has at most 4096 bytes, not characters", async () => {
+  const passwords = createPasswords({ iterations });
+  for (const longest of ["x".repeat(4096), "é".repeat(2048), "☃".repeat(1365) + "x", "😀".repeat(1024)]) {
+    const encoded = await passwords.hash(longest);
+    assert.equal(await passwords.check(longest, encoded), { ok: true });
+    for (const longer of [`${longest}x`, `${longest}é`]) {
+      const error = await passwords.hash(longer).then(() => undefined, (reason: unknown) => reason);
+      assert.instance(error, RangeError);
+      assert.not.match((error as Error).message, longest.slice(0, 20));
+      assert.equal(await passwords.check(longer, encoded), { ok: false });
+    }
+  }
+});
+
+limits("a longer password is refused without being hashed", async () => {
+  const passwords = createPasswords({ iterations });
+  let hashed = 0;
+  const count = (_: number, derive: () => Promise<ArrayBuffer>) => {
+    hashed++;
+    return derive();
+  };
+  await watchingHashes(count, async () => {
+    for (const encoded of [undefined, weak, unusable]) await passwords.check("é".repeat(2049), encoded);
+  });
+  assert.is(hashed, 0);
+});
+
+limits("of a full queue throw PasswordQueueFull with retryAfter", async () => {
+  await gated({ concurrency: 2, queue: 3 }, async ({ passwords, letGo, settle, held }) => {
+    const waiting = Array.from({ length: 5 }, () => passwords.hash("x"));
+    await settle(2);
+    assert.is(held.length, 2);
+    const { hash, check } = passwords;
+    for (const late of [() => hash("x"), () => check("x", weak), () => check("x", undefined)]) {
+      const error = (await late().then(() => undefined, (reason: unknown) => reason)) as {
+        name: string;
+        code: string;
+        retryAfter: number;
+      };
+      assert.equal([error.name, error.code], ["PasswordQueueFull", "PASSWORD_QUEUE_FULL"]);
+      assert.ok(Number.isInteger(error.retryAfter) && error.retryAfter >= 1, String(error.retryAfter));
+    }
+    await letGo(1);
+    await settle(2);
+    const next = passwords.hash("x"); // a place is free again
+    await letGo(5);
+    for (const encoded of await Promise.all([...waiting, next])) assert.match(encoded, shape(iterations));
+  });
+});
+
+limits("without a queue let as many in as run at once", async () => {
+  await gated({ concurrency: 1, queue: 0 }, async ({ passwords, letGo }) => {
+    const first = passwords.hash("x");
+    assert.is(await passwords.hash("x").catch((error: Error) => error.name), "PasswordQueueFull");
+    await letGo();
+    await first;
+    const again = passwords.hash("x");
+    await letGo();
+    await again;
+  });
+});
+
+limits("never let more than `concurrency` run at once, and keep the order", async () => {
+  for (const concurrency of [1, 2, 3]) {
+    await gated({ concurrency, queue: 50 }, async (gate) => {
+      const ended: number[] = [];
+      const all = Array.from({ length: 20 }, (_, i) => gate.passwords.hash(`${i}`).then(() => ended.push(i)));
+      for (let i = 0; i < 20; i++) {
+        await gate.letGo();
+        assert.ok(gate.running <= concurrency);
+      }
+      await Promise.all(all);
+      assert.is(gate.most, concurrency);
+      assert.equal(ended, Array.from({ length: 20 }, (_, i) => i));
+    });
+  }
+});
+
+limits("give a place back after a failure", async () => {
+  const passwords = createPasswords({ iterations, concurrency: 1, queue: 5 });
+  const failing = () => Promise.reject(new Error("no entropy"));
+  const results = await watchingHashes(failing, () => Promise.allSettled([1, 2, 3].map(() => passwords.hash("x"))));
+  assert.equal(results.map(({ status }) => status), ["rejected", "rejected", "rejected"]);
+  assert.match(await passwords.hash("x"), shape(iterations));
+  assert.match(await passwords.hash("x"), shape(iterations));
+});
+
+limits.run();
+
+const logins = suite("logins");
+
+async function open(users: Record<string, string>, more: Partial<JwtEndpointsSettings> = {}) {
+  const store = memoryStore();
+  for (const [username, passwordHash] of Object.entries(users)) await store.addUser({ username, passwordHash });
+  const log: unknown[] = [];
+  const settings = { store, signingKey: "s".repeat(32), hashing: { iterations } };
+  const endpoints = createJwtEndpoints({ ...settings, log: (event: unknown) => log.push(event), ...more });
+  const send = (body: BodyInit, type: string) =>
+    endpoints.fetch(
+      new Request("http://localhost/jwt/create/", { method: "POST", headers: { "content-type": type }, body }),
+    );
+  const login = async (username: string, password: string) =>
+    (await send(JSON.stringify({ username, password }), "application/json")).status;
+  const hashOf = async (username: string) => (await store.findUserByUsername(username))!.passwordHash;
+  return { store, log, send, login, hashOf };
+}
+
+logins("on a full queue are answered 503 with Retry-After, and the rest as ever", async () => {
+  const encoded = await createPasswords({ iterations }).hash("right");
+  const { send, log } = await open({ ada: encoded }, { hashing: { iterations, concurrency: 1, queue: 1 } });
+  await gated({}, async ({ letGo, settle }) => {
+    const body = JSON.stringify({ username: "ada", password: "right" });
+    const post = () => send(body, "application/json");
+    const [first, second] = [post(), post()];
+    await settle(1);
+    for (let tries = 0; tries < 20; tries++) await turn(); // the second has its place in the queue
+    const nobody = JSON.stringify({ username: "nobody", password: "x" });
+    for (const late of [await post(), await send(nobody, "application/json")]) {
+      assert.is(late.status, 503);
+      assert.ok(Number(late.headers.get("retry-after")) >= 1);
+      assert.equal(await late.json(), { detail: "Too many logins are waiting. Try again later." });
+    }
+    await letGo(2);
+    assert.equal([(await first).status, (await second).status], [200, 200]);
+  });
+  assert.is((await send(JSON.stringify({ username: "ada", password: "right" }), "application/json")).status, 200);
+  assert.equal(log, []);
+});
+
+logins("upgrade a weak stored hash, once, and only with the right password", async () => {
+  const { login, hashOf } = await open({ ada: weak }, { hashing: { iterations: 2000 } });
+  assert.is(await login("ada", "wrong"), 400);
+  assert.is(await hashOf("ada"), weak);
+  assert.is(await login("ada", "weak"), 200);
+  const upgraded = await hashOf("ada");
+  assert.match(upgraded, shape(2000));
+  assert.is(await login("ada", "weak"), 200);
+  assert.is(await hashOf("ada"), upgraded);
+  assert.is(await login("ada", "wrong"), 400);
+});
+
+logins("leave a stronger stored hash alone", async () => {
+  const { login, hashOf } = await open({ ada: weak }, { hashing: { iterations: 10 } });
+  assert.is(await login("ada", "weak"), 200);
+  assert.is(await hashOf("ada"), weak);
+});
+
+logins("never bring back a password that was changed meanwhile", async () => {
+  const changed = await createPasswords({ iterations: 2000 }).hash("new password");
+  const inner = memoryStore();
+  const { id } = await inner.addUser({ username: "ada", passwordHash: weak });
+  let updates = 0;
+  const store: Store = {
+    ...inner,
+    // Between the check and the upgrade, another request changes the password.
+    async updateUser(user: string, changes: UserChanges, expected?: UserChanges) {
+      updates++;
+      await inner.updateUser(id, { passwordHash: changed });
+      return inner.updateUser(user, changes, expected);
+    },
+  };
+  const { login } = await open({}, { store, hashing: { iterations: 2000 } });
+  assert.is(await login("ada", "weak"), 200);
+  assert.is(updates, 1);
+  assert.is((await inner.findUserByUsername("ada"))!.passwordHash, changed);
+  assert.is(await login("ada", "weak"), 400);
+  assert.is(await login("ada", "new password"), 200);
+});
+
+logins("that race for the upgrade all succeed", async () => {
+  const { login, hashOf } = await open({ ada: weak }, { hashing: { iterations: 2000 } });
+  assert.equal(await Promise.all(Array.from({ length: 8 }, () => login("ada", "weak"))), Array(8).fill(200));
+  assert.match(await hashOf("ada"), shape(2000));
+  assert.is(await login("ada", "weak"), 200);
+});
+
+logins("succeed though the upgrade can't be stored, which is logged without the hash", async () => {
+  const inner = memoryStore();
+  await inner.addUser({ username: "ada", passwordHash: weak });
+  const store: Store = {
+    ...inner,
+    updateUser() {
+      throw new Error("disk full");
+    },
+  };
+  const { login, log } = await open({}, { store, hashing: { iterations: 2000 } });
+  assert.is(await login("ada", "weak"), 200);
+  assert.is(log.length, 1);
+  assert.is((log[0] as { code: string }).code, "rehash_failed");
+  assert.not.match(JSON.stringify(log), "pbkdf2");
+});
+
+logins("hash once, whoever they name", async () => {
+  const encoded = await createPasswords({ iterations }).hash("right");
+  const { login, store, log } = await open({ ada: encoded, una: unusable, dan: "damaged" });
+  await store.addUser({ username: "ian", passwordHash: encoded, isActive: false });
+  for (const [username, password, status] of [
+    ["ada", "right", 200],
+    ["ada", "wrong", 400],
+    ["nobody", "wrong", 400],
+    ["una", "wrong", 400],
+    ["dan", "wrong", 400],
+    ["ian", "right", 400],
+    ["ian", "wrong", 400],
+  ] as const) {
+    const seen: number[] = [];
+    const count = (rounds: number, derive: () => Promise<ArrayBuffer>) => {
+      seen.push(rounds);
+      return derive();
+    };
+    assert.is(await watchingHashes(count, () => login(username, password)), status, username);
+    assert.equal(seen, [iterations], username);
+  }
+  assert.equal(log.map((event) => (event as { code: string }).code), ["password_format_unknown"]);
+  assert.not.match(JSON.stringify(log), "damaged\"");
+});
+
+logins("take the password as it is: not trimmed, not normalized, not folded", async () => {
+  const passwords = createPasswords({ iterations });
+  const users = { spacey: " x ", composed: "\u00e9", decomposed: "e\u0301", ligature: "ﬁ", tab: "\t", zero: "\u200bx" };
+  const stored = await Promise.all(
+    Object.entries(users).map(async ([username, password]) => [username, await passwords.hash(password)]),
+  );
+  const { login, send } = await open(Object.fromEntries(stored));
+  const others: Record<keyof typeof users, string[]> = {
+    spacey: ["x", " x", "x ", "  x  ", "\u00a0x\u00a0", " X "],
+    composed: ["e\u0301", "e", "\u00c9"],
+    decomposed: ["\u00e9", "e"],
+    ligature: ["fi", "FI"],
+    tab: [" ", "\t\t"],
+    zero: ["x"],
+  };
+  for (const [username, password] of Object.entries(users)) {
+    assert.is(await login(username, password), 200, username);
+    const form = new FormData();
+    form.set("username", username);
+    form.set("password", password);
+    assert.is((await send(new URLSearchParams({ username, password }).toString(), urlencoded)).status, 200, username);
+    const { body, type } = await multipart(form);
+    assert.is((await send(body, type)).status, 200, username);
+    for (const other of others[username as keyof typeof users]) {
+      assert.is(await login(username, other), 400, JSON.stringify([username, other]));
+    }
+  }
+});
+
+const urlencoded = "application/x-www-form-urlencoded";
+
+async function multipart(form: FormData): Promise<{ body: ArrayBuffer; type: string }> {
+  const response = new Response(form);
+  return { type: response.headers.get("content-type")!, body: await response.arrayBuffer() };
+}
+
+logins("with a password over 4096 bytes fail as any wrong one", async () => {
+  const { send } = await open({ ada: weak });
+  const answer = await send(JSON.stringify({ username: "ada", password: "x".repeat(4097) }), "application/json");
+  assert.is(answer.status, 400);
+  assert.equal(await answer.json(), { non_field_errors: ["Unable to log in with provided credentials."] });
+});
+
+logins.run();
