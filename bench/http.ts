@@ -153,7 +153,11 @@ async function compare(server: Started, bare: Started, serverPool: Pool, barePoo
   });
   const title = `over HTTP, ${connections} connections, median of ${rounds} rounds`;
   print(title, ["", "per second", "to bare", "server CPU µs/request"], rows);
-  console.log(`  ${Object.entries(statuses).map(([name, count]) => `${name} ${rounded(count)}`).join(", ")}`);
+  console.log(
+    `  ${Object.entries(statuses)
+      .map(([name, count]) => `${name} ${rounded(count)}`)
+      .join(", ")}`,
+  );
   if (statuses.good === 0 || statuses["4xx"] + statuses["5xx"] + statuses.other > 0) process.exitCode = 1;
 }
 

@@ -76,7 +76,10 @@ export type JwtEndpointsError = Boom<ErrorData>;
  * Makes the Boom error for a code; throw what it returns.
  * @param text replaces the table's text, for the few that name what was wrong. Never a secret, password or token.
  */
-export function fail(code: ErrorCode, details: Omit<ErrorData, "code"> & { text?: string; cause?: unknown } = {}): JwtEndpointsError {
+export function fail(
+  code: ErrorCode,
+  details: Omit<ErrorData, "code"> & { text?: string; cause?: unknown } = {},
+): JwtEndpointsError {
   const { text = errorTable[code].text, cause, ...data } = details;
   const error = new Boom<ErrorData>(text, { statusCode: errorTable[code].status, data: { code, ...data } });
   if (cause !== undefined) error.cause = cause;

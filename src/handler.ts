@@ -69,9 +69,22 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
       return fail("login_queue_full", { retryAfter: (error as PasswordQueueFull).retryAfter });
     }
     const failure =
-      code === "STORE_UNAVAILABLE" ? fail("store_unavailable", { retryAfter: storeRetryAfter }) : fail("internal_error");
+      code === "STORE_UNAVAILABLE"
+        ? fail("store_unavailable", { retryAfter: storeRetryAfter })
+        : fail("internal_error");
     settings.log({ level: "error", code: failure.data!.code, message: "a request failed", error });
     return failure;
+  }
+
+  let isAddressKnown = true;
+  function clientOf(request: Request): string {
+    const address = settings.clientAddress(request);
+    if (address === undefined && isAddressKnown) {
+      isAddressKnown = false; // said once
+      const message = "throttle counts all clients as one, since this host gives requests no ip; set clientAddress";
+      settings.log({ level: "warn", code: "client_address_unknown", message });
+    }
+    return address ?? "";
   }
 
   /** In DRF's order: content negotiation, throttle, method, body. */
@@ -81,7 +94,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     if (!acceptsJson(headers.get("accept"))) throw fail("not_acceptable");
     if (method === "OPTIONS") return renderData(describe(route), 200, route.methods);
     if (method === "POST" && route.post !== undefined) {
-      if (throttle && route.isLogin) throttle(settings.clientAddress(request) ?? "");
+      if (throttle && route.isLogin) throttle(clientOf(request));
       const data = await readData(request, settings.maxBodySize);
       return renderData(await route.post(context, data), 200, route.methods);
     }

@@ -22,7 +22,7 @@ export interface SettingInfo {
 /** Something the operator should know; `code` is stable. Holds no secret, password or token. */
 export interface LogEvent {
   level: "error" | "warn";
-  code: ErrorCode | "rehash_failed" | "password_format_unknown";
+  code: ErrorCode | "rehash_failed" | "password_format_unknown" | "client_address_unknown";
   message: string;
   userId?: string;
   error?: unknown;
@@ -31,7 +31,8 @@ export interface LogEvent {
 /** A public or secret key: text (a secret, or PEM), raw bytes, or a JWK (RFC 7517). */
 export type KeyMaterial = string | Uint8Array | JWK;
 
-const doc = <T>(description: string, info: SettingInfo) => v.metadata<T, SettingInfo & { description: string }>({ ...info, description });
+const doc = <T>(description: string, info: SettingInfo) =>
+  v.metadata<T, SettingInfo & { description: string }>({ ...info, description });
 
 const unitSeconds: Record<string, number> = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 
@@ -97,7 +98,19 @@ const origins = v.union(
 );
 
 const algorithms = [
-  "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+  "HS256",
+  "HS384",
+  "HS512",
+  "RS256",
+  "RS384",
+  "RS512",
+  "PS256",
+  "PS384",
+  "PS512",
+  "ES256",
+  "ES384",
+  "ES512",
+  "EdDSA",
 ] as const;
 
 const hashing = v.strictObject(
@@ -111,10 +124,7 @@ const hashing = v.strictObject(
       100,
     ),
     iterations: v.optional(
-      v.pipe(
-        count(1),
-        doc("PBKDF2 iterations of new hashes; weaker ones are upgraded at login.", { form: "number" }),
-      ),
+      v.pipe(count(1), doc("PBKDF2 iterations of new hashes; weaker ones are upgraded at login.", { form: "number" })),
       600_000,
     ),
   },
@@ -149,7 +159,10 @@ export const settingsSchema = v.strictObject(
       ),
     ),
     algorithm: v.optional(
-      v.pipe(oneOf(algorithms), doc("Signature algorithm (RFC 7518), the only one accepted.", { form: "text", twin: "ALGORITHM" })),
+      v.pipe(
+        oneOf(algorithms),
+        doc("Signature algorithm (RFC 7518), the only one accepted.", { form: "text", twin: "ALGORITHM" }),
+      ),
       "HS256",
     ),
     accessTokenLifetime: v.optional(
@@ -161,7 +174,10 @@ export const settingsSchema = v.strictObject(
       "1d",
     ),
     leeway: v.optional(
-      v.pipe(duration, doc("Clock difference forgiven in `exp`, `nbf` and `iat`.", { form: "duration", twin: "LEEWAY" })),
+      v.pipe(
+        duration,
+        doc("Clock difference forgiven in `exp`, `nbf` and `iat`.", { form: "duration", twin: "LEEWAY" }),
+      ),
       0,
     ),
     issuer: v.optional(v.pipe(name, doc("`iss` claim, written and required.", { form: "text", twin: "ISSUER" }))),
@@ -237,13 +253,7 @@ export const settingsSchema = v.strictObject(
       ),
       false,
     ),
-    cors: v.optional(
-      v.pipe(
-        origins,
-        doc("Origins of browser front ends, or `*`.", { form: "list" }),
-      ),
-      false,
-    ),
+    cors: v.optional(v.pipe(origins, doc("Origins of browser front ends, or `*`.", { form: "list" })), false),
     clientAddress: v.optional(
       v.pipe(
         fn<(request: Request) => string | undefined>("is not a function; accepted: (request) => an address"),
@@ -323,7 +333,8 @@ export function describeSettings(): DescribedSetting[] {
 
 function describeEntries(entries: v.ObjectEntries, prefix: string): DescribedSetting[] {
   return Object.entries(entries).flatMap(([key, entry]): DescribedSetting[] => {
-    const optional = entry.type === "optional" ? (entry as unknown as v.OptionalSchema<v.GenericSchema, unknown>) : undefined;
+    const optional =
+      entry.type === "optional" ? (entry as unknown as v.OptionalSchema<v.GenericSchema, unknown>) : undefined;
     const schema = optional?.wrapped ?? (entry as v.GenericSchema);
     if ("entries" in schema) return describeEntries(schema.entries as v.ObjectEntries, `${prefix}${key}.`);
     const info = v.getMetadata(schema) as Partial<DescribedSetting>;

@@ -19,8 +19,8 @@ function serveModule(file: string): ChildProcess {
     return start("node_modules/srvx/bin/srvx.mjs", args, { cwd: projectRoot, env: environment });
   }
   const args = ["serve", "-A", "--host", "127.0.0.1", "--port", "0", file];
-  const options = { cwd: projectRoot, env: environment, stdio: ["ignore", "pipe", "pipe"] } as const;
-  const child = spawn(process.execPath, args, options);
+  const options = { cwd: projectRoot, env: environment };
+  const child = spawn(process.execPath, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
   process.on("exit", () => child.kill("SIGKILL"));
   return child;
 }

@@ -1,3 +1,4 @@
+import { exportPKCS8, exportSPKI, generateKeyPair } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, createJwtEndpoints } from "../src/index.ts";
@@ -27,7 +28,10 @@ async function endpointsWith(more: Partial<JwtEndpointsSettings> = {}) {
 
 const credentials = { username: "ada", password: "correct horse" };
 
-for (const [profile, prefix] of [["djoser", ""], ["simplejwt", "/auth"]] as const) {
+for (const [profile, prefix] of [
+  ["djoser", ""],
+  ["simplejwt", "/auth"],
+] as const) {
   httpContract(`in process, ${profile}`, async () => {
     const { send } = await endpointsWith({ responses: profile, prefix });
     return { profile, prefix, send };
@@ -44,14 +48,20 @@ settings("stop the start with one line that names what is wrong, and never a sec
     [{ store, signingKey: "hunter2" }, /^setting signingKey is 7 bytes long; accepted: 32 or more for HS256/],
     [{ store, signingKey: secret, acessTokenLifetime: "5m" }, /^setting acessTokenLifetime is not a setting$/],
     [{ store, signingKey: secret, hashing: { rounds: 1 } }, /^setting hashing.rounds is not a setting$/],
-    [{ store, signingKey: secret, accessTokenLifetime: "5 minutes" }, /^setting accessTokenLifetime: "5 minutes" is not/],
+    [
+      { store, signingKey: secret, accessTokenLifetime: "5 minutes" },
+      /^setting accessTokenLifetime: "5 minutes" is not/,
+    ],
     [{ store, signingKey: secret, refreshTokenLifetime: -1 }, /^setting refreshTokenLifetime: -1 /],
     [{ store, signingKey: secret, algorithm: "none" }, /^setting algorithm: "none" is not known; accepted: HS256/],
     [{ store, signingKey: secret, algorithm: "HS512" }, /^setting signingKey is 48 bytes long; accepted: 64/],
     [{ store, signingKey: secret, responses: "drf" }, /^setting responses: "drf" .*accepted: djoser, simplejwt$/],
     [{ store, signingKey: secret, maxBodySize: 0 }, /^setting maxBodySize: 0 /],
     [{ store, signingKey: secret, throttle: "often" }, /^setting throttle: "often" is not a rate/],
-    [{ store, signingKey: secret, cors: ["https://a.example/path"] }, /^setting cors.0: "https:\/\/a.example\/path" is not an origin; accepted/],
+    [
+      { store, signingKey: secret, cors: ["https://a.example/path"] },
+      /^setting cors.0: "https:\/\/a.example\/path" is not an origin; accepted/,
+    ],
     [{ store: {}, signingKey: secret }, /^setting store /],
   ];
   for (const [input, message] of cases) {
@@ -68,8 +78,36 @@ settings("stop the start with one line that names what is wrong, and never a sec
   }
 });
 
+settings("refuse a verifying key that does not belong to the signing key", async () => {
+  const pem = async () => {
+    const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: true });
+    return { signingKey: await exportPKCS8(privateKey), verifyingKey: await exportSPKI(publicKey) };
+  };
+  const [one, two] = [await pem(), await pem()];
+  await createJwtEndpoints({ store: memoryStore(), algorithm: "ES256", ...one }).ready();
+  const mixed = createJwtEndpoints({
+    store: memoryStore(),
+    algorithm: "ES256",
+    ...one,
+    verifyingKey: two.verifyingKey,
+  });
+  const problem = await mixed.ready().then(
+    () => undefined,
+    (error: unknown) => error as Error,
+  );
+  assert.is(problem?.message, "setting verifyingKey does not belong to signingKey");
+});
+
 settings("take durations as text or as seconds", async () => {
-  for (const [lifetime, seconds] of [["90s", 90], ["5m", 300], ["1h30m", 5400], ["1d", 86_400], ["1w", 604_800], [60, 60], ["60", 60]]) {
+  for (const [lifetime, seconds] of [
+    ["90s", 90],
+    ["5m", 300],
+    ["1h30m", 5400],
+    ["1d", 86_400],
+    ["1w", 604_800],
+    [60, 60],
+    ["60", 60],
+  ]) {
     const { post } = await endpointsWith({ accessTokenLifetime: lifetime as string });
     const { access } = JSON.parse((await post("/jwt/create/", credentials)).text);
     const { iat, exp } = JSON.parse(atob(access.split(".")[1]));
@@ -86,11 +124,14 @@ settings("of two instances live side by side", async () => {
   assert.is((await two.post("/jwt/verify/", { token: access })).status, 200);
 });
 
-settings("let inactive users in when checkUserIsActive is off, and record logins when updateLastLogin is on", async () => {
-  const { post, store } = await endpointsWith({ checkUserIsActive: false, updateLastLogin: true });
-  assert.is((await post("/jwt/create/", { ...credentials, username: "ian" })).status, 200);
-  assert.ok(((await store.findUserByUsername("ian"))?.lastLogin ?? 0) > Date.now() / 1000 - 60);
-});
+settings(
+  "let inactive users in when checkUserIsActive is off, and record logins when updateLastLogin is on",
+  async () => {
+    const { post, store } = await endpointsWith({ checkUserIsActive: false, updateLastLogin: true });
+    assert.is((await post("/jwt/create/", { ...credentials, username: "ian" })).status, 200);
+    assert.ok(((await store.findUserByUsername("ian"))?.lastLogin ?? 0) > Date.now() / 1000 - 60);
+  },
+);
 
 settings.run();
 
@@ -118,7 +159,10 @@ failures("of the store are 503 with Retry-After, logged, and over when the store
   }
   assert.is(log.length, 2);
   assert.is((await send("/healthz", {})).status, 200);
-  const problem = await endpoints.ready().then(() => undefined, (error: unknown) => error);
+  const problem = await endpoints.ready().then(
+    () => undefined,
+    (error: unknown) => error,
+  );
   assert.is((problem as StoreError).code, "STORE_UNAVAILABLE");
   isDown = false;
   assert.is((await post("/jwt/create/", credentials)).status, 200);
@@ -185,10 +229,23 @@ guards("throttle answers 429 with the seconds to wait, for each client on its ow
   assert.is((await post("/jwt/create/", credentials, { "x-client": "a" })).status, 200);
 });
 
+guards("throttle says once when it can't tell clients apart", async () => {
+  const { post, log } = await endpointsWith({ throttle: "1/min" });
+  assert.is((await post("/jwt/create/", credentials)).status, 200);
+  assert.is((await post("/jwt/create/", credentials)).status, 429);
+  assert.equal(
+    log.map((event) => (event as { code: string }).code),
+    ["client_address_unknown"],
+  );
+});
+
 guards("CORS lets exact origins in, and no others", async () => {
   const { send, post } = await endpointsWith({ cors: ["https://app.example.org"] });
   const preflight = { "access-control-request-method": "POST", "access-control-request-headers": "content-type" };
-  const allowed = await send("/jwt/create/", { method: "OPTIONS", headers: { origin: "https://app.example.org", ...preflight } });
+  const allowed = await send("/jwt/create/", {
+    method: "OPTIONS",
+    headers: { origin: "https://app.example.org", ...preflight },
+  });
   assert.is(allowed.status, 204);
   assert.is(allowed.headers["access-control-allow-origin"], "https://app.example.org");
   assert.match(allowed.headers["access-control-allow-headers"]!, "content-type");
@@ -237,7 +294,10 @@ authenticate("throws a 401 that says why, in both profiles", async () => {
       [`Bearer ${await access({ user_id: "2" })}`, "user_inactive"],
     ];
     for (const [header, code, reason] of cases) {
-      const error = await endpoints.authenticate(asking(header)).then(() => undefined, (thrown: unknown) => thrown);
+      const error = await endpoints.authenticate(asking(header)).then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
       assert.is((error as { data: { code: string } }).data.code, code);
       const response = endpoints.errorResponse(error);
       assert.is(response.status, 401);

@@ -53,7 +53,9 @@ it("loses nothing acknowledged in 40 rounds of kill -9 under write load", async 
   const facts = new Map<string, string>();
   for (let round = 0; round < 40; round++) {
     const compactAfter = round % 2 === 0 ? "10000" : "40";
-    const child = start(fixture, ["write", folder, compactAfter, String(round)], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = start(fixture, ["write", folder, compactAfter, String(round)], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     let output = "";
     child.stdout!.on("data", (chunk: Uint8Array) => (output += chunk.toString()));
     await until(() => output.split("\n").length > 3, "the child has written", 20_000);
@@ -90,7 +92,11 @@ it("opens with all earlier records when the last one was cut at any byte", async
     const copy = temporaryFolder();
     fs.writeFileSync(path.join(copy, name), whole.subarray(0, size));
     const cut = await openQuietly(copy);
-    assert.equal((cut.store.listUsers() as { username: string }[]).map((user) => user.username), ["first"], `at ${size}`);
+    assert.equal(
+      (cut.store.listUsers() as { username: string }[]).map((user) => user.username),
+      ["first"],
+      `at ${size}`,
+    );
     await cut.store.addUser({ username: "next", passwordHash: "!" });
     await cut.store.close();
     const again = await openQuietly(copy);
@@ -108,11 +114,20 @@ it("stops at a damaged record, wherever its bytes are wrong, naming the line and
   const file = journalOf(folder);
   const whole = fs.readFileSync(file);
   const start = whole.indexOf("two") - 40;
-  for (const at of [start, start + 20, whole.indexOf("two"), whole.indexOf("\n", whole.indexOf("two")) - 9, whole.indexOf("two") + 8]) {
+  for (const at of [
+    start,
+    start + 20,
+    whole.indexOf("two"),
+    whole.indexOf("\n", whole.indexOf("two")) - 9,
+    whole.indexOf("two") + 8,
+  ]) {
     const damaged = Buffer.from(whole);
     damaged[at] = damaged[at]! ^ 1;
     fs.writeFileSync(file, damaged);
-    const error = await openQuietly(folder).then(() => undefined, (thrown: unknown) => thrown as StoreError);
+    const error = await openQuietly(folder).then(
+      () => undefined,
+      (thrown: unknown) => thrown as StoreError,
+    );
     assert.is(error?.code, "STORE_DAMAGED", `byte ${at}`);
     assert.match(error!.message, /journal-000001\.jsonl: line 4 is damaged.*backup/);
     assert.not.match(error!.message, "secret");
@@ -137,7 +152,10 @@ it("tells 300 racing claims of two other processes and its own the same one winn
     assert.ok(mine.every((winner) => ["a", "b", "me"].includes(winner)));
     await store.close();
     const again = await openQuietly(folder);
-    assert.equal(ids.map((id) => again.store.peek("race", id)), mine);
+    assert.equal(
+      ids.map((id) => again.store.peek("race", id)),
+      mine,
+    );
     await again.store.close();
   }
 });
@@ -266,8 +284,15 @@ it("turns unavailable when its folder is removed, rather than write to nowhere",
   await store.addUser({ username: "ada", passwordHash: "!" });
   fs.rmSync(folder, { recursive: true });
   await until(() => warnings.length > 0, "the store has noticed");
-  for (const action of [() => store.findUserByUsername("ada"), () => store.claim("a", "b", "c", later), () => store.ping()]) {
-    const error = await (async () => action())().then(() => undefined, (thrown: unknown) => thrown as StoreError);
+  for (const action of [
+    () => store.findUserByUsername("ada"),
+    () => store.claim("a", "b", "c", later),
+    () => store.ping(),
+  ]) {
+    const error = await (async () => action())().then(
+      () => undefined,
+      (thrown: unknown) => thrown as StoreError,
+    );
     assert.is(error?.code, "STORE_UNAVAILABLE");
   }
   await store.close();
@@ -276,12 +301,18 @@ it("turns unavailable when its folder is removed, rather than write to nowhere",
 it("names the folder that can't be opened, and the scheme that is not known", async () => {
   const file = path.join(temporaryFolder(), "file");
   fs.writeFileSync(file, "");
-  const error = await openFileStore(file).then(() => undefined, (thrown: unknown) => thrown as StoreError);
+  const error = await openFileStore(file).then(
+    () => undefined,
+    (thrown: unknown) => thrown as StoreError,
+  );
   assert.is(error?.code, "STORE_UNAVAILABLE");
   assert.match(error!.message, file);
   assert.is(error!.message.split("\n").length, 1);
   for (const url of ["redis://user:hunter2@host", "data", "file:"]) {
-    const problem = await openStore(url).then(() => undefined, (thrown: unknown) => thrown as Error);
+    const problem = await openStore(url).then(
+      () => undefined,
+      (thrown: unknown) => thrown as Error,
+    );
     assert.instance(problem, TypeError);
     assert.match(problem!.message, /^setting store .*accepted: memory: or file:/);
     assert.not.match(problem!.message, "hunter2");

@@ -44,7 +44,10 @@ const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 function base64url(data: string | Uint8Array): string {
   const raw = typeof data === "string" ? utf8.encode(data) : data;
-  return btoa(String.fromCharCode(...raw)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(String.fromCharCode(...raw))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 }
 
 const hmac = { name: "HMAC", hash: "SHA-256" };
@@ -97,15 +100,82 @@ async function run(
 }
 
 const oddTexts = [
-  "", " ", "\0", "a\0b", "\ud800", "\udc00x", "\ud83d\ude00", "\ufeff", "\u202e", "e\u0301", "ﬁ", "İ", "ß", "\uffff",
-  "__proto__", "constructor", "toString", "hasOwnProperty", "non_field_errors", "detail", "$where", "' or 1=1 --",
-  "ada", "correct horse", "null", "true", "[]", "1e999", "NaN", "a.b.c", "..", "...", "\u0085", "\x1c", "\u2028",
-  "%00", "%",
+  "",
+  " ",
+  "\0",
+  "a\0b",
+  "\ud800",
+  "\udc00x",
+  "\ud83d\ude00",
+  "\ufeff",
+  "\u202e",
+  "e\u0301",
+  "ﬁ",
+  "İ",
+  "ß",
+  "\uffff",
+  "__proto__",
+  "constructor",
+  "toString",
+  "hasOwnProperty",
+  "non_field_errors",
+  "detail",
+  "$where",
+  "' or 1=1 --",
+  "ada",
+  "correct horse",
+  "null",
+  "true",
+  "[]",
+  "1e999",
+  "NaN",
+  "a.b.c",
+  "..",
+  "...",
+  "\u0085",
+  "\x1c",
+  "\u2028",
+  "%00",
+  "%",
 ];
 const oddJson = [
-  "null", "true", "false", "0", "-0", "1", "1.0", "-1e-7", "1e999", "-1e999", "9007199254740993", "1".repeat(400), '""',
-  '"x"', "[]", "{}", "[[]]", '[{"a":1}]', '{"":{}}', '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\\u00e9"', "NaN",
-  "Infinity", "-Infinity", "undefined", "'x'", "01", "+1", ".5", "1.", '"\\x"', '"\\u12"', '"\n"', "/**/1", "[1,]",
+  "null",
+  "true",
+  "false",
+  "0",
+  "-0",
+  "1",
+  "1.0",
+  "-1e-7",
+  "1e999",
+  "-1e999",
+  "9007199254740993",
+  "1".repeat(400),
+  '""',
+  '"x"',
+  "[]",
+  "{}",
+  "[[]]",
+  '[{"a":1}]',
+  '{"":{}}',
+  '"\\u0000"',
+  '"\\ud800"',
+  '"\\udc00\\ud800"',
+  '"\\u00e9"',
+  "NaN",
+  "Infinity",
+  "-Infinity",
+  "undefined",
+  "'x'",
+  "01",
+  "+1",
+  ".5",
+  "1.",
+  '"\\x"',
+  '"\\u12"',
+  '"\n"',
+  "/**/1",
+  "[1,]",
 ];
 const realNames = ["username", "password", "refresh", "token"];
 const fieldNames = [...realNames, "__proto__", "constructor", "", "non_field_errors", "x"];
@@ -123,7 +193,10 @@ function oddValue(random: Random, tokens: readonly string[]): string {
   if (random.chance(0.5)) return JSON.stringify(oddText(random, tokens));
   if (random.chance(0.1)) {
     const depth = random.below(600);
-    const [left, right] = random.pick([["[", "]"], ['{"a":', "}"]] as const);
+    const [left, right] = random.pick([
+      ["[", "]"],
+      ['{"a":', "}"],
+    ] as const);
     const closed = random.chance(0.8) ? depth : random.below(depth + 1);
     return left.repeat(depth) + random.pick(oddJson) + right.repeat(closed);
   }
@@ -195,20 +268,52 @@ function mutate(random: Random, input: Uint8Array<ArrayBuffer>): Uint8Array<Arra
 const paths = ["/jwt/create/", "/jwt/refresh/", "/jwt/verify/", "/jwt/blacklist/"];
 const contentTypes = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"];
 const oddTypes = [
-  "text/plain", "application/JSON ; charset=utf-8", "application/json;charset=latin1", "application/jsonx", "",
-  ";", "*/*",
-  "multipart/form-data", "multipart/form-data; boundary=", 'multipart/form-data; boundary="', "json",
-  "\u00e9/\u00e9", ",,",
-  "application/json, text/plain", "x".repeat(2000), "multipart/mixed; boundary=b", "application/json;;;=;",
+  "text/plain",
+  "application/JSON ; charset=utf-8",
+  "application/json;charset=latin1",
+  "application/jsonx",
+  "",
+  ";",
+  "*/*",
+  "multipart/form-data",
+  "multipart/form-data; boundary=",
+  'multipart/form-data; boundary="',
+  "json",
+  "\u00e9/\u00e9",
+  ",,",
+  "application/json, text/plain",
+  "x".repeat(2000),
+  "multipart/mixed; boundary=b",
+  "application/json;;;=;",
 ];
 const accepts = [
-  "*/*", "application/json", "application/*;q=0.1", "text/html", "text/html, */*;q=0.01", "application/json;q=0",
-  "", ",",
-  ";;;", "*", "*/*;q=abc", "application/json;q=0.000", "\u00ff", "a".repeat(3000), "application/vnd.api+json", "*/json",
+  "*/*",
+  "application/json",
+  "application/*;q=0.1",
+  "text/html",
+  "text/html, */*;q=0.01",
+  "application/json;q=0",
+  "",
+  ",",
+  ";;;",
+  "*",
+  "*/*;q=abc",
+  "application/json;q=0.000",
+  "\u00ff",
+  "a".repeat(3000),
+  "application/vnd.api+json",
+  "*/json",
 ];
 const authorizations = [
-  "Bearer", "Bearer ", "Bearer x", "Bearer x y", "Basic YWRhOng=", "bearer ..", "\u00ff\u00ff",
-  "Bearer " + "A".repeat(5000), "",
+  "Bearer",
+  "Bearer ",
+  "Bearer x",
+  "Bearer x y",
+  "Basic YWRhOng=",
+  "bearer ..",
+  "\u00ff\u00ff",
+  "Bearer " + "A".repeat(5000),
+  "",
 ];
 const lies = ["0", "1", "-1", "abc", "9".repeat(20), "1e9", "4096", "4097", "0x10", " 5", "5, 5", "NaN", "Infinity"];
 
@@ -296,7 +401,10 @@ function checkAnswer(method: string, response: Response, text: string): void {
   if (status === 400) {
     for (const [name, texts] of Object.entries(body)) {
       assert.ok(Array.isArray(texts) && texts.length > 0, `${name}: ${text}`);
-      assert.ok((texts as unknown[]).every((each) => typeof each === "string" && each !== ""), `${name}: ${text}`);
+      assert.ok(
+        (texts as unknown[]).every((each) => typeof each === "string" && each !== ""),
+        `${name}: ${text}`,
+      );
     }
     assert.ok(Object.hasOwn(body, "non_field_errors"), text);
   } else if (status !== 200) assert.equal([Object.keys(body), typeof body.detail], [["detail"], "string"], text);
@@ -347,20 +455,51 @@ function trimmed(text: string): string {
 
 const claimNames = ["exp", "iat", "nbf", "jti", "token_type", "user_id", "__proto__", "iss", "aud", "x"];
 const claimValues = [
-  `${now}`, `${now + 1}`, `${now + 3600}`, `${now - 1}`, `"${now + 60}"`, "null", "1e999", "-1", "0", "0.5", "[]",
-  "{}", "true",
-  '"x"', '""', '"access"', '"refresh"', "1e308", '["a"]', '{"a":{"a":1}}', "9007199254740993",
+  `${now}`,
+  `${now + 1}`,
+  `${now + 3600}`,
+  `${now - 1}`,
+  `"${now + 60}"`,
+  "null",
+  "1e999",
+  "-1",
+  "0",
+  "0.5",
+  "[]",
+  "{}",
+  "true",
+  '"x"',
+  '""',
+  '"access"',
+  '"refresh"',
+  "1e308",
+  '["a"]',
+  '{"a":{"a":1}}',
+  "9007199254740993",
 ];
 const headerTexts = [
-  '{"alg":"none"}', '{"alg":"HS384","typ":"JWT"}', '{"alg":"HS512"}', '{"alg":"RS256"}',
-  '{"alg":"ES256","typ":"JWT"}', "{}",
-  '{"alg":"HS256"}', '{"typ":"JWT","alg":"HS256"}', '{"alg":"HS256","kid":"x"}',
+  '{"alg":"none"}',
+  '{"alg":"HS384","typ":"JWT"}',
+  '{"alg":"HS512"}',
+  '{"alg":"RS256"}',
+  '{"alg":"ES256","typ":"JWT"}',
+  "{}",
+  '{"alg":"HS256"}',
+  '{"typ":"JWT","alg":"HS256"}',
+  '{"alg":"HS256","kid":"x"}',
   '{"alg":"HS256","crit":["exp"],"exp":1}',
-  '{"alg":"HS256","crit":[]}', '{"alg":"HS256","b64":false}', '{"alg":"HS256","crit":["b64"],"b64":false}',
-  "null", "[]",
-  '{"alg":"HS256","alg":"none"}', '{"alg":["HS256"]}', '{"alg":"hs256"}',
+  '{"alg":"HS256","crit":[]}',
+  '{"alg":"HS256","b64":false}',
+  '{"alg":"HS256","crit":["b64"],"b64":false}',
+  "null",
+  "[]",
+  '{"alg":"HS256","alg":"none"}',
+  '{"alg":["HS256"]}',
+  '{"alg":"hs256"}',
   '{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"}}',
-  '{"alg":"HS256","zip":"DEF"}', '{"alg":"HS256","typ":5}', '{"alg":"HS256","kid":null}',
+  '{"alg":"HS256","zip":"DEF"}',
+  '{"alg":"HS256","typ":5}',
+  '{"alg":"HS256","kid":null}',
   '{"alg":"HS256","cty":"JWT"} ',
 ];
 
@@ -447,8 +586,13 @@ async function mutateToken(random: Random, token: string, other: string): Promis
       ].join("");
     default:
       segments[at] = random.pick([
-        segment.replaceAll("-", "+").replaceAll("_", "/"), segment.toLowerCase(), "", segment + segment,
-        segment.slice(1), segment.split("").toReversed().join(""), base64url(random.bytes(random.below(40))),
+        segment.replaceAll("-", "+").replaceAll("_", "/"),
+        segment.toLowerCase(),
+        "",
+        segment + segment,
+        segment.slice(1),
+        segment.split("").toReversed().join(""),
+        base64url(random.bytes(random.below(40))),
       ]);
   }
   if (resign && segments.length === 3) segments[2] = await hs256(segments.slice(0, 2).join("."));

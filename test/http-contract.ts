@@ -42,7 +42,10 @@ export async function addContractUsers(store: Store): Promise<void> {
 const now = (): number => Math.floor(Date.now() / 1000);
 
 /** A token signed with the suite's key, with any claims changed; `undefined` takes one away. */
-export function makeToken(changes: Record<string, unknown> = {}, header: Record<string, unknown> = {}): Promise<string> {
+export function makeToken(
+  changes: Record<string, unknown> = {},
+  header: Record<string, unknown> = {},
+): Promise<string> {
   const claims: Record<string, unknown> = {
     token_type: "refresh",
     exp: now() + 3600,
@@ -56,7 +59,11 @@ export function makeToken(changes: Record<string, unknown> = {}, header: Record<
     .sign(new TextEncoder().encode(secret));
 }
 
-export function httpContract(name: string, open: () => Promise<Target>, close: () => Promise<void> = async () => {}): void {
+export function httpContract(
+  name: string,
+  open: () => Promise<Target>,
+  close: () => Promise<void> = async () => {},
+): void {
   const it = suite(`${name}: contract`);
   let target: Target;
 
@@ -74,7 +81,10 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
   };
 
   /** Status, whole body, and `WWW-Authenticate` exactly where the status is 401. */
-  function expectAnswer(answer: Answer, expected: Record<"djoser" | "simplejwt", [status: number, body: unknown]>): void {
+  function expectAnswer(
+    answer: Answer,
+    expected: Record<"djoser" | "simplejwt", [status: number, body: unknown]>,
+  ): void {
     const [status, body] = expected[target.profile];
     assert.is(answer.text, JSON.stringify(body));
     assert.is(answer.status, status);
@@ -96,7 +106,10 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
   const fieldErrors = (fields: Record<string, string[]>) => ({
     djoser: [
       400,
-      { ...fields, non_field_errors: Object.entries(fields).flatMap(([key, texts]) => texts.map((text) => `${key}: ${text}`)) },
+      {
+        ...fields,
+        non_field_errors: Object.entries(fields).flatMap(([key, texts]) => texts.map((text) => `${key}: ${text}`)),
+      },
     ] as [number, unknown],
     simplejwt: [400, fields] as [number, unknown],
   });
@@ -124,7 +137,10 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
     assert.is(answer.headers.allow, "POST, OPTIONS");
     const tokens = JSON.parse(answer.text) as Record<string, string>;
     assert.equal(Object.keys(tokens), ["refresh", "access"]);
-    for (const [type, lifetime] of [["refresh", 86_400], ["access", 300]] as const) {
+    for (const [type, lifetime] of [
+      ["refresh", 86_400],
+      ["access", 300],
+    ] as const) {
       assert.equal(decodeProtectedHeader(tokens[type]!), { alg: "HS256", typ: "JWT" });
       const claims = decodeJwt(tokens[type]!);
       assert.equal(Object.keys(claims), ["token_type", "exp", "iat", "jti", "user_id"]);
@@ -178,15 +194,28 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
     const cases: [body: unknown, fields: Record<string, string[]>][] = [
       [{}, { username: ["This field is required."], password: ["This field is required."] }],
       [{ username: "ada" }, { password: ["This field is required."] }],
-      [{ username: null, password: null }, { username: ["This field may not be null."], password: ["This field may not be null."] }],
-      [{ username: " \t", password: "" }, { username: ["This field may not be blank."], password: ["This field may not be blank."] }],
-      [{ username: true, password: ["x"] }, { username: ["Not a valid string."], password: ["Not a valid string."] }],
+      [
+        { username: null, password: null },
+        { username: ["This field may not be null."], password: ["This field may not be null."] },
+      ],
+      [
+        { username: " \t", password: "" },
+        { username: ["This field may not be blank."], password: ["This field may not be blank."] },
+      ],
+      [
+        { username: true, password: ["x"] },
+        { username: ["Not a valid string."], password: ["Not a valid string."] },
+      ],
       [{ username: { a: 1 }, password: "x" }, { username: ["Not a valid string."] }],
       [{ username: "a\0b", password: "x" }, { username: ["Null characters are not allowed."] }],
       ['{"username":"ada","password":"\\ud800"}', { password: ["Surrogate characters are not allowed: U+D800."] }],
     ];
     for (const [body, fields] of cases) expectAnswer(await post("create", body), fieldErrors(fields));
-    for (const [endpoint, field] of [["refresh", "refresh"], ["verify", "token"], ["blacklist", "refresh"]] as const) {
+    for (const [endpoint, field] of [
+      ["refresh", "refresh"],
+      ["verify", "token"],
+      ["blacklist", "refresh"],
+    ] as const) {
       expectAnswer(await post(endpoint, {}), fieldErrors({ [field]: ["This field is required."] }));
       expectAnswer(await post(endpoint, { [field]: null }), fieldErrors({ [field]: ["This field may not be null."] }));
       expectAnswer(await post(endpoint, { [field]: " " }), fieldErrors({ [field]: ["This field may not be blank."] }));
@@ -206,7 +235,14 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
   });
 
   it("refuses a body that is no object, naming its Python type", async () => {
-    for (const [body, type] of [["[]", "list"], ['"a"', "str"], ["1", "int"], ["1.0", "float"], ["1e3", "float"], ["true", "bool"]]) {
+    for (const [body, type] of [
+      ["[]", "list"],
+      ['"a"', "str"],
+      ["1", "int"],
+      ["1.0", "float"],
+      ["1e3", "float"],
+      ["true", "bool"],
+    ]) {
       const text = `Invalid data. Expected a dictionary, but got ${type}.`;
       expectAnswer(await post("create", body), both(400, { non_field_errors: [text] }));
     }
@@ -258,10 +294,20 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
     const { refresh } = await logIn();
     const [header, payload, signature] = refresh.split(".") as [string, string, string];
     const bad = [
-      "a", "a.b.c", "..", `${header}.${payload}.`, `${header}.${payload}`, `${refresh}.`, `${refresh}=`,
-      `${header}.${payload}.${"A".repeat(signature.length)}`, `${header}.${payload} .${signature}`,
-      await makeToken({ exp: now() - 1 }), await makeToken({ nbf: now() + 60 }), await makeToken({ iat: now() + 60 }),
-      await makeToken({ exp: "never" }), await makeToken({}, { crit: ["x"], x: 1 }).catch(() => "x.y.z"),
+      "a",
+      "a.b.c",
+      "..",
+      `${header}.${payload}.`,
+      `${header}.${payload}`,
+      `${refresh}.`,
+      `${refresh}=`,
+      `${header}.${payload}.${"A".repeat(signature.length)}`,
+      `${header}.${payload} .${signature}`,
+      await makeToken({ exp: now() - 1 }),
+      await makeToken({ nbf: now() + 60 }),
+      await makeToken({ iat: now() + 60 }),
+      await makeToken({ exp: "never" }),
+      await makeToken({}, { crit: ["x"], x: 1 }).catch(() => "x.y.z"),
     ];
     for (const token of bad) {
       expectAnswer(await post("verify", { token }), invalid);
@@ -276,7 +322,10 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
     expectAnswer(await post("blacklist", { refresh: access }), tokenError("Token has wrong type"));
     const noType = await makeToken({ token_type: undefined });
     expectAnswer(await post("refresh", { refresh: noType }), tokenError("Token has no type"));
-    for (const [claim, text] of [["jti", "Token has no id"], ["exp", "Token has no 'exp' claim"]] as const) {
+    for (const [claim, text] of [
+      ["jti", "Token has no id"],
+      ["exp", "Token has no 'exp' claim"],
+    ] as const) {
       const token = await makeToken({ [claim]: undefined });
       expectAnswer(await post("refresh", { refresh: token }), tokenError(text));
       expectAnswer(await post("verify", { token }), tokenError(text));
@@ -287,7 +336,11 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
     for (const user_id of ["no such id", "2", undefined, { a: 1 }]) {
       expectAnswer(await post("refresh", { refresh: await makeToken({ user_id }) }), noAccount);
     }
-    assert.is((await post("refresh", { refresh: await makeToken({ user_id: 1 }) })).status, 200, "a number is read too");
+    assert.is(
+      (await post("refresh", { refresh: await makeToken({ user_id: 1 }) })).status,
+      200,
+      "a number is read too",
+    );
   });
 
   it("blacklist makes a refresh token void everywhere, and no other", async () => {
@@ -301,7 +354,10 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
   });
 
   it("lets neither an Authorization header nor a cookie change an answer", async () => {
-    const headers = { authorization: `Bearer ${await makeToken({ exp: 1 })}`, cookie: "sessionid=stale; access=expired" };
+    const headers = {
+      authorization: `Bearer ${await makeToken({ exp: 1 })}`,
+      cookie: "sessionid=stale; access=expired",
+    };
     const answer = await post("create", { username: "ada", password: "correct horse" }, headers);
     assert.is(answer.status, 200);
     expectAnswer(await post("verify", { token: "x" }, headers), invalid);
@@ -346,7 +402,10 @@ export function httpContract(name: string, open: () => Promise<Target>, close: (
   it("answers 413 beyond the body limit, also when the length is not declared", async () => {
     const answer = await post("verify", JSON.stringify({ token: "x".repeat(70_000) }));
     expectAnswer(answer, both(413, { detail: "Request body is larger than 65536 bytes." }));
-    assert.is((await post("verify", JSON.stringify({ token: "x".repeat(60_000) }))).status, target.profile === "djoser" ? 400 : 401);
+    assert.is(
+      (await post("verify", JSON.stringify({ token: "x".repeat(60_000) }))).status,
+      target.profile === "djoser" ? 400 : 401,
+    );
   });
 
   it("answers 415 for other media types, naming them", async () => {

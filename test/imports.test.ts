@@ -251,17 +251,42 @@ globals("are looked up by feature in one file at most", () => {
 
 globals("are seen where they stand in code, and only there", () => {
   for (const text of [
-    "process.env.X", "x = Deno.args", "Bun.serve()", "Buffer.from(a)", "`${process.pid}`", "require(a)", "__dirname",
-    "globalThis.process", 'globalThis["Deno"]', "globalThis?.Buffer", "import.meta.dirname",
-    "a ? b : process", "typeof Deno",
-    "f(/[/]'/, process)", "`a${`b${Bun}`}`", "a / process.b / c", "global.x", "const q = '\"'; process.exit()",
+    "process.env.X",
+    "x = Deno.args",
+    "Bun.serve()",
+    "Buffer.from(a)",
+    "`${process.pid}`",
+    "require(a)",
+    "__dirname",
+    "globalThis.process",
+    'globalThis["Deno"]',
+    "globalThis?.Buffer",
+    "import.meta.dirname",
+    "a ? b : process",
+    "typeof Deno",
+    "f(/[/]'/, process)",
+    "`a${`b${Bun}`}`",
+    "a / process.b / c",
+    "global.x",
+    "const q = '\"'; process.exit()",
   ]) {
     assert.is.not(runtimeNames(text).length, 0, text);
   }
   for (const text of [
-    "// process", "/* Deno\n */", '"Bun"', "'it is a Buffer'", "`process`", "a.process", "x = /process/g", "processes",
-    'process.getBuiltinModule?.("node:crypto")', "globalThis.process?.getBuiltinModule", "globalThis.navigator?.x",
-    '"\\"process"', "`a${b}process`", "{ module: 1 }",
+    "// process",
+    "/* Deno\n */",
+    '"Bun"',
+    "'it is a Buffer'",
+    "`process`",
+    "a.process",
+    "x = /process/g",
+    "processes",
+    'process.getBuiltinModule?.("node:crypto")',
+    "globalThis.process?.getBuiltinModule",
+    "globalThis.navigator?.x",
+    '"\\"process"',
+    "`a${b}process`",
+    "{ module: 1 }",
   ]) {
     assert.equal(runtimeNames(text), [], text);
   }
@@ -297,20 +322,25 @@ bare("loads and logs somebody in without any permission of the runtime", async (
   if (runtime !== "deno") return; // elsewhere there is no such thing as no permission; the scan above stands for it
   // Not by node:child_process, which under Deno adds -A to a `deno run` that names no permission.
   const { Command, execPath } = (globalThis as unknown as { Deno: DenoApi }).Deno;
-  const url = `data:text/javascript,${encodeURIComponent(program(new URL("../src", import.meta.url).href))}`;
-  const child = new Command(execPath(), { args: ["run", "--no-prompt", url], cwd: projectRoot });
+  const child = new Command(execPath(), { args: ["run", "--no-prompt", "-"], cwd: projectRoot, ...piped }).spawn();
+  const input = new Blob([program(new URL("../src", import.meta.url).href)]);
+  await input.stream().pipeTo(child.stdin);
   const { code, stdout, stderr } = await child.output();
   const text = new TextDecoder();
   assert.is(code, 0, text.decode(stderr));
   assert.equal(JSON.parse(text.decode(stdout)), { verified: { status: 200 }, states: ["prompt"] });
 });
 
+const piped = { stdin: "piped", stdout: "piped", stderr: "piped" };
+
 interface DenoApi {
   execPath(): string;
-  Command: new (
-    program: string,
-    options: { args: string[]; cwd: string },
-  ) => { output(): Promise<{ code: number; stdout: Uint8Array; stderr: Uint8Array }> };
+  Command: new (program: string, options: { args: string[]; cwd: string } & typeof piped) => { spawn(): DenoChild };
+}
+
+interface DenoChild {
+  stdin: WritableStream<Uint8Array>;
+  output(): Promise<{ code: number; stdout: Uint8Array; stderr: Uint8Array }>;
 }
 
 /** All files that are loaded at run time when these are. */

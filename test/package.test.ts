@@ -1,6 +1,7 @@
 /**
  * The package as its users get it: built and packed from a copy of the sources, installed into an empty folder,
- * imported by JavaScript and TypeScript, its program started. On Node only: npm is what packs and installs, whatever runs later.
+ * imported by JavaScript and TypeScript, its program started. On Node only: npm is what packs and installs,
+ * whatever runs later.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -114,8 +115,9 @@ if (runtime === "node") {
     const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
     // The library's own declarations are checked too.
     const strict = "--noEmit --strict --exactOptionalPropertyTypes --skipLibCheck false".split(" ");
-    const target = ["--module", "nodenext", "--target", "es2023", "--lib", "es2024,dom,dom.iterable,dom.asynciterable", "--types", "node"];
-    run(host, process.execPath, tsc, ...strict, ...target, "typed.ts");
+    const target = ["--module", "nodenext", "--target", "es2023", "--types", "node"];
+    const libraries = ["--lib", "es2024,dom,dom.iterable,dom.asynciterable"];
+    run(host, process.execPath, tsc, ...strict, ...target, ...libraries, "typed.ts");
   });
 
   it("has a program that serves, and one for the users", async () => {

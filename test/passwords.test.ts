@@ -127,18 +127,52 @@ hashes("that are damaged or unknown never match, never throw, and are reported",
   const [, encoded] = recordings[7]!;
   const [name, rounds, salt, hash] = encoded.split("$") as [string, string, string, string];
   const damaged = [
-    "", "$", "$$$", "$$$$", "x", "weak", name, `${name}$`, `${name}$1`, `${name}$1$${salt}`, `${name}$1$${salt}$`,
-    `${encoded}$`, `${encoded}\n`, ` ${encoded}`, `${encoded} `, `${encoded}=`, encoded.slice(0, -1), encoded.slice(1),
-    ...["0", "-1", "01", "1.0", "1e0", "+1", " 1", "0x1", "NaN", "", "4294967296", "99999999999", "9".repeat(400)].map(
-      (bad) => `${name}$${bad}$${salt}$${hash}`,
-    ),
+    "",
+    "$",
+    "$$$",
+    "$$$$",
+    "x",
+    "weak",
+    name,
+    `${name}$`,
+    `${name}$1`,
+    `${name}$1$${salt}`,
+    `${name}$1$${salt}$`,
+    `${encoded}$`,
+    `${encoded}\n`,
+    ` ${encoded}`,
+    `${encoded} `,
+    `${encoded}=`,
+    encoded.slice(0, -1),
+    encoded.slice(1),
+    ...[
+      "0",
+      "-1",
+      "01",
+      "1.0",
+      "1e0",
+      "+1",
+      " 1",
+      "0x1",
+      "NaN",
+      "",
+      "2147483648",
+      "4294967296",
+      "99999999999",
+      "9".repeat(400),
+    ].map((bad) => `${name}$${bad}$${salt}$${hash}`),
     `${name}$${rounds}$$${hash}`,
     ...[hash.slice(4), hash + hash, `AAAA${hash}`, hash.replace("=", "A"), hash.replace("t", "%")].map(
       (bad) => `${name}$${rounds}$${salt}$${bad}`,
     ),
     `${name}$${rounds}$${salt}$${"=".repeat(44)}`,
-    `PBKDF2_SHA256$${rounds}$${salt}$${hash}`, `__proto__$${rounds}$${salt}$${hash}`, `constructor$1$${salt}$${hash}`,
-    `pbkdf2_sha512$1$${salt}$${hash}`, `md5$${salt}$900150983cd24fb0d6963f7d28e17f72`, "\0", "\ud800$1$a$b",
+    `PBKDF2_SHA256$${rounds}$${salt}$${hash}`,
+    `__proto__$${rounds}$${salt}$${hash}`,
+    `constructor$1$${salt}$${hash}`,
+    `pbkdf2_sha512$1$${salt}$${hash}`,
+    `md5$${salt}$900150983cd24fb0d6963f7d28e17f72`,
+    "\0",
+    "\ud800$1$a$b",
     "é$".repeat(999),
   ];
   for (const bad of damaged) {
@@ -170,7 +204,12 @@ hashes("that Django calls unusable never match, and are no damage", async () => 
 });
 
 hashes("that are weaker are made anew when the password is right, stronger or equal ones never", async () => {
-  for (const [rounds, isWeak] of [[999, false], [1000, false], [1001, true], [5000, true]] as const) {
+  for (const [rounds, isWeak] of [
+    [999, false],
+    [1000, false],
+    [1001, true],
+    [5000, true],
+  ] as const) {
     const passwords = createPasswords({ iterations: rounds });
     const { ok, rehashed } = await passwords.check("weak", weak);
     assert.is(ok, true);
@@ -206,7 +245,10 @@ limits("a password has at most 4096 bytes, not characters", async () => {
     const encoded = await passwords.hash(longest);
     assert.equal(await passwords.check(longest, encoded), { ok: true });
     for (const longer of [`${longest}x`, `${longest}é`]) {
-      const error = await passwords.hash(longer).then(() => undefined, (reason: unknown) => reason);
+      const error = await passwords.hash(longer).then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
       assert.instance(error, RangeError);
       assert.not.match((error as Error).message, longest.slice(0, 20));
       assert.equal(await passwords.check(longer, encoded), { ok: false });
@@ -234,7 +276,10 @@ limits("of a full queue throw PasswordQueueFull with retryAfter", async () => {
     assert.is(held.length, 2);
     const { hash, check } = passwords;
     for (const late of [() => hash("x"), () => check("x", weak), () => check("x", undefined)]) {
-      const error = (await late().then(() => undefined, (reason: unknown) => reason)) as {
+      const error = (await late().then(
+        () => undefined,
+        (reason: unknown) => reason,
+      )) as {
         name: string;
         code: string;
         retryAfter: number;
@@ -273,7 +318,10 @@ limits("never let more than `concurrency` run at once, and keep the order", asyn
       }
       await Promise.all(all);
       assert.is(gate.most, concurrency);
-      assert.equal(ended, Array.from({ length: 20 }, (_, i) => i));
+      assert.equal(
+        ended,
+        Array.from({ length: 20 }, (_, i) => i),
+      );
     });
   }
 });
@@ -282,7 +330,10 @@ limits("give a place back after a failure", async () => {
   const passwords = createPasswords({ iterations, concurrency: 1, queue: 5 });
   const failing = () => Promise.reject(new Error("no entropy"));
   const results = await watchingHashes(failing, () => Promise.allSettled([1, 2, 3].map(() => passwords.hash("x"))));
-  assert.equal(results.map(({ status }) => status), ["rejected", "rejected", "rejected"]);
+  assert.equal(
+    results.map(({ status }) => status),
+    ["rejected", "rejected", "rejected"],
+  );
   assert.match(await passwords.hash("x"), shape(iterations));
   assert.match(await passwords.hash("x"), shape(iterations));
 });
@@ -413,8 +464,11 @@ logins("hash once, whoever they name", async () => {
     assert.is(await watchingHashes(count, () => login(username, password)), status, username);
     assert.equal(seen, [iterations], username);
   }
-  assert.equal(log.map((event) => (event as { code: string }).code), ["password_format_unknown"]);
-  assert.not.match(JSON.stringify(log), "damaged\"");
+  assert.equal(
+    log.map((event) => (event as { code: string }).code),
+    ["password_format_unknown"],
+  );
+  assert.not.match(JSON.stringify(log), 'damaged"');
 });
 
 logins("take the password as it is: not trimmed, not normalized, not folded", async () => {

@@ -40,7 +40,10 @@ function settingsTable(): string {
 
 if (process.argv.includes("--write")) {
   const [, before, , after] = between.exec(readme)!;
-  writeFileSync(file, readme.replace(between, () => `${before}${settingsTable()}${after}`));
+  writeFileSync(
+    file,
+    readme.replace(between, () => `${before}${settingsTable()}${after}`),
+  );
   process.exit(0);
 }
 

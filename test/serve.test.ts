@@ -6,7 +6,15 @@ import { Agent, request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openFileStore } from "../src/stores/file.ts";
-import { type Answer, type Asked, addContractUsers, httpContract, iterations, makeToken, secret } from "./http-contract.ts";
+import {
+  type Answer,
+  type Asked,
+  addContractUsers,
+  httpContract,
+  iterations,
+  makeToken,
+  secret,
+} from "./http-contract.ts";
 import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
 const entry = `src/serve/${runtime}.ts`;
@@ -67,7 +75,10 @@ const logIn = (username: string, password: string): Asked => ({
   body: JSON.stringify({ username, password }),
 });
 
-for (const [profile, prefix] of [["djoser", ""], ["simplejwt", "/auth"]] as const) {
+for (const [profile, prefix] of [
+  ["djoser", ""],
+  ["simplejwt", "/auth"],
+] as const) {
   let server: Running;
   httpContract(
     `${runtime} server on a socket, file store, ${profile}`,
@@ -104,14 +115,22 @@ it("makes folder, key and admin at the first start, and finds everything again a
   const answer = await server.send("/jwt/create/", logIn("admin", password));
   assert.is(answer.status, 200, answer.text);
   const { refresh } = JSON.parse(answer.text);
-  const { access } = JSON.parse((await server.send("/jwt/refresh/", { ...logIn("", ""), body: JSON.stringify({ refresh }) })).text);
-  assert.is((await server.send("/jwt/blacklist/", { ...logIn("", ""), body: JSON.stringify({ refresh }) })).status, 200);
+  const { access } = JSON.parse(
+    (await server.send("/jwt/refresh/", { ...logIn("", ""), body: JSON.stringify({ refresh }) })).text,
+  );
+  assert.is(
+    (await server.send("/jwt/blacklist/", { ...logIn("", ""), body: JSON.stringify({ refresh }) })).status,
+    200,
+  );
   assert.is(await server.stop(), 0);
 
   const again = await serve(["--store", `file:${folder}`]);
   assert.not.match(again.output(), "curl");
   assert.is((await again.send("/jwt/create/", logIn("admin", password))).status, 200);
-  assert.is((await again.send("/jwt/verify/", { ...logIn("", ""), body: JSON.stringify({ token: access }) })).text, "{}");
+  assert.is(
+    (await again.send("/jwt/verify/", { ...logIn("", ""), body: JSON.stringify({ token: access }) })).text,
+    "{}",
+  );
   const refused = await again.send("/jwt/refresh/", { ...logIn("", ""), body: JSON.stringify({ refresh }) });
   assert.is(refused.text, '{"non_field_errors":["Token is blacklisted"]}');
   assert.is(await again.stop("SIGINT"), 0);
@@ -123,7 +142,10 @@ it("logs one JSON line for each request, without body, query or token, unless to
   await server.send("/jwt/create/?password=hunter2", logIn("ada", "hunter2"));
   await server.send(`/jwt/verify/${token}`);
   await until(() => server.output().includes("[token]"), "the second line is there");
-  const lines = server.output().split("\n").filter((line) => line.startsWith("{"));
+  const lines = server
+    .output()
+    .split("\n")
+    .filter((line) => line.startsWith("{"));
   assert.is(lines.length, 2);
   const [first, second] = lines.map((line) => JSON.parse(line));
   assert.equal(Object.keys(first), ["time", "method", "path", "status", "ms"]);
@@ -144,6 +166,8 @@ it("reads flags before the environment", async () => {
     JWT_STORE: "file:/nowhere",
     JWT_RESPONSES: "djoser",
     JWT_PREFIX: "auth/",
+    JWT_THROTTLE: "false",
+    JWT_CORS: "false",
     JWT_SIGNING_KEY: secret,
   });
   assert.match(server.output(), "profile  simplejwt");
@@ -164,8 +188,16 @@ it("stops the start with one line and exit code 1", async () => {
     [["--store", "postgres://u:hunter2@h/db"], {}, /setting store has the unknown scheme "postgres:"; accepted/],
     [["--store", "memory:", "--algorithm", "HS1"], {}, /setting algorithm: "HS1" is not known; accepted/],
     [["--store", "memory:", "--signing-key", "hunter2"], {}, /setting signingKey is 7 bytes long/],
-    [["--store", "memory:"], { JWT_ACCESS_TOKEN_LIFETIME: "soon" }, /setting accessTokenLifetime: "soon" is not a duration/],
-    [["--store", "memory:", "--algorithm", "RS256"], { JWT_SIGNING_KEY: "-----BEGIN hunter2" }, /setting signingKey can't be read/],
+    [
+      ["--store", "memory:"],
+      { JWT_ACCESS_TOKEN_LIFETIME: "soon" },
+      /setting accessTokenLifetime: "soon" is not a duration/,
+    ],
+    [
+      ["--store", "memory:", "--algorithm", "RS256"],
+      { JWT_SIGNING_KEY: "-----BEGIN hunter2" },
+      /setting signingKey can't be read/,
+    ],
     [["--store", "memory:", "--port", "99999"], {}, /setting port: 99999 is not a port/],
     [["--store", "memory:", "--prot", "1"], {}, /setting --prot is not a flag/],
   ];
@@ -196,13 +228,18 @@ it("finishes what is in flight when it is told to stop", async () => {
 it("shares one folder with another server and the user command", async () => {
   const folder = path.join(temporaryFolder(), "data");
   const [one, two] = await Promise.all([serve(["--store", `file:${folder}`]), serve(["--store", `file:${folder}`])]);
-  const add = start("src/cli/user.ts", ["add", "alice", "--password-stdin", "--store", `file:${folder}`], { stdio: "pipe" });
+  const add = start("src/cli/user.ts", ["add", "alice", "--password-stdin", "--store", `file:${folder}`], {
+    stdio: "pipe",
+  });
   add.stdin!.end("open sesame\n");
   const added = await finished(add);
   assert.is(added.code, 0, added.stderr);
   let refresh = "";
   for (const server of [one, two]) {
-    await until(async () => (await server.send("/jwt/create/", logIn("alice", "open sesame"))).status === 200, "alice is known");
+    await until(
+      async () => (await server.send("/jwt/create/", logIn("alice", "open sesame"))).status === 200,
+      "alice is known",
+    );
     refresh = JSON.parse((await server.send("/jwt/create/", logIn("alice", "open sesame"))).text).refresh;
   }
   const asked = { ...logIn("", ""), body: JSON.stringify({ refresh }) };
@@ -212,7 +249,10 @@ it("shares one folder with another server and the user command", async () => {
   const printed = [one, two].filter((server) => server.output().includes("curl")).length;
   assert.is(printed, 1, "one of the two made the admin");
   assert.is((await finished(start("src/cli/user.ts", ["disable", "alice", "--store", `file:${folder}`]))).code, 0);
-  await until(async () => (await one.send("/jwt/create/", logIn("alice", "open sesame"))).status === 400, "alice is out");
+  await until(
+    async () => (await one.send("/jwt/create/", logIn("alice", "open sesame"))).status === 400,
+    "alice is out",
+  );
   assert.equal(await Promise.all([one.stop(), two.stop()]), [0, 0]);
 });
 
@@ -222,7 +262,9 @@ it("survives a client that leaves in the middle of its request", async () => {
   for (let i = 0; i < 20; i++) {
     const socket = net.connect(Number(port), "127.0.0.1");
     await new Promise((resolve) => socket.once("connect", resolve));
-    socket.write("POST /jwt/verify/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{");
+    socket.write(
+      "POST /jwt/verify/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+    );
     await new Promise((resolve) => setTimeout(resolve, 5));
     socket.destroy();
   }

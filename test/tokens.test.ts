@@ -34,7 +34,10 @@ const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 function base64url(data: string | Uint8Array): string {
   const bytes = typeof data === "string" ? utf8.encode(data) : data;
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 }
 
 async function hmac(text: string, key: string | Uint8Array = secret, hash = "SHA-256"): Promise<string> {
@@ -210,8 +213,18 @@ shape("is refused with a count of segments other than three, or an empty one", a
   const token = await sign();
   const [header, payload, signature] = token.split(".") as [string, string, string];
   for (const text of [
-    `${token}.`, `.${token}`, `${token}.${signature}`, `${header}.${payload}`, `${header}.${payload}.`, header,
-    `.${payload}.${signature}`, `${header}..${signature}`, "..", ".", "...", `${header}.${payload}.${signature}..`,
+    `${token}.`,
+    `.${token}`,
+    `${token}.${signature}`,
+    `${header}.${payload}`,
+    `${header}.${payload}.`,
+    header,
+    `.${payload}.${signature}`,
+    `${header}..${signature}`,
+    "..",
+    ".",
+    "...",
+    `${header}.${payload}.${signature}..`,
   ]) {
     await refused(text);
   }
@@ -281,7 +294,7 @@ duplicates("nested at any depth are refused, and equal names in different object
 });
 
 duplicates("are looked for in a token as long as a body may be", async () => {
-  const filler = `"filler":"${"x\\\\\\\"".repeat(5000)}"`;
+  const filler = `"filler":"${'x\\\\\\"'.repeat(5000)}"`;
   await accepted(await signText(`${open_},${filler}}`));
   await refused(await signText(`${open_},${filler},"filler":1}`));
 });
@@ -460,9 +473,10 @@ claims("must include jti, as text", async () => {
 claims("must say refresh where one is expected, and nothing at verify", async () => {
   const cases: [type: unknown, refresh: string][] = [
     [undefined, "400 Token has no type"],
-    ...[null, "", "access", "Refresh", "sliding", 1, ["refresh"], {}].map(
-      (type): [unknown, string] => [type, "400 Token has wrong type"],
-    ),
+    ...[null, "", "access", "Refresh", "sliding", 1, ["refresh"], {}].map((type): [unknown, string] => [
+      type,
+      "400 Token has wrong type",
+    ]),
   ];
   for (const [token_type, expected] of cases) {
     const token = await sign({ token_type });
@@ -475,7 +489,10 @@ claims("of an access token are not taken at blacklist, nor those of a refresh to
   const { access, refresh } = await plain.login();
   assert.is((await plain.post("blacklist", { refresh: access })).body.non_field_errors[0], "Token has wrong type");
   const request = new Request("http://localhost/", { headers: { authorization: `Bearer ${refresh}` } });
-  const caught = await plain.endpoints.authenticate(request).then(() => undefined, (error: unknown) => error);
+  const caught = await plain.endpoints.authenticate(request).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
   assert.is((caught as { data: { reason: string } }).data.reason, "token_wrong_type");
 });
 
@@ -513,8 +530,7 @@ claims("of a host's hook survive refresh, and overwrite no reserved claim", asyn
     claims: async (user) =>
       JSON.parse(
         `{"name":"${user.username}","token_type":"access","exp":9999999999,"iat":1,"jti":"mine","user_id":"2",` +
-
-                   '"nbf":1,"iss":"me","aud":"you","__proto__":{"user_id":"3","polluted":true},"constructor":"c",' +
+          '"nbf":1,"iss":"me","aud":"you","__proto__":{"user_id":"3","polluted":true},"constructor":"c",' +
           '"toString":"t"}',
       ),
   });
@@ -579,7 +595,10 @@ const ours = suite("a token of ours");
 ours("has the header's exact bytes, 32 hex digits of jti, and claims in Simple JWT's order", async () => {
   const { access, refresh } = await plain.login();
   const ids = new Set<unknown>();
-  for (const [token, type, lifetime] of [[refresh, "refresh", 86_400], [access, "access", 300]] as const) {
+  for (const [token, type, lifetime] of [
+    [refresh, "refresh", 86_400],
+    [access, "access", 300],
+  ] as const) {
     const [head, body] = token.split(".") as [string, string];
     assert.is(atob(head), ourHeader);
     const { jti: id, ...rest } = JSON.parse(atob(body));
@@ -677,7 +696,11 @@ recorded.run();
 
 const keys = suite("keys");
 
-for (const [algorithm, least] of [["HS256", 32], ["HS384", 48], ["HS512", 64]] as const) {
+for (const [algorithm, least] of [
+  ["HS256", 32],
+  ["HS384", 48],
+  ["HS512", 64],
+] as const) {
   keys(`for ${algorithm} have ${least} bytes or more, or the construction stops`, async () => {
     const bytes = new Uint8Array(least - 1).fill(65);
     const message = `setting signingKey is ${least - 1} bytes`;
@@ -826,9 +849,13 @@ secrecy("no answer, error or log line holds a token or the key", async () => {
   const [head, body, signature] = refresh.split(".") as [string, string, string];
   const said: string[] = [];
   for (const token of [
-    `${refresh}x`, `${head}.${body}.${signature.slice(1)}A`,
-    await sign({ exp: now - 5 }), await sign({ jti: undefined }),
-    await sign({ token_type: "x" }), await sign({ user_id: "9" }), `${body}.${body}.${body}`,
+    `${refresh}x`,
+    `${head}.${body}.${signature.slice(1)}A`,
+    await sign({ exp: now - 5 }),
+    await sign({ jti: undefined }),
+    await sign({ token_type: "x" }),
+    await sign({ user_id: "9" }),
+    `${body}.${body}.${body}`,
   ]) {
     said.push((await server.post("verify", { token })).text, (await server.post("refresh", { refresh: token })).text);
     said.push(await server.step(token));
@@ -850,7 +877,7 @@ secrecy("no answer, error or log line holds a token or the key", async () => {
   const all = said.join("\n");
   assert.match(all, "boom");
   assert.match(all, "invalid or expired");
-  for (const piece of [secret, head, body.slice(0, 24), signature, access.split(".")[2]!, jti, "refresh\":\"ey"]) {
+  for (const piece of [secret, head, body.slice(0, 24), signature, access.split(".")[2]!, jti, 'refresh":"ey']) {
     assert.not.match(all, piece);
   }
 });

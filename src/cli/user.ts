@@ -180,7 +180,11 @@ async function* jsonLines(store: Store): AsyncGenerator<string> {
 async function* tableLines(store: Store): AsyncGenerator<string> {
   const first = [["USERNAME", "ID", "EMAIL", "ACTIVE", "LAST LOGIN"]];
   let widths: number[] | undefined;
-  const line = (row: string[]) => row.map((cell, column) => cell.padEnd(widths![column]!)).join("  ").trimEnd();
+  const line = (row: string[]) =>
+    row
+      .map((cell, column) => cell.padEnd(widths![column]!))
+      .join("  ")
+      .trimEnd();
   const measure = () => (widths = first[0]!.map((_, column) => Math.max(...first.map((row) => row[column]!.length))));
   for await (const { username, id, email, isActive, lastLogin } of store.listUsers()) {
     const row = [...[username, id, email].map(printable), isActive ? "yes" : "no", isoTime(lastLogin) ?? "never"];

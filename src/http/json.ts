@@ -83,7 +83,8 @@ function describe(text: string): string {
       const word = literals[char ?? ""] ?? nonFinite.find((name) => rest.startsWith(name));
       const number = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/.exec(text.slice(i))?.[0];
       if (word !== undefined && rest.startsWith(word)) {
-        if (nonFinite.includes(word)) return `Out of range float values are not JSON compliant: ${JSON.stringify(word).replaceAll('"', "'")}`;
+        if (nonFinite.includes(word))
+          return `Out of range float values are not JSON compliant: ${JSON.stringify(word).replaceAll('"', "'")}`;
         i += word.length;
       } else if (number !== undefined) i += number.length;
       else return at("Expecting value", i);

@@ -5,6 +5,7 @@
 import process from "node:process";
 import { prepare } from "./start.ts";
 
-const { endpoints } = await prepare([], process.env);
+const { endpoints, options, introduce } = await prepare([], process.env);
+introduce(`http://${options.host}:${options.port}`); // where the host listens is its own affair: this is what it was told
 
 export default { fetch: endpoints.fetch };

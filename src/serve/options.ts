@@ -20,12 +20,25 @@ type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "de
 const serverOptions: ServerOption[] = [
   { name: "host", env: "HOST", form: "text", default: "127.0.0.1", description: "Address to listen on." },
   { name: "port", env: "PORT", form: "number", default: 8000, description: "Port to listen on; 0 takes a free one." },
-  { name: "store", env: "JWT_STORE", form: "text", default: "file:./data", description: "`memory:` or `file:./folder`." },
-  { name: "requestLog", env: "JWT_REQUEST_LOG", form: "boolean", default: true, description: "One log line for each request." },
+  {
+    name: "store",
+    env: "JWT_STORE",
+    form: "text",
+    default: "file:./data",
+    description: "`memory:` or `file:./folder`.",
+  },
+  {
+    name: "requestLog",
+    env: "JWT_REQUEST_LOG",
+    form: "boolean",
+    default: true,
+    description: "One log line for each request.",
+  },
 ];
 
 /** `hashing.queue` -> `hashing-queue`, `accessTokenLifetime` -> `access-token-lifetime`. */
-const flagOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(".", "-");
+const flagOf = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(".", "-");
 
 /** `accessTokenLifetime` -> `JWT_ACCESS_TOKEN_LIFETIME`. */
 const envOf = (name: string): string => `JWT_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
@@ -45,12 +58,16 @@ export function listOptions(): (ServerOption & { flag: string })[] {
  */
 export function readOptions(args: string[], env: Record<string, string | undefined>): ServerOptions {
   const known = listOptions();
-  const values = readFlags(args, known.map(({ flag }) => flag));
+  const values = readFlags(
+    args,
+    known.map(({ flag }) => flag),
+  );
   const result: Record<string, unknown> = {};
-  for (const { name, flag, env: variable, form, default: fallback } of known) {
-    const isServerOption = serverOptions.some((option) => option.name === name);
-    const text = values[flag] ?? (env[variable] || undefined); // an empty variable counts as not set
-    const value = text === undefined ? (isServerOption ? fallback : undefined) : convert(name, text, form);
+  for (const option of known) {
+    const { name, flag } = option;
+    const text = values[flag] ?? (env[option.env] || undefined); // an empty variable counts as not set
+    const fallback = serverOptions.some((own) => own.name === name) ? option.default : undefined;
+    const value = text === undefined ? fallback : convert(option, text);
     if (value !== undefined) setPath(result, name.split("."), value);
   }
   const { host, port, store, requestLog, ...settings } = result as unknown as ServerOptions;
@@ -67,11 +84,14 @@ function readFlags(args: string[], flags: string[]): Record<string, string | und
     return values as Record<string, string | undefined>;
   } catch (error) {
     const flag = /'(-[^' ]*)/.exec((error as Error).message)?.[1]; // the message may quote a value, so only its flag is told
-    throw new SettingError(`setting ${flag ?? "on the command line"} is not a flag of the server, or lacks its value; see --help`);
+    throw new SettingError(
+      `setting ${flag ?? "on the command line"} is not a flag of the server, or lacks its value; see --help`,
+    );
   }
 }
 
-function convert(name: string, text: string, form: DescribedSetting["form"]): unknown {
+function convert({ name, form, default: fallback }: ServerOption, text: string): unknown {
+  if (fallback === false && text === "false") return false; // what is off by default can be said to be off
   switch (form) {
     case "number":
       if (!/^\d+$/.test(text)) throw new SettingError(`setting ${name}: ${JSON.stringify(text)} is not a whole number`);
@@ -104,6 +124,10 @@ function setPath(target: Record<string, unknown>, [key, ...rest]: string[], valu
 }
 
 export function helpText(): string {
-  const rows = listOptions().map(({ flag, env, description }) => `  --${flag.padEnd(24)} ${env.padEnd(28)} ${description}`);
-  return ["Serves the JWT endpoints. Every flag has an environment variable; flags come first.", "", ...rows].join("\n");
+  const rows = listOptions().map(
+    ({ flag, env, description }) => `  --${flag.padEnd(24)} ${env.padEnd(28)} ${description}`,
+  );
+  return ["Serves the JWT endpoints. Every flag has an environment variable; flags come first.", "", ...rows].join(
+    "\n",
+  );
 }

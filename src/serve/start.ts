@@ -3,8 +3,15 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
+import { setInterval } from "node:timers";
 import type { Server, ServerOptions as SrvxOptions } from "srvx";
-import { type JwtEndpoints, type JwtEndpointsSettings, type Store, createJwtEndpoints, createPasswords } from "../index.ts";
+import {
+  type JwtEndpoints,
+  type JwtEndpointsSettings,
+  type Store,
+  createJwtEndpoints,
+  createPasswords,
+} from "../index.ts";
 import { openStore } from "../stores/open.ts";
 import { type ServerOptions, helpText, readOptions } from "./options.ts";
 
@@ -17,8 +24,8 @@ export interface Prepared {
   endpoints: JwtEndpoints;
   store: Store;
   options: ServerOptions;
-  /** Of the user that a first start has made; shown once, never stored. */
-  firstPassword: string | undefined;
+  /** Tells of the user that a first start has made; its password is shown this once and never stored. */
+  introduce(address: string): void;
 }
 
 /** Everything but the listening: reads options, opens the store, makes key and first user where none are. */
@@ -36,7 +43,8 @@ export async function prepare(args: string[], env: Record<string, string | undef
     const endpoints = createJwtEndpoints(settingsWith(store, signingKey));
     await endpoints.ready();
     const firstPassword = await addFirstUser(store, options);
-    return { endpoints, store, options, firstPassword };
+    setInterval(() => void Promise.resolve(store.flushExpired()).catch(() => {}), flushMs).unref();
+    return { endpoints, store, options, introduce: (address) => introduce(address, options, firstPassword) };
   } catch (error) {
     await store.close();
     throw error;
@@ -101,13 +109,11 @@ export async function start(serve: (options: SrvxOptions) => Server, runtime: st
   }
   const { store } = prepared;
   announce(server.url!, prepared, runtime);
-  const flush = setInterval(() => void Promise.resolve(store.flushExpired()).catch(() => {}), flushMs);
 
   let isStopping = false;
   const stop = async (): Promise<void> => {
     if (isStopping) process.exit(1); // asked twice
     isStopping = true;
-    clearInterval(flush);
     const force = setTimeout(() => process.exit(1), shutdownMs);
     // Node closes the connections that are idle now; those that become idle later would hold it for their keep-alive.
     const http = server.node?.server as import("node:http").Server | undefined;
@@ -136,17 +142,27 @@ function startProblem(error: unknown, listening: ServerOptions | undefined): str
   return isForeseen ? reason : (stack ?? String(error));
 }
 
-function announce(url: string, { options, firstPassword }: Prepared, runtime: string): void {
-  const { prefix = "", responses = "djoser", usernameField = "username" } = options.settings as Record<string, string>;
-  const address = url.replace(/\/$/, "") + prefix.replace(/^\/*(?=.)/, "/").replace(/\/+$/, "");
+function announce(url: string, { options, introduce }: Prepared, runtime: string): void {
+  const address = url.replace(/\/$/, "") + pathPrefix(options);
   console.log(`address  ${address}/jwt/`);
   console.log(`store    ${options.store}`);
-  console.log(`profile  ${responses}`);
+  console.log(`profile  ${options.settings.responses ?? "djoser"}`);
   console.log(`runtime  ${runtime}`);
-  if (firstPassword === undefined) return;
-  const body = JSON.stringify({ [usernameField]: "admin", password: firstPassword });
-  console.log(`\nThe store was empty. It now has the user "admin" with this password, shown only once: ${firstPassword}`);
+  introduce(address);
+}
+
+function introduce(address: string, { settings }: ServerOptions, password: string | undefined): void {
+  if (password === undefined) return;
+  const body = JSON.stringify({ [String(settings.usernameField ?? "username")]: "admin", password });
+  console.log(`\nThe store was empty. It now has the user "admin" with this password, shown only once: ${password}`);
   console.log(`Try it:\n  curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'\n`);
+}
+
+/** As the settings schema normalizes it. */
+function pathPrefix({ settings }: ServerOptions): string {
+  return String(settings.prefix ?? "")
+    .replace(/^\/*(?=.)/, "/")
+    .replace(/\/+$/, "");
 }
 
 type Fetch = (request: Request) => Promise<Response>;
@@ -158,7 +174,9 @@ function withRequestLog(fetch: Fetch): Fetch {
     const response = await fetch(request);
     const ms = Math.round((performance.now() - start) * 100) / 100;
     const time = new Date().toISOString();
-    console.log(JSON.stringify({ time, method: request.method, path: loggedPath(request.url), status: response.status, ms }));
+    console.log(
+      JSON.stringify({ time, method: request.method, path: loggedPath(request.url), status: response.status, ms }),
+    );
     return response;
   };
 }

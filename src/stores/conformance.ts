@@ -9,7 +9,17 @@
 import type { NewUser, Store, User } from "./store.ts";
 
 const hash = "pbkdf2_sha256$1$salt$c3RvcmVzIG5ldmVyIGxvb2sgaW50byBoYXNoZXMuLi4=";
-const oddNames = ["__proto__", "constructor", "toString", "Zoë 🦊", 'quote " and \\', "line\nbreak\ttab", "a;b", "$&", "\u2028"];
+const oddNames = [
+  "__proto__",
+  "constructor",
+  "toString",
+  "Zoë 🦊",
+  'quote " and \\',
+  "line\nbreak\ttab",
+  "a;b",
+  "$&",
+  "\u2028",
+];
 
 const soon = (): number => Date.now() / 1000 + 3600;
 const newUser = (username: string, more: Partial<User> = {}): NewUser => ({ username, passwordHash: hash, ...more });
@@ -47,7 +57,8 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       check(typeof added.id === "string" && added.id !== "", "a user without an id gets one");
       const whole = { id: added.id, username: "ada", email: "", passwordHash: hash, isActive: true, lastLogin: null };
       for (const user of [added, await store.findUserByUsername("ada"), await store.findUserById(added.id)]) {
-        for (const [field, value] of Object.entries(whole)) same(user?.[field as keyof User], value, `the field ${field}`);
+        for (const [field, value] of Object.entries(whole))
+          same(user?.[field as keyof User], value, `the field ${field}`);
       }
     },
   ],
@@ -86,7 +97,11 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     async (store) => {
       await store.addUser(newUser("carl", { id: "1" }));
       await refused(() => store.addUser(newUser("carl")), "USER_EXISTS", "a taken name is refused");
-      const error = await refused(() => store.addUser(newUser("dora", { id: "1" })), "USER_EXISTS", "a taken id is refused");
+      const error = await refused(
+        () => store.addUser(newUser("dora", { id: "1" })),
+        "USER_EXISTS",
+        "a taken id is refused",
+      );
       check(!error.message.includes(hash), "an error holds no password hash");
       same(await usernames(store), ["carl"], "a refused user is not there");
     },
@@ -130,7 +145,11 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       const { id } = await store.addUser(newUser("ida"));
       const stands = await store.updateUser(id, { passwordHash: "new" }, { passwordHash: "old" });
       same(stands?.passwordHash, hash, "the user that stands is answered");
-      same((await store.updateUser(id, { passwordHash: "new" }, { passwordHash: hash }))?.passwordHash, "new", "a match changes");
+      same(
+        (await store.updateUser(id, { passwordHash: "new" }, { passwordHash: hash }))?.passwordHash,
+        "new",
+        "a match changes",
+      );
     },
   ],
   [
@@ -163,7 +182,11 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
         seen.push(user.username);
         await store.removeUser(user.id);
       }
-      same(seen, Array.from({ length: 20 }, (_, i) => `user-${i}`), "all of them, though they are removed meanwhile");
+      same(
+        seen,
+        Array.from({ length: 20 }, (_, i) => `user-${i}`),
+        "all of them, though they are removed meanwhile",
+      );
     },
   ],
   [
@@ -185,7 +208,11 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       await store.addUser(newUser("nina"));
       const error = await refused(() => store.addUsers([newUser("n1"), newUser("nina")]), "USER_EXISTS", "refused");
       check(error.message.includes("nina"), "the error names the name");
-      await refused(() => store.addUsers([newUser("n2"), newUser("n2")]), "USER_EXISTS", "twice in one batch is refused");
+      await refused(
+        () => store.addUsers([newUser("n2"), newUser("n2")]),
+        "USER_EXISTS",
+        "twice in one batch is refused",
+      );
       same(await usernames(store), ["nina"], "nothing was added");
       await store.addUser(newUser("n1"));
     },
@@ -227,7 +254,9 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     "tells all of many racing writers the same value",
     async (store) => {
       for (let round = 0; round < 5; round++) {
-        const tries = Array.from({ length: 100 }, async (_, i) => store.claim("race", `id-${round}`, `value-${i}`, soon()));
+        const tries = Array.from({ length: 100 }, async (_, i) =>
+          store.claim("race", `id-${round}`, `value-${i}`, soon()),
+        );
         const answers = new Set(await Promise.all(tries));
         same([...answers], [await store.peek("race", `id-${round}`)], "one value, the one that stands");
       }

@@ -271,7 +271,8 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     const again: Pending[] = [];
     for (const pending of batch) {
       inFlight.delete(pending.by);
-      if (pending.outcome === undefined && failure === undefined) again.push(pending); // short write, or after a seal
+      if (pending.outcome === undefined && failure === undefined)
+        again.push(pending); // short write, or after a seal
       else settle(pending, pending.outcome ?? { error: failure });
     }
     queue.unshift(...again.filter(isWanted));
@@ -290,7 +291,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     return (pumping ??= (async () => {
       await undefined; // a turn later, so that all of one turn's callers share a write and a sync
       try {
-        for (let mayCompact = true; ; ) {
+        for (let mayCompact = true; ;) {
           if (sealedAt !== undefined) await moveOn(sealedAt);
           else if (suspect || (mayCompact && isCompactionDue())) {
             await commit([pendingFor({ k: "seal" })]);
@@ -311,7 +312,11 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   const ignore = (): void => {};
 
-  function pendingFor(change: Change, resolve: Pending["resolve"] = ignore, reject: Pending["reject"] = ignore): Pending {
+  function pendingFor(
+    change: Change,
+    resolve: Pending["resolve"] = ignore,
+    reject: Pending["reject"] = ignore,
+  ): Pending {
     const by = `${me}.${++counter}`;
     return { by, line: encodeRecord({ ...change, at: seconds(), by }), resolve, reject };
   }
@@ -356,7 +361,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       let waiting = 0;
       const flush = async () => {
         const buffer = Buffer.concat(lines);
-        for (let done = 0; done < buffer.length; ) done += await write(fd, buffer.subarray(done));
+        for (let done = 0; done < buffer.length;) done += await write(fd, buffer.subarray(done));
         size += buffer.length;
         lines = [];
         waiting = 0;

@@ -16,6 +16,8 @@ export async function openStore(url: string): Promise<Store> {
       return (await import("./file.ts")).openFileStore(folder);
     }
     default: // the rest of the URL may hold a password
-      throw new TypeError(`setting store ${scheme === undefined ? "is not a URL" : `has the unknown scheme "${scheme}:"`}; ${accepted}`);
+      throw new TypeError(
+        `setting store ${scheme === undefined ? "is not a URL" : `has the unknown scheme "${scheme}:"`}; ${accepted}`,
+      );
   }
 }

@@ -3,7 +3,7 @@
  * The algorithm comes from the configuration and never from a token (RFC 8725 §3.1); a token's `kid` only picks among
  * the keys held here, and `jku`, `jwk`, `x5u`, `x5c` are never followed (§3.10).
  */
-import { type JWK, exportJWK, importJWK, importPKCS8, importSPKI } from "jose";
+import { CompactSign, type JWK, compactVerify, exportJWK, importJWK, importPKCS8, importSPKI } from "jose";
 import { type KeyMaterial, type Settings, SettingError } from "../settings.ts";
 
 export interface Key {
@@ -41,7 +41,9 @@ function secretBytes(setting: string, material: KeyMaterial, alg: string): Uint8
       throw wrongKey(setting, `is a JWK for ${JSON.stringify(material.alg)}, but algorithm is ${alg}`);
     }
     try {
-      bytes = Uint8Array.from(atob(material.k!.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
+      bytes = Uint8Array.from(atob(material.k!.replaceAll("-", "+").replaceAll("_", "/")), (char) =>
+        char.charCodeAt(0),
+      );
     } catch (cause) {
       throw wrongKey(setting, 'is a JWK whose "k" is not base64url', cause);
     }
@@ -50,7 +52,10 @@ function secretBytes(setting: string, material: KeyMaterial, alg: string): Uint8
   }
   const least = hmacBytes[alg]!;
   if (bytes.length < least) {
-    throw wrongKey(setting, `is ${bytes.length} bytes long; accepted: ${least} or more for ${alg} (RFC 7518 section 3.2)`);
+    throw wrongKey(
+      setting,
+      `is ${bytes.length} bytes long; accepted: ${least} or more for ${alg} (RFC 7518 section 3.2)`,
+    );
   }
   return bytes;
 }
@@ -85,6 +90,14 @@ async function publicHalf({ alg, kid, key }: Key): Promise<Key> {
   return { alg, kid, key: (await importJWK(jwk as JWK, alg)) as CryptoKey };
 }
 
+async function belongTogether(signing: Key, verifying: Key): Promise<boolean> {
+  const signed = await new CompactSign(new Uint8Array(1)).setProtectedHeader({ alg: signing.alg }).sign(signing.key);
+  return compactVerify(signed, verifying.key).then(
+    () => true,
+    () => false,
+  );
+}
+
 /**
  * Checks what can be checked at once and answers a function that imports the keys on first use.
  * @throws {SettingError} (also the promise) when a key does not fit the algorithm; the key itself is never in the message.
@@ -108,6 +121,7 @@ export function keysFrom(settings: Settings): () => Promise<KeySet> {
       verifyingKey === undefined
         ? await publicHalf(signing)
         : await importAsymmetric("verifyingKey", verifyingKey, alg, "public");
+    if (!(await belongTogether(signing, verifying))) throw wrongKey("verifyingKey", "does not belong to signingKey");
     return { signing, verifying: [{ ...verifying, kid: verifying.kid ?? signing.kid }] };
   };
   return () => (keys ??= load());
