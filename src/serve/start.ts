@@ -12,7 +12,7 @@ import {
   createJwtEndpoints,
   createPasswords,
 } from "../index.ts";
-import { openStore } from "../stores/open.ts";
+import { openStore, storeFolder } from "../stores/open.ts";
 import { type ServerOptions, helpText, readOptions } from "./options.ts";
 
 /** How often expired facts are dropped from the store. */
@@ -31,14 +31,14 @@ export interface Prepared {
 /** Everything but the listening: reads options, opens the store, makes key and first user where none are. */
 export async function prepare(args: string[], env: Record<string, string | undefined>): Promise<Prepared> {
   const options = readOptions(args, env);
-  const folder = /^file:(.+)$/.exec(options.store)?.[1];
+  const folder = storeFolder(options.store);
   // With a signing key at hand, wrong settings show before anything is opened or made.
   const settingsWith = (store: Store, signingKey: unknown) =>
     ({ ...options.settings, store, signingKey }) as unknown as JwtEndpointsSettings;
   const store = await openStore(options.store);
   try {
     let { signingKey } = options.settings;
-    if (signingKey === undefined && folder !== undefined) signingKey = keyBeside(folder.replace(/^\/\/(?=\/)/, ""));
+    if (signingKey === undefined && folder !== undefined) signingKey = keyBeside(folder);
     signingKey ??= options.store === "memory:" ? randomBytes(48).toString("base64url") : undefined;
     const endpoints = createJwtEndpoints(settingsWith(store, signingKey));
     await endpoints.ready();

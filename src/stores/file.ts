@@ -1,23 +1,30 @@
 /**
- * A store in a folder: an append-only journal of JSON lines, open in any number of processes at once.
+ * A store in a folder: an append-only journal of JSON lines, open in any number of processes at once. The folder must be
+ * on a local POSIX file system, where an `O_APPEND` write is one piece.
  *
  * The file `journal-<generation>.jsonl` is the order of things and nobody holds a lock:
- * - A record is `\n`, JSON, a tab, the JSON's CRC-32 in 8 hex digits. JSON text holds no raw tab, so a line without that
- *   ending was cut short by a crash in mid-write and never acknowledged: it is passed over with a warning. As a record
- *   brings its own newline, the next one is not swallowed. A line with that ending and a wrong checksum is damage.
- * - A writer appends (one `O_APPEND` write and one `fdatasync` for all that waits), then reads forward to its own record,
- *   and so learns the outcome that every other reader of the file learns: each applies all records, in file order, to the
+ * - A record is `\n`, the CRC-32 of its JSON in 8 hex digits, a space, the length of its JSON in bytes, a space, the JSON.
+ *   It brings its own newline, so what a crash cut short never swallows the next one. A line that is shorter than it says
+ *   was cut short in mid-write and never acknowledged: it is passed over with a warning. Any other line that does not
+ *   hold together is damage. What no newline follows yet may still be in the making, and is left for later.
+ * - A writer appends (one `O_APPEND` write and one `fdatasync` for all that waits), reads forward to its own record, and
+ *   so learns the outcome that every other reader of the file learns: each applies all records, in file order, to the
  *   same state machine (`createState`). Times that matter are in the records, never taken from the reader's clock.
- * - Users that come in bulk are `batch` records, which a later `commit` record adds, all or none.
- * - Compaction: somebody appends a `seal`. Records after it are void, and their writers repeat them in the next generation,
- *   which anybody writes from the state at the seal: temporary file, fsync, link. Linking fails when the name is there
- *   already, where renaming would replace a generation that others may have appended to since. The old file goes last.
+ * - Users that come in bulk are `batch` records, which a later `commit` record adds, all or none. Batches that are under
+ *   way at a compaction are carried over, until their writer has been silent for an hour.
+ * - Compaction: somebody appends a `seal`. Records after it are void, and their writers repeat them in the next
+ *   generation, which anybody writes from the state at the seal: temporary file, fsync, link. Linking fails when the name
+ *   is there already, where renaming would replace a generation that others may have appended to since. Whoever opens a
+ *   generation syncs the folder before acknowledging anything in it, and only then removes older ones.
+ * - After a failed `fdatasync` nobody knows what is on the disk, and a later one may claim success for pages the system
+ *   gave up: the journal is sealed, and nothing is acknowledged before the next generation, written whole, is safe.
  */
 import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { clearInterval, setInterval } from "node:timers";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
 import { createState } from "./memory.ts";
@@ -54,12 +61,15 @@ type Change =
   | { k: "claim"; kind: string; id: string; v: string; exp: number }
   | { k: "flush" }
   | { k: "batch"; b: string; u: UserRow[] }
-  | { k: "commit"; b: string }
+  | { k: "commit"; b: string; n: number }
   | { k: "drop"; b: string }
   | { k: "seal" };
 
 /** `at`: the writer's clock in seconds; `by`: the writer and its running number, absent in a compacted part. */
 type JournalRecord = Change & { at: number; by?: string };
+
+/** Only a newer version writes such a record. */
+class UnknownRecord extends Error {}
 
 interface Pending {
   line: Buffer;
@@ -75,8 +85,8 @@ const write = (fd: number, buffer: Buffer): Promise<number> =>
   new Promise((resolve, reject) => {
     fs.write(fd, buffer, 0, buffer.length, null, (error, written) => (error ? reject(error) : resolve(written)));
   });
-const fdatasync = promisify(fs.fdatasync);
-const fsync = promisify(fs.fsync);
+const fdatasync = (fd: number): Promise<void> => promisify(fs.fdatasync)(fd);
+const fsync = (fd: number): Promise<void> => promisify(fs.fsync)(fd);
 
 const pollMs = 50;
 const newline = 10;
@@ -84,8 +94,10 @@ const chunkBytes = 1 << 20;
 const usersPerBatch = 1000;
 /** A batch whose writer has not been heard of for so long will not be committed; in seconds. */
 const batchLifetime = 3600;
-/** How long after a failed compaction the next one is tried without being asked for. */
+/** How long after a failed compaction the next one is tried. */
 const retryMs = 1000;
+/** How long whoever sealed a journal has to write the next one before others do it too. */
+const patienceMs = 300;
 
 const journalName = (generation: number): string => `journal-${String(generation).padStart(6, "0")}.jsonl`;
 
@@ -111,11 +123,15 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   let records = 0;
   let syncs = 0;
   let sealedAt: number | undefined;
+  let sealedByMe = false;
+  /** Number of records at which to see again whether a compaction pays. */
+  let checkAt = compactAfter;
   /** A sync has failed: what is on the disk is open, and a later sync may claim success for pages the system gave up. */
   let suspect = false;
   let broken: StoreError | undefined;
   let lastFailure: StoreError | undefined;
   let retryAt = 0;
+  let isOpen = false;
   let closed = false;
 
   const queue: Pending[] = [];
@@ -149,8 +165,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       }
       case "commit": {
         const batch = batches.get(record.b);
-        if (batch === undefined) throw unavailable("a batch of users took too long to be added to");
         batches.delete(record.b);
+        // Forgotten at a compaction, and perhaps begun anew by the writer since: it may not be added in part.
+        if (batch?.users.length !== record.n) throw unavailable("a batch of users took too long to be added to");
         return state.addUsers(batch.users).length;
       }
       case "drop":
@@ -158,15 +175,18 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         return undefined;
       case "seal":
         sealedAt = record.at;
+        sealedByMe = record.by?.startsWith(`${me}.`) ?? false;
         return undefined;
       case "head":
         return undefined;
+      default:
+        throw new UnknownRecord();
     }
   }
 
   /** One line: applied, passed over, or damage. `isLast` is one that no newline follows yet: it may still grow. */
   function takeLine(line: Buffer, position: number, isLast: boolean): "taken" | "incomplete" {
-    const json = wholeRecord(line);
+    const json = readRecord(line);
     if (json === "damaged") throw damage(position);
     if (json === undefined) {
       if (isLast) return "incomplete";
@@ -180,6 +200,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       const value = apply(record);
       if (mine !== undefined) mine.outcome = { value };
     } catch (error) {
+      if (error instanceof UnknownRecord) {
+        throw unavailable(`${placeOf(position)} was written by a newer version; update this one to use`);
+      }
       if (!(error instanceof StoreError)) throw error;
       if (mine !== undefined) mine.outcome = { error };
     }
@@ -196,7 +219,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   function damage(position: number): StoreError {
-    const advice = "restore the file from a backup, or remove that line to go on without it";
+    const advice = "stop all that use it, then restore the file from a backup or delete that line to go on without it";
     return new StoreError("STORE_DAMAGED", `${placeOf(position)} is damaged (its checksum does not match); ${advice}`);
   }
 
@@ -210,6 +233,10 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       if (nlink === 0 && sealedAt === undefined) throw unavailable("the journal was removed from");
     } catch (error) {
       broken = error instanceof StoreError ? error : unavailable("can't read", error);
+      // While it runs, damage is a reason not to serve; at the start it is for somebody to look at.
+      if (isOpen && broken.code === "STORE_DAMAGED") {
+        broken = new StoreError("STORE_UNAVAILABLE", broken.message, { cause: broken });
+      }
       throw broken;
     }
   }
@@ -292,8 +319,10 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       await undefined; // a turn later, so that all of one turn's callers share a write and a sync
       try {
         for (let mayCompact = true; ;) {
-          if (sealedAt !== undefined) await moveOn(sealedAt);
-          else if (suspect || (mayCompact && isCompactionDue())) {
+          if (sealedAt !== undefined) {
+            if (performance.now() < retryAt) throw lastFailure;
+            await moveOn(sealedAt);
+          } else if (suspect || (mayCompact && isCompactionDue())) {
             await commit([pendingFor({ k: "seal" })]);
             mayCompact = false;
             if (suspect && sealedAt === undefined) throw lastFailure;
@@ -302,7 +331,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         }
       } catch (error) {
         lastFailure = error instanceof StoreError ? error : unavailable("can't compact the journal in", error);
-        retryAt = Date.now() + retryMs;
+        if (sealedAt !== undefined && performance.now() >= retryAt) retryAt = performance.now() + retryMs;
         for (const pending of queue.splice(0)) pending.reject(lastFailure);
       } finally {
         pumping = undefined;
@@ -330,23 +359,51 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     });
   }
 
-  const isCompactionDue = (): boolean => records > compactAfter && records > 2 * state.size() + compactAfter / 2;
+  /** Whether most records are superseded or expired. Counting takes a while, so it is done as the journal grows. */
+  function isCompactionDue(): boolean {
+    if (records < checkAt) return false;
+    const live = state.size(seconds());
+    if (records > 2 * live && canCompact()) return true;
+    checkAt = records + Math.max(compactAfter, live);
+    return false;
+  }
+
+  /** A journal that is sealed but can't be followed by another takes no writes: better to let it grow. */
+  function canCompact(): boolean {
+    try {
+      fs.accessSync(folder, fs.constants.W_OK);
+      const { bavail, bsize } = fs.statfsSync(folder);
+      return bavail * bsize > seenSize + chunkBytes / 16;
+    } catch (error) {
+      return !["EACCES", "EROFS"].includes((error as NodeJS.ErrnoException).code!); // not everyone may ask
+    }
+  }
 
   /** From a sealed generation to the next, which is written unless somebody was faster. */
   async function moveOn(sealTime: number): Promise<void> {
     state.flushExpired(sealTime);
     for (const [id, { at }] of batches) if (at < sealTime - batchLifetime) batches.delete(id);
     const next = generation + 1;
+    for (const end = performance.now() + patienceMs; !sealedByMe && performance.now() < end; await sleep(10)) {
+      if (latestGeneration() !== generation) break;
+    }
     if (latestGeneration() === generation) await createGeneration(next);
-    if (latestGeneration() > next) {
+    let isNext = latestGeneration() === next;
+    try {
+      if (isNext) openGeneration(next);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      isNext = false; // compacted away just now
+    }
+    if (isNext) {
+      skipSnapshot(); // it holds the very state that is held here
+    } else {
       // Others went on twice while this process slept. If a name was free for a second file of that number just now, it
       // is stale: nobody uses it, since whoever opens one looks for a later one afterwards, as here.
       openLatest();
-    } else {
-      openGeneration(next);
-      skipSnapshot(); // it holds the very state that is held here
     }
     syncFolder();
+    retryAt = 0;
     removeOldGenerations();
   }
 
@@ -410,6 +467,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     closeFiles();
     [appendFd, readFd, generation] = [nextAppendFd, nextReadFd, number];
     offset = seenSize = syncedOffset = records = 0;
+    checkAt = compactAfter;
     sealedAt = undefined;
     suspect = false;
   }
@@ -424,17 +482,23 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     const buffer = Buffer.alloc(256);
     const got = fs.readSync(readFd, buffer, 0, buffer.length, 0);
     const end = buffer.indexOf(newline, 1);
-    const json = wholeRecord(buffer.subarray(1, end === -1 ? got : end));
+    const json = readRecord(buffer.subarray(1, end === -1 ? got : end));
     const head = json === undefined || json === "damaged" ? undefined : (JSON.parse(json) as JournalRecord);
     if (head?.k !== "head") throw (broken = damage(1));
     offset = syncedOffset = Number(head.bytes);
-    records = state.size();
+    records = state.size(0);
+    checkAt = Math.max(compactAfter, 2 * records);
   }
 
   function removeOldGenerations(): void {
     for (const name of fs.readdirSync(folder)) {
       const old = /^journal-(\d{6,})\.jsonl(\.[0-9a-f]{12}\.tmp)?$/.exec(name);
-      if (old !== null && Number(old[1]) < generation) fs.rmSync(filePath(name), { force: true });
+      if (old === null || Number(old[1]) >= generation) continue;
+      try {
+        fs.rmSync(filePath(name), { force: true });
+      } catch (error) {
+        warn(unavailable(`can't remove ${name} from`, error).message); // it takes up room, no more
+      }
     }
   }
 
@@ -471,11 +535,10 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   async function open(): Promise<void> {
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (latestGeneration() === 0) {
-      await createGeneration(1);
-      syncFolder();
-    }
+    if (latestGeneration() === 0) await createGeneration(1);
     openLatest();
+    syncFolder();
+    removeOldGenerations();
     await pump();
     if (sealedAt !== undefined) throw lastFailure;
   }
@@ -487,12 +550,13 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     throw error instanceof StoreError ? error : unavailable("can't open the folder", error);
   }
 
+  isOpen = true;
   const poll = setInterval(() => {
     if (broken !== undefined) return;
     try {
       const { size, nlink } = fs.fstatSync(readFd);
       if (size > seenSize || nlink === 0) readForward();
-      if (sealedAt !== undefined && Date.now() >= retryAt) void pump();
+      if (sealedAt !== undefined && performance.now() >= retryAt) void pump();
     } catch (error) {
       if (error instanceof StoreError) warn(error.message);
     }
@@ -512,8 +576,10 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     addUser: async (user) => (await append({ k: "add", u: rowFrom(completeUser(user)) })) as User,
     async addUsers(users) {
       const b = `${me}.${++counter}`;
+      let n = 0;
       let rows: UserRow[] = [];
       const flush = async () => {
+        n += rows.length;
         await append({ k: "batch", b, u: rows });
         rows = [];
       };
@@ -527,17 +593,21 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         await append({ k: "drop", b }).catch(() => {}); // without it, the batch is forgotten at a later compaction
         throw error;
       }
-      return (await append({ k: "commit", b })) as number;
+      return (await append({ k: "commit", b, n })) as number;
     },
     removeUser: async (id) => (await append({ k: "del", id })) as boolean,
     listUsers: () => readable().listUsers(),
     async claim(kind, id, value, expiresAt) {
       // An earlier value that is on the disk for sure can't change any more.
       const standing = offset === syncedOffset ? readable().peek(kind, id, seconds()) : undefined;
-      return standing ?? ((await append({ k: "claim", kind, id, v: value, exp: expiresAt })) as string);
+      const exp = Math.min(expiresAt, Number.MAX_VALUE); // JSON has no Infinity
+      return standing ?? ((await append({ k: "claim", kind, id, v: value, exp })) as string);
     },
     peek: (kind, id) => readable().peek(kind, id, seconds()),
-    flushExpired: async () => (await append({ k: "flush" })) as number,
+    async flushExpired() {
+      checkAt = compactAfter;
+      return (await append({ k: "flush" })) as number;
+    },
     async ping() {
       readable();
       if (lastFailure !== undefined) await append({ k: "flush" });
@@ -567,16 +637,21 @@ function userFrom([id, username, email, passwordHash, isActive, lastLogin]: User
 function encodeRecord(record: JournalRecord): Buffer {
   const json = JSON.stringify(record);
   const checksum = crc32(json).toString(16).padStart(8, "0");
-  return Buffer.from(`\n${json}\t${checksum}`);
+  return Buffer.from(`\n${checksum} ${Buffer.byteLength(json)} ${json}`);
 }
 
 /** The JSON of a whole record; `undefined` for a line that was cut short. */
-function wholeRecord(line: Buffer): string | "damaged" | undefined {
-  const end = line.length - 9; // of the JSON: a tab and 8 digits follow it
-  if (end < 2) return undefined;
-  const digits = line.toString("latin1", end + 1);
-  if (!/^[0-9a-f]{8}$/.test(digits)) return undefined;
-  const isSound = crc32(line.subarray(0, end)) === Number.parseInt(digits, 16);
-  if (line[end] === 9) return isSound ? line.toString("utf8", 0, end) : "damaged";
-  return isSound ? "damaged" : undefined; // even the tab can be what is damaged
+function readRecord(line: Buffer): string | "damaged" | undefined {
+  let end = line.length;
+  while (end > 0 && line[end - 1] === 0) end--; // what a power cut leaves where nothing was written yet
+  const header = /^([0-9a-f]{8}) (\d{1,10}) /.exec(line.toString("latin1", 0, Math.min(end, 20)));
+  if (header === null) {
+    const isStart = end < 20 && /^([0-9a-f]{0,8}|[0-9a-f]{8} \d*)$/.test(line.toString("latin1", 0, end));
+    return isStart ? undefined : "damaged";
+  }
+  const json = line.subarray(header[0].length, end);
+  const length = Number(header[2]);
+  const isSound = crc32(json) === Number.parseInt(header[1]!, 16);
+  if (isSound && json.length === length) return json.toString();
+  return !isSound && json.length < length ? undefined : "damaged"; // the length itself can be what is damaged
 }

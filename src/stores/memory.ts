@@ -93,9 +93,9 @@ export function createState() {
       const user = users.get(id);
       if (user === undefined) return undefined;
       for (const [field, value] of Object.entries(expected)) {
-        if (user[field as keyof User] !== value) return user;
+        if (value !== undefined && user[field as keyof User] !== value) return user;
       }
-      const changed: User = Object.freeze({ ...user, ...changes, id });
+      const changed: User = Object.freeze(completeUser({ ...user, ...named(changes), id }));
       if (changed.username !== user.username) {
         if (idByUsername.has(changed.username)) throw taken("username", changed.username);
         idByUsername.delete(user.username);
@@ -121,26 +121,32 @@ export function createState() {
     peek,
     flushExpired(at: number): number {
       let flushed = 0;
-      for (const ofKind of facts.values()) {
+      for (const [kind, ofKind] of facts) {
         for (const [id, { expiresAt }] of ofKind) {
           if (expiresAt <= at) {
             ofKind.delete(id);
             flushed++;
           }
         }
+        if (ofKind.size === 0) facts.delete(kind);
       }
       return flushed;
     },
     *facts(): Iterable<[kind: string, id: string, fact: Fact]> {
       for (const [kind, ofKind] of facts) for (const [id, fact] of ofKind) yield [kind, id, fact];
     },
-    /** Users and facts, expired ones included until they are flushed. */
-    size(): number {
+    /** Users, and facts that have not expired at a time. */
+    size(at: number): number {
       let size = users.size;
-      for (const ofKind of facts.values()) size += ofKind.size;
+      for (const ofKind of facts.values()) for (const { expiresAt } of ofKind.values()) if (expiresAt > at) size++;
       return size;
     },
   };
+}
+
+/** A field that is `undefined` counts as not named, as in JSON. */
+function named(changes: UserChanges): UserChanges {
+  return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
 }
 
 function taken(field: "username" | "id", value: string): StoreError {

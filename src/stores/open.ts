@@ -5,19 +5,36 @@ import type { Store } from "./store.ts";
  * @throws {TypeError} in one line for a URL that names no store; what the store itself throws when it can't be opened.
  */
 export async function openStore(url: string): Promise<Store> {
-  const scheme = /^([a-z]+):/.exec(url)?.[1];
-  const accepted = "accepted: memory: or file:./folder";
+  const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
   switch (scheme) {
     case "memory":
       return (await import("./memory.ts")).memoryStore();
-    case "file": {
-      const folder = url.startsWith("file:///") ? decodeURIComponent(new URL(url).pathname) : url.slice("file:".length);
-      if (folder === "") throw new TypeError(`setting store names no folder; ${accepted}`);
-      return (await import("./file.ts")).openFileStore(folder);
-    }
+    case "file":
+      return (await import("./file.ts")).openFileStore(storeFolder(url)!);
     default: // the rest of the URL may hold a password
-      throw new TypeError(
-        `setting store ${scheme === undefined ? "is not a URL" : `has the unknown scheme "${scheme}:"`}; ${accepted}`,
-      );
+      throw refusal(scheme === undefined ? "is not a URL" : `has the unknown scheme "${scheme}:"`);
   }
+}
+
+function refusal(problem: string): TypeError {
+  return new TypeError(`setting store ${problem}; accepted: memory: or file:./folder`);
+}
+
+/**
+ * The folder of a file store's URL, `undefined` for another store's. `file:./data` and `file:/data` are taken as they
+ * stand; `file:///data%20here` is a URL as others write them.
+ * @throws {TypeError} when it names no folder of this machine.
+ */
+export function storeFolder(url: string): string | undefined {
+  if (!/^file:/i.test(url)) return undefined;
+  const rest = url.slice("file:".length);
+  if (rest === "") throw refusal("names no folder");
+  if (!rest.startsWith("//")) return rest;
+  try {
+    const { host, pathname } = new URL(`file:${rest}`);
+    if (host === "") return decodeURIComponent(pathname);
+  } catch {
+    // not a URL after all: refused below
+  }
+  throw refusal("names no folder of this machine");
 }

@@ -64,7 +64,7 @@ export interface TokenStore {
   claim(kind: string, id: string, value: string, expiresAt: number): MaybePromise<string>;
   /** The value that stands, or `undefined` when there is none or it has expired. */
   peek(kind: string, id: string): MaybePromise<string | undefined>;
-  /** Forgets expired facts and answers how many. */
+  /** Forgets expired facts and answers how many; a store may have forgotten others by itself before. */
   flushExpired(): MaybePromise<number>;
 }
 
