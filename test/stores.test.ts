@@ -592,6 +592,29 @@ for (const [how, compactAfter] of [
   });
 }
 
+file("finds its way when others have compacted more than once while it slept", async () => {
+  const folder = temporaryFolder();
+  await using(
+    folder,
+    async (store) => {
+      const sleeper = start("test/fixtures/store-claimer.ts", [folder, "10000", "sleeper", "1"]);
+      const result = finished(sleeper);
+      await until(() => store.peek("ready", "sleeper") === "yes", "the other process is there", 20_000);
+      process.kill(sleeper.pid!, "SIGSTOP");
+      await store.claim("race", "id-0", "mine", later);
+      for (let i = 0; i < 200; i++) await store.flushExpired();
+      assert.ok(store.stats().generation > 3, `generation ${store.stats().generation}`);
+      process.kill(sleeper.pid!, "SIGCONT");
+      await store.claim("start", "at", "now", later);
+      const { stdout, stderr } = await result;
+      assert.equal(JSON.parse(stdout || stderr).answers, { "id-0": "mine" });
+      await store.addUser(guest("after"));
+    },
+    { compactAfter: 20 },
+  );
+  await using(folder, async (store) => assert.ok(await store.findUserByUsername("after")));
+});
+
 /** Every acknowledged write that is missing from a store. */
 async function missing(store: FileStore, facts: [kind: string, name: string, value?: unknown][]): Promise<string[]> {
   const removed = new Set(facts.filter(([kind]) => kind === "removed").map(([, name]) => name));
