@@ -222,6 +222,12 @@ export function httpContract(
     }
   });
 
+  it("takes any character of UTF-8 in a value, the replacement character too", async () => {
+    for (const password of ["pässwörd", "🦊", "\ufffd", "\ufeffx"]) {
+      expectAnswer(await post("create", { username: "ada", password }), loginRefused);
+    }
+  });
+
   it("takes a number for a string, as DRF does", async () => {
     expectAnswer(await post("create", { username: 12, password: 3.5 }), loginRefused);
     expectAnswer(await post("verify", { token: 12 }), invalid);
@@ -259,6 +265,11 @@ export function httpContract(
       ['{"a":"b', "Unterminated string starting at: line 1 column 6 (char 5)"],
       ['{"a":"\\x"}', "Invalid \\escape: line 1 column 7 (char 6)"],
       [new Uint8Array([0x7b, 0xff, 0x7d]), "the body is not UTF-8"],
+      [new Uint8Array([0x22, 0xc3, 0x28, 0x22]), "the body is not UTF-8"],
+      [
+        new Uint8Array([0xef, 0xbb, 0xbf, 0x7b, 0x7d]),
+        "Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)",
+      ],
     ];
     for (const [body, text] of cases) {
       expectAnswer(await post("create", body), {
