@@ -162,7 +162,8 @@ function describe({ about: { name, description, fields }, post }: Route): unknow
 
 /** The path of an absolute URL, decoded, without one trailing slash. Cheaper than `new URL` on the way of every request. */
 function pathOf(url: string): string {
-  const start = url.indexOf("/", url.indexOf("://") + 3);
+  const scheme = url.indexOf("://"); // Bun makes none for a request without Host
+  const start = url.indexOf("/", scheme === -1 ? 0 : scheme + 3);
   if (start === -1) return "";
   const end = url.slice(start).search(/[?#]/);
   const path = end === -1 ? url.slice(start) : url.slice(start, start + end);

@@ -327,6 +327,15 @@ export function httpContract(
     }
   });
 
+  it("reads a token that is mostly white space, inside and around", async () => {
+    expectAnswer(await post("verify", { token: `a${" ".repeat(60_000)}a` }), invalid);
+    const { access } = await logIn();
+    expectAnswer(
+      await post("verify", { token: `${"\n".repeat(10_000)}${access}${" ".repeat(10_000)}` }),
+      both(200, {}),
+    );
+  });
+
   it("says what a token lacks: its type, its id, its expiry", async () => {
     const { access } = await logIn();
     expectAnswer(await post("refresh", { refresh: access }), tokenError("Token has wrong type"));

@@ -141,7 +141,7 @@ it("logs one JSON line for each request, without body, query or token, unless to
   const token = await makeToken();
   await server.send("/jwt/create/?password=hunter2", logIn("ada", "hunter2"));
   await server.send(`/jwt/verify/${token}`);
-  await until(() => server.output().includes("[token]"), "the second line is there");
+  await until(() => server.output().includes("[unknown]"), "the second line is there");
   const lines = server
     .output()
     .split("\n")
@@ -150,7 +150,7 @@ it("logs one JSON line for each request, without body, query or token, unless to
   const [first, second] = lines.map((line) => JSON.parse(line));
   assert.equal(Object.keys(first), ["time", "method", "path", "status", "ms"]);
   assert.equal([first.method, first.path, first.status], ["POST", "/jwt/create/", 400]);
-  assert.equal([second.method, second.path, second.status], ["GET", "/jwt/verify/[token]", 404]);
+  assert.equal([second.method, second.path, second.status], ["GET", "[unknown]", 404]);
   const firstStart = server.output().indexOf("\n{");
   assert.not.match(server.output().slice(firstStart), /hunter2|eyJ/);
   await server.stop();
@@ -254,6 +254,40 @@ it("shares one folder with another server and the user command", async () => {
     "alice is out",
   );
   assert.equal(await Promise.all([one.stop(), two.stop()]), [0, 0]);
+});
+
+it("makes neither folder nor user when it can't start", async () => {
+  const folder = path.join(temporaryFolder(), "data");
+  const wrong = start(entry, ["--store", `file:${folder}`, "--responses", "drf"], { env: environment() });
+  assert.is((await finished(wrong)).code, 1);
+  assert.not.ok(fs.existsSync(folder));
+  const blocker = net.createServer();
+  await new Promise<void>((resolve) => blocker.listen(0, "127.0.0.1", resolve));
+  const { port } = blocker.address() as net.AddressInfo;
+  const blocked = start(entry, ["--store", `file:${folder}`, "--port", String(port)], { env: environment() });
+  assert.is((await finished(blocked)).code, 1);
+  blocker.close();
+  const server = await serve(["--store", `file:${folder}`]);
+  await until(() => server.output().includes("curl"), "the first user is told of at the first start that works");
+  assert.is(await server.stop(), 0);
+});
+
+it("answers HTTP/1.0 without a Host, and stops at once though a connection has asked nothing", async () => {
+  const server = await serve(["--store", "memory:"]);
+  const port = Number(new URL(server.origin).port);
+  const old = net.connect(port, "127.0.0.1");
+  let answer = "";
+  old.on("data", (chunk: Uint8Array) => (answer += chunk.toString()));
+  old.write("GET /healthz HTTP/1.0\r\n\r\n");
+  await until(() => answer.includes("\r\n\r\n"), "the answer is there");
+  assert.match(answer, /^HTTP\/1\.[01] 200/);
+  old.destroy();
+  const silent = net.connect(port, "127.0.0.1");
+  silent.on("error", () => {});
+  await new Promise((resolve) => silent.once("connect", resolve));
+  await server.send("/healthz");
+  assert.is(await server.stop(), 0);
+  silent.destroy();
 });
 
 it("survives a client that leaves in the middle of its request", async () => {

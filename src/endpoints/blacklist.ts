@@ -12,7 +12,7 @@ export const blacklist: Endpoint = async ({ settings, store, keys }, data) => {
   const claims = await verifyToken(settings, await keys(), token, "refresh");
   const jti = jtiFrom(settings, claims);
   if ((await store.peek(blacklistKind, jti)) !== undefined) throw fail("token_blacklisted");
-  // Kept for as long as the token could be accepted, leeway included.
-  await store.claim(blacklistKind, jti, "1", (claims.exp as number) + settings.leeway);
+  // Kept for as long as the token could be accepted: leeway included, and times are judged in whole seconds.
+  await store.claim(blacklistKind, jti, "1", Math.ceil((claims.exp as number) + settings.leeway) + 1);
   return {};
 };

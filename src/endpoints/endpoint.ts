@@ -18,8 +18,17 @@ export interface Context {
 export type Endpoint = (context: Context, data: unknown) => Promise<Record<string, string>>;
 
 /** What Python's `str.strip` takes off, which is not quite what `String.trim` does. */
-const space = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
-const surroundingSpace = new RegExp(`^[${space}]+|[${space}]+$`, "g");
+const space =
+  " \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" +
+  "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a";
+
+/** By index: a regular expression for the end of a text looks again from each space inside it. */
+function strip(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && space.includes(text[start]!)) start++;
+  while (end > start && space.includes(text[end - 1]!)) end--;
+  return text.slice(start, end);
+}
 
 /** DRF's `CharField`: text or a number, not blank, no NUL, no lone surrogate. */
 export function charField({ trim }: { trim: boolean }) {
@@ -33,7 +42,7 @@ export function charField({ trim }: { trim: boolean }) {
       if (value === undefined) return refuse("This field is required.");
       if (value === null) return refuse("This field may not be null.");
       if (typeof value !== "string" && typeof value !== "number") return refuse("Not a valid string.");
-      const text = trim ? String(value).replace(surroundingSpace, "") : String(value);
+      const text = trim ? strip(String(value)) : String(value);
       if (text === "") return refuse("This field may not be blank.");
       if (text.includes("\0")) addIssue({ message: "Null characters are not allowed." });
       const surrogate = /\p{Surrogate}/u.exec(text)?.[0].charCodeAt(0);

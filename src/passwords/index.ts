@@ -20,6 +20,8 @@ export interface PasswordHasher {
   needsRehash(encoded: string): boolean;
   /** Does the work that a weaker hash saves, so that time does not tell how strong a hash is (Django's `harden_runtime`). */
   harden(password: string, encoded: string): Promise<void>;
+  /** Does the work of a check for which there is no hash, as costly as the costliest of those checked so far. */
+  burn(password: string): Promise<void>;
 }
 
 export interface PasswordOptions {
@@ -94,14 +96,13 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
       const hasher = encoded === undefined ? undefined : hasherOf(encoded);
       return inTurn(async () => {
         if (hasher === undefined) {
-          await preferred.hash(password);
+          await preferred.burn(password);
           return { ok: false, unknownFormat: encoded !== undefined && !encoded.startsWith("!") };
         }
         const ok = await hasher.verify(password, encoded!);
+        if (!ok) await hasher.harden(password, encoded!);
         const isWeak = hasher !== preferred || hasher.needsRehash(encoded!);
-        if (ok) return isWeak ? { ok, rehashed: await preferred.hash(password) } : { ok };
-        if (isWeak) await hasher.harden(password, encoded!);
-        return { ok };
+        return ok && isWeak ? { ok, rehashed: await preferred.hash(password) } : { ok };
       });
     },
     isHash: (encoded) => encoded.startsWith("!") || hasherOf(encoded) !== undefined,

@@ -25,6 +25,7 @@ function decode(encoded: string): { iterations: number; salt: string; hash: Uint
 
 /** @param iterations of new hashes; a stored hash with fewer is due for an upgrade. */
 export function pbkdf2Sha256(iterations: number): PasswordHasher {
+  let costliest = iterations; // of the hashes checked so far, within reason
   return {
     algorithm: "pbkdf2_sha256",
     async hash(password) {
@@ -36,12 +37,16 @@ export function pbkdf2Sha256(iterations: number): PasswordHasher {
     async verify(password, encoded) {
       const stored = decode(encoded);
       if (stored === undefined) return false;
+      costliest = Math.max(costliest, Math.min(stored.iterations, 4 * iterations));
       return sameBytes(await derive(password, stored.salt, stored.iterations), stored.hash);
     },
     needsRehash: (encoded) => decode(encoded)!.iterations < iterations,
     async harden(password, encoded) {
       const { salt, iterations: done } = decode(encoded)!;
-      if (done < iterations) await derive(password, salt, iterations - done);
+      if (done < costliest) await derive(password, salt, costliest - done);
+    },
+    async burn(password) {
+      await derive(password, "no user, no salt", costliest);
     },
   };
 }

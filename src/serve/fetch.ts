@@ -6,6 +6,6 @@ import process from "node:process";
 import { prepare } from "./start.ts";
 
 const { endpoints, options, introduce } = await prepare([], process.env);
-introduce(`http://${options.host}:${options.port}`); // where the host listens is its own affair: this is what it was told
+await introduce(`http://${options.host}:${options.port}`); // where the host listens is its own affair: this is what it was told
 
 export default { fetch: endpoints.fetch };

@@ -1,6 +1,8 @@
 /** The server program, the same on every runtime: options, store, first start, listen, log, shut down. */
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
+import type { Server as HttpServer } from "node:http";
+import type { Socket } from "node:net";
 import path from "node:path";
 import process from "node:process";
 import { setInterval } from "node:timers";
@@ -24,39 +26,41 @@ export interface Prepared {
   endpoints: JwtEndpoints;
   store: Store;
   options: ServerOptions;
-  /** Tells of the user that a first start has made; its password is shown this once and never stored. */
-  introduce(address: string): void;
+  /** Gives a store that never had a user its first, and tells of it: its password is shown this once, never stored. */
+  introduce(address: string): Promise<void>;
 }
 
-/** Everything but the listening: reads options, opens the store, makes key and first user where none are. */
+/** Everything but the listening: reads options, checks settings, opens the store, makes a key where none is. */
 export async function prepare(args: string[], env: Record<string, string | undefined>): Promise<Prepared> {
   const options = readOptions(args, env);
   const folder = storeFolder(options.store);
-  // With a signing key at hand, wrong settings show before anything is opened or made.
-  const settingsWith = (store: Store, signingKey: unknown) =>
-    ({ ...options.settings, store, signingKey }) as unknown as JwtEndpointsSettings;
+  const given = options.settings.signingKey;
+  const endpointsWith = async (store: Store, signingKey: unknown): Promise<JwtEndpoints> => {
+    const endpoints = createJwtEndpoints({ ...options.settings, store, signingKey } as unknown as JwtEndpointsSettings);
+    await endpoints.ready();
+    return endpoints;
+  };
+  await endpointsWith(await openStore("memory:"), given ?? newKey()); // wrong settings show before anything is opened or made
   const store = await openStore(options.store);
   try {
-    let { signingKey } = options.settings;
-    if (signingKey === undefined && folder !== undefined) signingKey = keyBeside(folder);
-    signingKey ??= options.store === "memory:" ? randomBytes(48).toString("base64url") : undefined;
-    const endpoints = createJwtEndpoints(settingsWith(store, signingKey));
-    await endpoints.ready();
-    const firstPassword = await addFirstUser(store, options);
+    const endpoints = await endpointsWith(store, given ?? (folder === undefined ? newKey() : keyBeside(folder)));
     setInterval(() => void Promise.resolve(store.flushExpired()).catch(() => {}), flushMs).unref();
-    return { endpoints, store, options, introduce: (address) => introduce(address, options, firstPassword) };
+    const introduce = async (address: string) => tellOf(await addFirstUser(store, options), address, options);
+    return { endpoints, store, options, introduce };
   } catch (error) {
     await store.close();
     throw error;
   }
 }
 
+const newKey = (): string => randomBytes(48).toString("base64url");
+
 /** The random key in the store's folder. Linking a finished file in place lets one of several processes win. */
 function keyBeside(folder: string): string {
   const file = path.join(folder, "signing.key");
   if (!fs.existsSync(file)) {
     const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
-    fs.writeFileSync(temporary, `${randomBytes(48).toString("base64url")}\n`, { mode: 0o600, flush: true });
+    fs.writeFileSync(temporary, `${newKey()}\n`, { mode: 0o600, flush: true });
     try {
       fs.linkSync(temporary, file);
     } catch (error) {
@@ -108,24 +112,32 @@ export async function start(serve: (options: SrvxOptions) => Server, runtime: st
     process.exit(1);
   }
   const { store } = prepared;
-  announce(server.url!, prepared, runtime);
+  // Node: connections on which nothing has been asked yet, which closing the idle ones passes over.
+  const http = server.node?.server as HttpServer | undefined;
+  const silent = new Set<Socket>();
+  http?.on("connection", (socket) => {
+    silent.add(socket);
+    socket.once("close", () => silent.delete(socket));
+  });
+  http?.on("request", ({ socket }) => silent.delete(socket));
 
   let isStopping = false;
   const stop = async (): Promise<void> => {
     if (isStopping) process.exit(1); // asked twice
     isStopping = true;
-    const force = setTimeout(() => process.exit(1), shutdownMs);
+    setTimeout(() => void Promise.resolve(store.close()).finally(() => process.exit(1)), shutdownMs);
+    for (const socket of silent) socket.destroy();
     // Node closes the connections that are idle now; those that become idle later would hold it for their keep-alive.
-    const http = server.node?.server as import("node:http").Server | undefined;
-    const sweep = setInterval(() => http?.closeIdleConnections(), 20);
+    setInterval(() => http?.closeIdleConnections(), 20);
     await server.close();
-    clearInterval(sweep);
     await store.close();
-    clearTimeout(force);
     process.exit(0);
   };
   process.on("SIGTERM", () => void stop());
   process.on("SIGINT", () => void stop());
+  await announce(server.url!, prepared, runtime).catch((error: unknown) => {
+    console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`);
+  });
 }
 
 /** One line for whoever starts the server; a stack only where it is nobody's mistake but ours. */
@@ -142,16 +154,16 @@ function startProblem(error: unknown, listening: ServerOptions | undefined): str
   return isForeseen ? reason : (stack ?? String(error));
 }
 
-function announce(url: string, { options, introduce }: Prepared, runtime: string): void {
+async function announce(url: string, { options, introduce }: Prepared, runtime: string): Promise<void> {
   const address = url.replace(/\/$/, "") + pathPrefix(options);
   console.log(`address  ${address}/jwt/`);
   console.log(`store    ${options.store}`);
   console.log(`profile  ${options.settings.responses ?? "djoser"}`);
   console.log(`runtime  ${runtime}`);
-  introduce(address);
+  await introduce(address);
 }
 
-function introduce(address: string, { settings }: ServerOptions, password: string | undefined): void {
+function tellOf(password: string | undefined, address: string, { settings }: ServerOptions): void {
   if (password === undefined) return;
   const body = JSON.stringify({ [String(settings.usernameField ?? "username")]: "admin", password });
   console.log(`\nThe store was empty. It now has the user "admin" with this password, shown only once: ${password}`);
@@ -175,14 +187,19 @@ function withRequestLog(fetch: Fetch): Fetch {
     const ms = Math.round((performance.now() - start) * 100) / 100;
     const time = new Date().toISOString();
     console.log(
-      JSON.stringify({ time, method: request.method, path: loggedPath(request.url), status: response.status, ms }),
+      JSON.stringify({
+        time,
+        method: request.method,
+        path: loggedPath(request.url, response.status),
+        status: response.status,
+        ms,
+      }),
     );
     return response;
   };
 }
 
-/** Somebody will put a token into a path one day; it does not reach the log. */
-function loggedPath(url: string): string {
-  const pathname = /^[a-z]+:\/\/[^/?#]*([^?#]*)/.exec(url)?.[1] || "/";
-  return pathname.replace(/[\w-]{8,}(\.|%2e)[\w-]{8,}((\.|%2e)[\w-]*)?/gi, "[token]").slice(0, 200);
+/** An unknown path can be anything, a token for one, and is not repeated. */
+function loggedPath(url: string, status: number): string {
+  return status === 404 ? "[unknown]" : /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/.exec(url)![1]!;
 }

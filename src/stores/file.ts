@@ -391,6 +391,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     let isNext = latestGeneration() === next;
     try {
       if (isNext) openGeneration(next);
+      isNext &&= latestGeneration() === next;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
       isNext = false; // compacted away just now
@@ -611,9 +612,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     async ping() {
       readable();
       if (lastFailure !== undefined) await append({ k: "flush" });
-      await fs.promises.stat(filePath(journalName(generation))).catch((error: unknown) => {
-        throw unavailable("can't reach", error);
-      });
+      if (fs.fstatSync(readFd).nlink === 0) readForward(); // compacted away, or removed: reading tells
     },
     async close() {
       if (closed) return;
