@@ -11,7 +11,7 @@ import { withCors } from "./http/cors.ts";
 import { renderData, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type PasswordQueueFull, createPasswords } from "./passwords/index.ts";
-import { type JwtEndpointsSettings, parseSettings } from "./settings.ts";
+import { type JwtEndpointsSettings, type Settings, parseSettings } from "./settings.ts";
 import { keysFrom } from "./tokens/keys.ts";
 
 export interface JwtEndpoints {
@@ -29,6 +29,8 @@ export interface JwtEndpoints {
   readonly errorResponse: (error: unknown) => Response;
   /** Resolves when the keys are imported and the store answers; rejects with what is wrong. Await it before listening. */
   readonly ready: () => Promise<void>;
+  /** What the endpoints run with, defaults filled in, for whoever has to tell users of them; no keys among it. */
+  readonly settings: Pick<Settings, "prefix" | "responses" | "usernameField" | "hashing">;
 }
 
 interface Route {
@@ -115,7 +117,9 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     return request.method === "HEAD" ? new Response(null, response) : response;
   }
 
+  const { prefix, responses, usernameField, hashing } = settings;
   return {
+    settings: { prefix, responses, usernameField, hashing },
     fetch: settings.cors === false ? answer : withCors(answer, settings.cors),
     authenticate: async (request) => authenticate(context, request.headers.get("authorization")),
     errorResponse: (error) => renderError(toFailure(error), settings, undefined, false),

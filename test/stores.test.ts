@@ -58,6 +58,16 @@ async function using<T>(
 
 const guest = (username: string) => ({ username, passwordHash: "pbkdf2_sha256$secret" });
 
+/** Waits until a store answers again. */
+function hasRecovered(store: FileStore): Promise<void> {
+  const answers = async () =>
+    rejection(() => store.ping()).then(
+      () => false,
+      () => true,
+    );
+  return until(answers, "it has recovered", 5000);
+}
+
 async function rejection(action: () => unknown): Promise<{ code?: string; message: string; cause?: unknown }> {
   try {
     await action();
@@ -413,15 +423,7 @@ file("reports a failed sync, trusts that journal no more and recovers in a new o
     } finally {
       fs.fdatasync = fdatasync;
     }
-    await until(
-      async () =>
-        rejection(() => store.ping()).then(
-          () => false,
-          () => true,
-        ),
-      "it has recovered",
-      5000,
-    );
+    await hasRecovered(store);
     await store.claim("k", "sure", "x", later);
     assert.ok(store.stats().generation > 1);
   });
@@ -509,15 +511,7 @@ onDisk("serves reads on a full disk, and writes again when there is room (needs 
       assert.is(await store.peek("c", "id-0"), "value-0");
       assert.is((await rejection(() => store.ping())).code, "STORE_UNAVAILABLE");
       fs.rmSync(path.join(disk!, "ballast"));
-      await until(
-        async () =>
-          rejection(() => store.ping()).then(
-            () => false,
-            () => true,
-          ),
-        "it has recovered",
-        5000,
-      );
+      await hasRecovered(store);
       acknowledged.push(await store.claim("c", `id-${acknowledged.length}`, `value-${acknowledged.length}`, later));
     },
     options,

@@ -45,7 +45,7 @@ export async function prepare(args: string[], env: Record<string, string | undef
   try {
     const endpoints = await endpointsWith(store, given ?? (folder === undefined ? newKey() : keyBeside(folder)));
     setInterval(() => void Promise.resolve(store.flushExpired()).catch(() => {}), flushMs).unref();
-    const introduce = async (address: string) => tellOf(await addFirstUser(store, options), address, options);
+    const introduce = async (address: string) => tellOf(await addFirstUser(store, endpoints), address, endpoints);
     return { endpoints, store, options, introduce };
   } catch (error) {
     await store.close();
@@ -73,11 +73,11 @@ function keyBeside(folder: string): string {
 }
 
 /** A store that never had a user gets `admin`; of several processes that start at once, one makes it. */
-async function addFirstUser(store: Store, { settings }: ServerOptions): Promise<string | undefined> {
+async function addFirstUser(store: Store, { settings }: JwtEndpoints): Promise<string | undefined> {
   for await (const _ of store.listUsers() as AsyncIterable<unknown>) return undefined;
   if ((await store.peek("setup", "first-user")) !== undefined) return undefined; // all users were removed since
   const password = randomBytes(12).toString("base64url");
-  const passwords = createPasswords(settings.hashing as { iterations?: number });
+  const passwords = createPasswords(settings.hashing);
   try {
     await store.addUser({ username: "admin", passwordHash: await passwords.hash(password) });
   } catch (error) {
@@ -154,27 +154,20 @@ function startProblem(error: unknown, listening: ServerOptions | undefined): str
   return isForeseen ? reason : (stack ?? String(error));
 }
 
-async function announce(url: string, { options, introduce }: Prepared, runtime: string): Promise<void> {
-  const address = url.replace(/\/$/, "") + pathPrefix(options);
+async function announce(url: string, { endpoints, options, introduce }: Prepared, runtime: string): Promise<void> {
+  const address = url.replace(/\/$/, "") + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
   console.log(`store    ${options.store}`);
-  console.log(`profile  ${options.settings.responses ?? "djoser"}`);
+  console.log(`profile  ${endpoints.settings.responses}`);
   console.log(`runtime  ${runtime}`);
   await introduce(address);
 }
 
-function tellOf(password: string | undefined, address: string, { settings }: ServerOptions): void {
+function tellOf(password: string | undefined, address: string, { settings }: JwtEndpoints): void {
   if (password === undefined) return;
-  const body = JSON.stringify({ [String(settings.usernameField ?? "username")]: "admin", password });
+  const body = JSON.stringify({ [settings.usernameField]: "admin", password });
   console.log(`\nThe store was empty. It now has the user "admin" with this password, shown only once: ${password}`);
   console.log(`Try it:\n  curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'\n`);
-}
-
-/** As the settings schema normalizes it. */
-function pathPrefix({ settings }: ServerOptions): string {
-  return String(settings.prefix ?? "")
-    .replace(/^\/*(?=.)/, "/")
-    .replace(/\/+$/, "");
 }
 
 type Fetch = (request: Request) => Promise<Response>;
