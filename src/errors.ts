@@ -22,9 +22,12 @@ const failures = {
   token_no_type: tokenNotValid("Token has no type"),
   token_no_id: tokenNotValid("Token has no id"),
   token_no_exp: tokenNotValid("Token has no 'exp' claim"),
+  token_no_refresh_exp: tokenNotValid("Token has no 'refresh_exp' claim"),
+  token_refresh_expired: tokenNotValid("Token 'refresh_exp' claim has expired"),
   token_blacklisted: tokenNotValid("Token is blacklisted"),
   // Simple JWT's verify view answers this one as a validation error, not as a 401.
   verify_blacklisted: { status: 400, text: "Token is blacklisted" },
+  password_changed: { status: 401, text: "The user's password has been changed.", code: "password_changed" },
   // the Authorization header, for `authenticate`
   not_authenticated: { status: 401, text: "Authentication credentials were not provided." },
   bad_authorization_header: {
@@ -36,6 +39,7 @@ const failures = {
   no_user_claim: tokenNotValid("Token contained no recognizable user identification"),
   user_not_found: { status: 401, text: "User not found", code: "user_not_found" },
   user_inactive: { status: 401, text: "User is inactive", code: "user_inactive" },
+  insufficient_scope: { status: 403, text: "You do not have permission to perform this action." },
   // the body
   field_errors: { status: 400, text: "Invalid input." },
   invalid_data: { status: 400, text: "No data provided" },
@@ -43,11 +47,16 @@ const failures = {
   // HTTP
   not_found: { status: 404, text: "Not found." },
   method_not_allowed: { status: 405, text: "Method not allowed." },
+  cross_site: { status: 403, text: "Cross-site requests are not accepted here." },
   not_acceptable: { status: 406, text: "Could not satisfy the request Accept header." },
   body_too_large: { status: 413, text: "Request body is too large." },
   unsupported_media_type: { status: 415, text: "Unsupported media type in request." },
   throttled: { status: 429, text: "Request was throttled." },
   login_queue_full: { status: 503, text: "Too many logins are waiting. Try again later." },
+  keys_unavailable: {
+    status: 503,
+    text: "The keys to verify tokens with are unavailable. Try again later.",
+  },
   store_unavailable: { status: 503, text: "The store is unavailable. Try again later." },
   internal_error: { status: 500, text: "Internal server error." },
 } satisfies Record<string, Failure>;
@@ -66,8 +75,8 @@ export interface ErrorData {
   fields?: Record<string, string[]>;
   /** Seconds until another try makes sense; sent as `Retry-After`. */
   retryAfter?: number;
-  /** Which rule a token broke (`access_token_invalid` only). */
-  reason?: ErrorCode;
+  /** Which rule a token broke, for each type it was taken for (`access_token_invalid` only). */
+  reasons?: [type: "access" | "refresh" | "sliding", code: ErrorCode][];
 }
 
 export type JwtEndpointsError = Boom<ErrorData>;

@@ -1,13 +1,16 @@
 /** `createJwtEndpoints`: the route table, the one call of an endpoint, and the one place where errors are caught. */
-import { type Authenticated, authenticate } from "./endpoints/authenticate.ts";
-import { blacklist } from "./endpoints/blacklist.ts";
-import { create } from "./endpoints/create.ts";
+import { type AuthenticateOptions, type Authenticated, authenticate } from "./endpoints/authenticate.ts";
+import { blacklist, blacklistSliding } from "./endpoints/blacklist.ts";
+import { create, createSliding } from "./endpoints/create.ts";
 import type { Context, Endpoint } from "./endpoints/endpoint.ts";
-import { refresh } from "./endpoints/refresh.ts";
+import { refresh, refreshSliding } from "./endpoints/refresh.ts";
+import { revokeUser } from "./endpoints/session.ts";
 import { verify } from "./endpoints/verify.ts";
 import { type JwtEndpointsError, fail, isFailure } from "./errors.ts";
 import { mediaTypes, readData } from "./http/body.ts";
+import { type Cookies, createCookies } from "./http/cookies.ts";
 import { withCors } from "./http/cors.ts";
+import { type Answer, type Asked, askedFrom, toResponse } from "./http/exchange.ts";
 import { renderData, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type PasswordQueueFull, createPasswords } from "./passwords/index.ts";
@@ -17,11 +20,33 @@ import { keysFrom } from "./tokens/keys.ts";
 export interface JwtEndpoints {
   /** The handler: mount it anywhere a Fetch `Request` arrives. Never rejects. Bound, so it can be passed around. */
   readonly fetch: (request: Request) => Promise<Response>;
+  /** The same without the skin, plain data in and out, for a server that is faster without `Request` and `Response`. */
+  readonly answer: (asked: Asked) => Promise<Answer>;
   /**
-   * Whom a request's `Authorization` header speaks for: the verified claims of its access token and the user.
-   * @throws a Boom 401 (`error.data.code` says why); {@link JwtEndpoints.errorResponse} turns it into the answer.
+   * Whom a request's `Authorization` header speaks for: the verified claims of its access token and the user. Revoked
+   * tokens and ended sessions are refused.
+   * @throws a Boom 401 (`error.data.code` says why), or 403 for a claim that is asked for and not there;
+   * {@link JwtEndpoints.errorResponse} turns it into the answer.
    */
-  readonly authenticate: (request: Request) => Promise<Authenticated>;
+  readonly authenticate: (request: Request, options?: AuthenticateOptions) => Promise<Authenticated>;
+  /**
+   * A fetch function that calls a handler for whom `authenticate` lets in, and answers RFC 6750's errors to all others.
+   *
+   * ```ts
+   * const me = endpoints.protect((request, { user }) => Response.json({ username: user.username }));
+   * ```
+   */
+  readonly protect: (
+    handler: (request: Request, who: Authenticated) => Response | Promise<Response>,
+    options?: AuthenticateOptions,
+  ) => (request: Request) => Promise<Response>;
+  /**
+   * Ends all sessions of a user: every token issued until now is void, access tokens too. Answers whether there is such
+   * a user. To be called when a password changes or an account is closed.
+   * @param id the user's `id` in the store.
+   * @throws {TypeError} when the store has no `updateUser`.
+   */
+  readonly revokeUser: (id: string) => Promise<boolean>;
   /**
    * The answer to an error: RFC 6750's 401 with `WWW-Authenticate` for one that `authenticate` threw, 503 when the store
    * is down, and for anything unknown a bare 500, with the cause in the log.
@@ -36,10 +61,13 @@ export interface JwtEndpoints {
 interface Route {
   /** For `Allow`. */
   methods: string;
-  get?: () => Promise<Record<string, string>>;
+  get?: () => Promise<Answer>;
   post?: Endpoint;
   /** Counted by the `throttle` setting. */
   isLogin?: boolean;
+  /** The field of the body that a cookie may carry instead; `logout` routes clear the cookies too. */
+  cookieField?: string;
+  isLogout?: boolean;
   /** For `OPTIONS`: what the endpoint is called, does, and reads. */
   about: { name: string; description: string; fields: string[] };
 }
@@ -60,6 +88,20 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const settings = parseSettings(input);
   const { store } = settings;
   const context: Context = { settings, store, passwords: createPasswords(settings.hashing), keys: keysFrom(settings) };
+  const cookies = settings.cookies.carry.length > 0 ? createCookies(settings) : undefined;
+
+  async function authenticated(request: Request, options: AuthenticateOptions = {}): Promise<Authenticated> {
+    let header = request.headers.get(settings.authHeaderName);
+    if (header === null && cookies !== undefined) {
+      const asked = askedFrom(request);
+      const token = cookies.read(asked, settings.authTokenClasses[0] === "SlidingToken" ? "token" : "access");
+      if (token !== undefined && !/^(GET|HEAD|OPTIONS)$/.test(request.method)) cookies.refuseCrossSite(asked);
+      if (token !== undefined) header = `${settings.authHeaderTypes[0]} ${token}`;
+    }
+    return authenticate(context, header, options);
+  }
+  const errorResponse = (error: unknown): Response =>
+    toResponse(renderError(toFailure(error), settings, undefined, false));
   const throttle = settings.throttle && createThrottle(settings.throttle, settings.now);
   const routes = routeTable(context);
 
@@ -79,8 +121,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   }
 
   let isAddressKnown = true;
-  function clientOf(request: Request): string {
-    const address = settings.clientAddress(request);
+  function clientOf(asked: Asked): string {
+    const address = settings.clientAddress(asked);
     if (address === undefined && isAddressKnown) {
       isAddressKnown = false; // said once
       const message = "throttle counts all clients as one, since this host gives requests no ip; set clientAddress";
@@ -90,69 +132,112 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   }
 
   /** In DRF's order: content negotiation, throttle, method, body. */
-  async function dispatch(request: Request, route: Route | undefined): Promise<Response> {
-    const { method, headers } = request;
+  async function dispatch(asked: Asked, route: Route | undefined): Promise<Answer> {
+    const { method } = asked;
     if (route === undefined) throw fail("not_found");
-    if (!acceptsJson(headers.get("accept"))) throw fail("not_acceptable");
+    if (!acceptsJson(asked.headers.get("accept"))) throw fail("not_acceptable");
     if (method === "OPTIONS") return renderData(describe(route), 200, route.methods);
     if (method === "POST" && route.post !== undefined) {
-      if (throttle && route.isLogin) throttle(clientOf(request));
-      const data = await readData(request, settings.maxBodySize);
-      return renderData(await route.post(context, data), 200, route.methods);
+      if (throttle && route.isLogin) throttle(clientOf(asked));
+      const data = await readData(asked, settings.maxBodySize);
+      if (cookies !== undefined && route.cookieField !== undefined) return withCookies(cookies, asked, route, data);
+      return renderData(await route.post(context, data, asked), 200, route.methods);
     }
-    if ((method === "GET" || method === "HEAD") && route.get !== undefined) {
-      return renderData(await route.get(), 200, route.methods);
-    }
+    if ((method === "GET" || method === "HEAD") && route.get !== undefined) return route.get();
     throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
   }
 
-  async function answer(request: Request): Promise<Response> {
-    const route = routes.get(pathOf(request.url));
-    let response: Response;
+  /** The token from the cookie when the body has none; what the cookies carry leaves the body. */
+  async function withCookies(jar: Cookies, asked: Asked, route: Route, data: unknown): Promise<Answer> {
+    jar.refuseCrossSite(asked);
+    const { cookieField: field = "", post, isLogout } = route;
+    const isBare = typeof data === "object" && data !== null && !Array.isArray(data) && !Object.hasOwn(data, field);
+    const token = isBare && !route.isLogin ? jar.read(asked, field) : undefined;
     try {
-      response = await dispatch(request, route);
+      const result = await post!(context, token === undefined ? data : { ...(data as object), [field]: token }, asked);
+      const taken = jar.take(result);
+      const setCookies = isLogout ? jar.cleared : taken.cookies;
+      return { ...renderData(taken.data, 200, route.methods), cookies: setCookies };
     } catch (error) {
-      response = renderError(toFailure(error), settings, route?.methods);
+      // Logging out with a dead cookie, or without any, is done already.
+      if (isLogout && isBare && isFailure(error) && error.output.statusCode < 500) {
+        return { ...renderData({}, 200, route.methods), cookies: jar.cleared };
+      }
+      throw error;
     }
-    return request.method === "HEAD" ? new Response(null, response) : response;
   }
+
+  async function answerAlone(asked: Asked): Promise<Answer> {
+    const route = routes.get(pathOf(asked.url));
+    let answer: Answer;
+    try {
+      answer = await dispatch(asked, route);
+    } catch (error) {
+      answer = renderError(toFailure(error), settings, route?.methods);
+    }
+    return asked.method === "HEAD" ? { ...answer, body: "" } : answer;
+  }
+  const answer = settings.cors === false ? answerAlone : withCors(answerAlone, settings);
 
   const { prefix, responses, usernameField, hashing } = settings;
   return {
     settings: { prefix, responses, usernameField, hashing },
-    fetch: settings.cors === false ? answer : withCors(answer, settings.cors),
-    authenticate: async (request) => authenticate(context, request.headers.get("authorization")),
-    errorResponse: (error) => renderError(toFailure(error), settings, undefined, false),
+    answer,
+    fetch: async (request) => toResponse(await answer(askedFrom(request))),
+    authenticate: authenticated,
+    protect: (handler, options) => async (request) => {
+      try {
+        return await handler(request, await authenticated(request, options));
+      } catch (error) {
+        return errorResponse(error);
+      }
+    },
+    revokeUser: (id) => revokeUser(context, id),
+    errorResponse,
     async ready() {
-      await Promise.all([context.keys(), store.ping()]);
+      await Promise.all([context.keys(), store.ping?.()]);
     },
   };
 }
 
-/** Path, without its last slash -> route. */
-function routeTable({ settings: { prefix, usernameField }, store }: Context): Map<string, Route> {
+/** Path, without its last slash -> route. Left out is what the store or the keys can't do. */
+function routeTable({ settings, store }: Context): Map<string, Route> {
+  const { prefix, usernameField, authTokenClasses } = settings;
   const post = (name: string, description: string, endpoint: Endpoint, ...fields: string[]): Route => ({
     methods: "POST, OPTIONS",
     post: endpoint,
-    isLogin: endpoint === create,
     about: { name, description, fields },
   });
   const get = (name: string, description: string, answer?: () => unknown): Route => ({
     methods: "GET, HEAD, OPTIONS",
     get: async () => {
       await answer?.();
-      return { status: "ok" };
+      return renderData({ status: "ok" }, 200, "GET, HEAD, OPTIONS");
     },
     about: { name, description, fields: [] },
   });
-  return new Map([
-    [`${prefix}/jwt/create`, post("Create", "Logs in: answers a pair of tokens.", create, usernameField, "password")],
-    [`${prefix}/jwt/refresh`, post("Refresh", "Answers a new access token.", refresh, "refresh")],
+  const routes = new Map([
     [`${prefix}/jwt/verify`, post("Verify", "Tells whether a token is valid.", verify, "token")],
-    [`${prefix}/jwt/blacklist`, post("Blacklist", "Makes a refresh token void.", blacklist, "refresh")],
     ["/healthz", get("Health", "Answers while the process is alive.")],
-    ["/readyz", get("Readiness", "Answers when the store does.", () => store.ping())],
+    ["/readyz", get("Readiness", "Answers when the store does.", () => store.ping?.())],
   ]);
+  const isSliding = authTokenClasses[0] === "SlidingToken";
+  const token = isSliding ? "token" : "refresh";
+  const logIn = isSliding ? createSliding : create;
+  const what = isSliding ? "a sliding token" : "a pair of tokens";
+  const login = post("Create", `Logs in: answers ${what}.`, logIn, usernameField, "password");
+  routes.set(`${prefix}/jwt/create`, { ...login, isLogin: true, cookieField: token });
+  const renew = isSliding
+    ? post("Refresh", "Answers the token with a later expiry.", refreshSliding, token)
+    : post("Refresh", "Answers a new access token.", refresh, token);
+  routes.set(`${prefix}/jwt/refresh`, { ...renew, cookieField: token });
+  if (store.claim !== undefined && store.peek !== undefined) {
+    const logout = post("Blacklist", "Ends the session of a token.", isSliding ? blacklistSliding : blacklist, token);
+    for (const path of ["blacklist", "logout"]) {
+      routes.set(`${prefix}/jwt/${path}`, { ...logout, cookieField: token, isLogout: true });
+    }
+  }
+  return routes;
 }
 
 /** What DRF's SimpleMetadata says of a view. */

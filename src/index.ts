@@ -4,16 +4,22 @@
  * @module
  */
 export { createJwtEndpoints, type JwtEndpoints } from "./handler.ts";
-export type { Authenticated } from "./endpoints/authenticate.ts";
+export type { AuthenticateOptions, Authenticated } from "./endpoints/authenticate.ts";
+export type { Answer, Asked } from "./http/exchange.ts";
 export { type ErrorCode, type ErrorData, type JwtEndpointsError, isFailure } from "./errors.ts";
 export { createPasswords, type PasswordCheck, type PasswordOptions, type Passwords } from "./passwords/index.ts";
 export {
   type ClaimsHook,
   type DescribedSetting,
+  type EndpointsStore,
   type JwtEndpointsSettings,
   type KeyMaterial,
   type LogEvent,
+  type LoginFailedHook,
+  type LoginRequest,
+  type LoginSuccessHook,
   SettingError,
+  type UserAuthenticationRule,
   describeSettings,
 } from "./settings.ts";
 export {

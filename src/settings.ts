@@ -5,7 +5,7 @@
 import type { JWK } from "jose";
 import * as v from "valibot";
 import type { ErrorCode } from "./errors.ts";
-import type { Store, User } from "./stores/store.ts";
+import type { MaybePromise, Store, User, UserStore } from "./stores/store.ts";
 
 /** How a setting is written as a flag or an environment variable; `none` when it only makes sense in code. */
 export type SettingForm = "text" | "number" | "duration" | "boolean" | "list" | "none";
@@ -22,14 +22,39 @@ export interface SettingInfo {
 /** Something the operator should know; `code` is stable. Holds no secret, password or token. */
 export interface LogEvent {
   level: "error" | "warn";
-  code: ErrorCode | "rehash_failed" | "password_format_unknown" | "client_address_unknown";
+  code: ErrorCode | "rehash_failed" | "password_format_unknown" | "client_address_unknown" | "refresh_reuse";
   message: string;
   userId?: string;
   error?: unknown;
 }
 
+/**
+ * What the endpoints ask of a store: the two look-ups, and as much of {@link Store} as the settings in use need. One
+ * without `claim` and `peek` can't revoke, so it has no `/jwt/blacklist/`. A wrong combination stops the start.
+ */
+export interface EndpointsStore
+  extends
+    Pick<UserStore, "findUserByUsername" | "findUserById">,
+    Partial<Pick<Store, "updateUser" | "claim" | "peek" | "ping">> {
+  /** The user whose `userIdField` has a value; needed when that field is neither `id` nor `username`. */
+  findUserBy?(field: string, value: string): MaybePromise<User | undefined>;
+}
+
 /** A public or secret key: text (a secret, or PEM), raw bytes, or a JWK (RFC 7517). */
 export type KeyMaterial = string | Uint8Array | JWK;
+
+/**
+ * Several keys of one's own (RFC 7517), of which one signs. Each has `alg`, its algorithm, and `kid`, its name; a key that
+ * was in use before there was a ring may lack `kid`, as its tokens do.
+ */
+export interface KeyRing {
+  /** Signs, and so is private or secret. */
+  active: JWK;
+  /** Signed until lately: their tokens are still good. Public keys will do. */
+  retiring?: readonly JWK[];
+  /** Are to sign soon: published beforehand, so that others know them by then. */
+  next?: readonly JWK[];
+}
 
 const doc = <T>(description: string, info: SettingInfo) =>
   v.metadata<T, SettingInfo & { description: string }>({ ...info, description });
@@ -97,6 +122,12 @@ const origins = v.union(
   `is not a list of origins; ${originsAccepted}`,
 );
 
+const jwkUrl = v.custom<string>((value) => {
+  if (typeof value !== "string" || !URL.canParse(value)) return false;
+  const { protocol, username, password } = new URL(value);
+  return /^https?:$/.test(protocol) && username === "" && password === "";
+}, "is not an address of keys; accepted: an http:// or https:// URL without a user name or password");
+
 const algorithms = [
   "HS256",
   "HS384",
@@ -131,21 +162,75 @@ const hashing = v.strictObject(
   objectMessage,
 );
 
-/** Claims a host adds to a login's tokens. Reserved ones (type, times, id, user, issuer, audience) can't be overwritten. */
+/** Tokens in cookies, for browsers; off while `carry` is empty. */
+const cookies = v.strictObject(
+  {
+    carry: v.optional(
+      v.pipe(
+        v.array(oneOf(["refresh", "access"]), 'is not a list; accepted: such as ["refresh"]'),
+        doc(
+          "Tokens that travel in `HttpOnly` cookies instead of bodies: `refresh`, `access`. Requests from other sites are " +
+            "then refused, but for the origins of `cors`.",
+          { form: "list", shown: "none" },
+        ),
+      ),
+      [],
+    ),
+    sameSite: v.optional(
+      v.pipe(
+        oneOf(["strict", "lax", "none"]),
+        doc("`SameSite` of the cookies; `none` for a front end on another site.", { form: "text" }),
+      ),
+      "strict",
+    ),
+    secure: v.optional(
+      v.pipe(
+        boolean,
+        doc("`Secure` cookies with a `__Host-` name. Off only for tests over http.", { form: "boolean" }),
+      ),
+      true,
+    ),
+    domain: v.optional(
+      v.pipe(name, doc("`Domain` of the cookies; without it they are this host's alone.", { form: "text" })),
+    ),
+  },
+  objectMessage,
+);
+
+/** Whether a user may log in and refresh; in place of the check of `isActive`. */
+export type UserAuthenticationRule = (user: User) => MaybePromise<boolean>;
+/** What hooks see of a request; a Fetch `Request` has it all but `ip`, which servers add. */
+export interface LoginRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: { get(name: string): string | null };
+  readonly ip?: string | undefined;
+}
+/** Told of a login, before it is answered; what it throws fails the login. */
+export type LoginSuccessHook = (user: User, request: LoginRequest) => unknown;
+/** Told of a refused login: the name that was given, never the password. */
+export type LoginFailedHook = (credentials: Record<string, string>, request: LoginRequest) => unknown;
+
+/** Claims a host adds to a login's tokens. Reserved ones (type, times, ids, user, issuer, audience) can't be overwritten. */
 export type ClaimsHook = (user: User) => Record<string, unknown> | Promise<Record<string, unknown>>;
 
 export const settingsSchema = v.strictObject(
   {
-    store: v.custom<Store>(
-      (value) => typeof (value as Store | undefined)?.findUserByUsername === "function",
+    store: v.custom<EndpointsStore>(
+      (value) =>
+        ["findUserByUsername", "findUserById"].every(
+          (method) => typeof (value as Record<string, unknown> | null | undefined)?.[method] === "function",
+        ),
       'is missing or not a store; make one with memoryStore(), openFileStore("./data") or your own',
     ),
-    signingKey: v.pipe(
-      key,
-      doc(
-        "Secret or private key that signs; Django's `SECRET_KEY` for a shared site. Text, bytes, JWK or PEM. " +
-          "The server makes one beside the file store.",
-        { form: "text", twin: "SIGNING_KEY", shown: "required in code" },
+    signingKey: v.optional(
+      v.pipe(
+        key,
+        doc(
+          "Secret or private key that signs; Django's `SECRET_KEY` for a shared site. Text, bytes, JWK or PEM. " +
+            "The server makes one beside the file store.",
+          { form: "text", twin: "SIGNING_KEY", shown: "required in code" },
+        ),
       ),
     ),
     verifyingKey: v.optional(
@@ -156,6 +241,28 @@ export const settingsSchema = v.strictObject(
           twin: "VERIFYING_KEY",
           shown: "derived",
         }),
+      ),
+    ),
+    jwkUrl: v.optional(
+      v.pipe(
+        jwkUrl,
+        doc(
+          "URL of a JSON Web Key Set (RFC 7517): tokens that others signed with `algorithm` are good too. Without " +
+            "`signingKey` nothing is signed here.",
+          { form: "text", twin: "JWK_URL" },
+        ),
+      ),
+    ),
+    keys: v.optional(
+      v.pipe(
+        fn<() => MaybePromise<KeyRing | undefined>>(
+          "is not a function; accepted: () => ({ active, retiring }) of JWKs with kid and alg",
+        ),
+        doc(
+          "`() => ({ active, retiring, next })`, JWKs with `kid` and `alg`: `active` signs, all of them verify. Asked again " +
+            "every second, so keys change without a restart. Tokens of `signingKey`, if there is one, stay good.",
+          { form: "none" },
+        ),
       ),
     ),
     algorithm: v.optional(
@@ -172,6 +279,85 @@ export const settingsSchema = v.strictObject(
     refreshTokenLifetime: v.optional(
       v.pipe(lifetime, doc("How long a refresh token is good.", { form: "duration", twin: "REFRESH_TOKEN_LIFETIME" })),
       "1d",
+    ),
+    rotateRefreshTokens: v.optional(
+      v.pipe(
+        boolean,
+        doc("Answer a new refresh token at each refresh; those of one login form a session (`sid`).", {
+          form: "boolean",
+          twin: "ROTATE_REFRESH_TOKENS",
+        }),
+      ),
+      false,
+    ),
+    blacklistAfterRotation: v.optional(
+      v.pipe(
+        boolean,
+        doc(
+          "A used refresh token is void, and using it again after `refreshGrace` ends its session. `false` with rotation " +
+            "leaves it good until it expires, as in Simple JWT.",
+          { form: "boolean", twin: "BLACKLIST_AFTER_ROTATION", shown: "as `rotateRefreshTokens`" },
+        ),
+      ),
+    ),
+    refreshGrace: v.optional(
+      v.pipe(
+        v.union(
+          [v.literal("until-used"), duration],
+          'is not a duration; accepted: seconds, text such as "10s", 0 for none, or "until-used"',
+        ),
+        doc(
+          "For how long after its first use a rotated refresh token answers with the same successor: a duration, `0`, or " +
+            "`until-used`, as long as the successor itself is unused (FAPI 2.0).",
+          { form: "duration" },
+        ),
+      ),
+      "10s",
+    ),
+    sessionLifetime: v.optional(
+      v.pipe(
+        lifetime,
+        doc("How long after its login a session ends, however often it is refreshed.", {
+          form: "duration",
+          shown: "no limit",
+        }),
+      ),
+    ),
+    authTokenClasses: v.optional(
+      v.pipe(
+        v.array(oneOf(["AccessToken", "SlidingToken"]), "is not a list"),
+        v.minLength(1, "is empty; accepted: AccessToken, SlidingToken"),
+        doc(
+          "Tokens that `authenticate` takes. With `SlidingToken` first, create and refresh answer `{token}`, and refresh " +
+            "reads `token`.",
+          { form: "list", twin: "AUTH_TOKEN_CLASSES" },
+        ),
+      ),
+      ["AccessToken"],
+    ),
+    slidingTokenLifetime: v.optional(
+      v.pipe(lifetime, doc("How long a sliding token is good.", { form: "duration", twin: "SLIDING_TOKEN_LIFETIME" })),
+      "5m",
+    ),
+    slidingTokenRefreshLifetime: v.optional(
+      v.pipe(
+        lifetime,
+        doc("How long after its login a sliding token can be refreshed.", {
+          form: "duration",
+          twin: "SLIDING_TOKEN_REFRESH_LIFETIME",
+        }),
+      ),
+      "1d",
+    ),
+    slidingTokenRefreshExpClaim: v.optional(
+      v.pipe(
+        name,
+        doc("Claim with the time until which a sliding token can be refreshed.", {
+          form: "text",
+          twin: "SLIDING_TOKEN_REFRESH_EXP_CLAIM",
+        }),
+      ),
+      "refresh_exp",
     ),
     leeway: v.optional(
       v.pipe(
@@ -195,6 +381,27 @@ export const settingsSchema = v.strictObject(
       ),
       ["Bearer"],
     ),
+    authHeaderName: v.optional(
+      v.pipe(
+        text,
+        v.regex(/^[\w!#$%&'*+.^`|~-]+$/, 'is not the name of a header; accepted: such as "Authorization"'),
+        doc("Header that carries an access token.", { form: "text", twin: "AUTH_HEADER_NAME" }),
+      ),
+      "Authorization",
+    ),
+    userIdField: v.optional(
+      v.pipe(
+        name,
+        doc(
+          "Field of the user that `userIdClaim` holds: `id`, `username`, or one that the store's `findUserBy` knows.",
+          {
+            form: "text",
+            twin: "USER_ID_FIELD",
+          },
+        ),
+      ),
+      "id",
+    ),
     userIdClaim: v.optional(
       v.pipe(name, doc("Claim that names the user.", { form: "text", twin: "USER_ID_CLAIM" })),
       "user_id",
@@ -207,6 +414,13 @@ export const settingsSchema = v.strictObject(
     usernameField: v.optional(
       v.pipe(name, doc("Body field that carries the user name.", { form: "text", twin: "USERNAME_FIELD" })),
       "username",
+    ),
+    usernameMatching: v.optional(
+      v.pipe(
+        oneOf(["exact", "case-insensitive"]),
+        doc("Whether `Ada` logs in as `ada`. Names are NFKC-normalized either way.", { form: "text" }),
+      ),
+      "exact",
     ),
     checkUserIsActive: v.optional(
       v.pipe(
@@ -221,6 +435,44 @@ export const settingsSchema = v.strictObject(
     updateLastLogin: v.optional(
       v.pipe(boolean, doc("Record the time of each login.", { form: "boolean", twin: "UPDATE_LAST_LOGIN" })),
       false,
+    ),
+    checkRevokeToken: v.optional(
+      v.pipe(
+        boolean,
+        doc("Write a digest of the password hash into tokens, and refuse them once the password has changed.", {
+          form: "boolean",
+          twin: "CHECK_REVOKE_TOKEN",
+        }),
+      ),
+      false,
+    ),
+    revokeTokenClaim: v.optional(
+      v.pipe(name, doc("Claim that holds that digest.", { form: "text", twin: "REVOKE_TOKEN_CLAIM" })),
+      "hash_password",
+    ),
+    userAuthenticationRule: v.optional(
+      v.pipe(
+        fn<UserAuthenticationRule>("is not a function; accepted: (user) => true or false"),
+        doc("`(user) => boolean`: who may log in and refresh, in place of the check of `isActive`.", {
+          form: "none",
+          twin: "USER_AUTHENTICATION_RULE",
+        }),
+      ),
+    ),
+    onLoginSuccess: v.optional(
+      v.pipe(
+        fn<LoginSuccessHook>("is not a function; accepted: (user, request) => void"),
+        doc("`(user, request)` after a login's password was found right.", { form: "none", twin: "ON_LOGIN_SUCCESS" }),
+      ),
+    ),
+    onLoginFailed: v.optional(
+      v.pipe(
+        fn<LoginFailedHook>("is not a function; accepted: (credentials, request) => void"),
+        doc("`(credentials, request)` after a refused login; without the password.", {
+          form: "none",
+          twin: "ON_LOGIN_FAILED",
+        }),
+      ),
     ),
     claims: v.optional(
       v.pipe(
@@ -254,12 +506,13 @@ export const settingsSchema = v.strictObject(
       false,
     ),
     cors: v.optional(v.pipe(origins, doc("Origins of browser front ends, or `*`.", { form: "list" })), false),
+    cookies: v.optional(cookies, {}),
     clientAddress: v.optional(
       v.pipe(
-        fn<(request: Request) => string | undefined>("is not a function; accepted: (request) => an address"),
+        fn<(request: LoginRequest) => string | undefined>("is not a function; accepted: (request) => an address"),
         doc("`(request) => address` for `throttle`.", { form: "none", shown: "`request.ip`" }),
       ),
-      () => (request: Request) => (request as { ip?: string }).ip,
+      () => (request: LoginRequest) => request.ip,
     ),
     now: v.optional(
       v.pipe(
@@ -306,17 +559,66 @@ export class SettingError extends TypeError {
  */
 export function parseSettings(input: JwtEndpointsSettings): Settings {
   const result = v.safeParse(settingsSchema, input);
-  if (result.success) return Object.freeze(result.output);
+  if (result.success) {
+    checkTogether(result.output);
+    return Object.freeze(result.output);
+  }
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "settings";
   const shown = issue.expected === "never" ? "" : shownValue(path, issue.input); // there, the input is the unknown name
   throw new SettingError(`setting ${path}${shown} ${issue.message}`);
 }
 
+/** What each setting allows by itself, but not beside the others. */
+function checkTogether(settings: v.InferOutput<typeof settingsSchema>): void {
+  const { store, userIdField, userIdClaim, jtiClaim, tokenTypeClaim, revokeTokenClaim } = settings;
+  const { algorithm, signingKey, verifyingKey, jwkUrl: keysElsewhere, keys } = settings;
+  if ([signingKey, verifyingKey, keysElsewhere, keys].every((setting) => setting === undefined)) {
+    throw new SettingError(
+      "setting signingKey is missing; accepted: text, bytes, a JWK or PEM text, or jwkUrl or keys",
+    );
+  }
+  if (keysElsewhere !== undefined && algorithm.startsWith("HS")) {
+    const remedy = "accepted: an algorithm with public keys, such as RS256 or ES256";
+    throw new SettingError(`setting jwkUrl can't be used with algorithm ${algorithm}; ${remedy}`);
+  }
+  const lacks = (method: keyof EndpointsStore): boolean => typeof store[method] !== "function";
+  if (settings.rotateRefreshTokens && settings.blacklistAfterRotation !== false && (lacks("claim") || lacks("peek"))) {
+    const remedy = "accepted: false, or a store with claim and peek";
+    throw new SettingError(`setting blacklistAfterRotation can't be on: the store can't revoke tokens; ${remedy}`);
+  }
+  if (settings.updateLastLogin && lacks("updateUser")) {
+    throw new SettingError("setting updateLastLogin can't be on: the store has no updateUser");
+  }
+  if (userIdField !== "id" && userIdField !== "username" && lacks("findUserBy")) {
+    const remedy = "accepted: id, username, or a store with findUserBy";
+    throw new SettingError(`setting userIdField: ${JSON.stringify(userIdField)} can't be looked up; ${remedy}`);
+  }
+  if (settings.cookies.carry.length > 0 && settings.cors === "*") {
+    throw new SettingError('setting cors: "*" can\'t be used with cookies; accepted: exact origins');
+  }
+  if (settings.cookies.sameSite === "none" && !settings.cookies.secure) {
+    throw new SettingError(
+      "setting cookies.secure can't be off with cookies.sameSite none: browsers drop such cookies",
+    );
+  }
+  const taken = new Set(["exp", "iat", "nbf", "iss", "aud", "sid", "auth_time"]);
+  const claimNames = { userIdClaim, jtiClaim, tokenTypeClaim, revokeTokenClaim };
+  for (const [setting, claim] of Object.entries({
+    ...claimNames,
+    slidingTokenRefreshExpClaim: settings.slidingTokenRefreshExpClaim,
+  })) {
+    if (taken.has(claim)) {
+      throw new SettingError(`setting ${setting}: ${JSON.stringify(claim)} is the name of another claim`);
+    }
+    taken.add(claim);
+  }
+}
+
 /** The offending value, quoted, unless it could be a secret or a lump of data. */
 function shownValue(path: string, value: unknown): string {
   const plain = typeof value === "string" || typeof value === "number" || typeof value === "boolean";
-  return plain && !/key|store/i.test(path) ? `: ${JSON.stringify(value).slice(0, 80)}` : "";
+  return plain && !/key|store|url/i.test(path) ? `: ${JSON.stringify(value).slice(0, 80)}` : "";
 }
 
 /** A setting with its name as a path (`hashing.queue`), for the server's flags and the README's table. */

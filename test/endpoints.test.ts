@@ -301,7 +301,10 @@ authenticate("throws a 401 that says why, in both profiles", async () => {
       assert.is((error as { data: { code: string } }).data.code, code);
       const response = endpoints.errorResponse(error);
       assert.is(response.status, 401);
-      assert.is(response.headers.get("www-authenticate"), 'Bearer realm="api"');
+      const [realm, problem] = response.headers.get("www-authenticate")!.split(", ");
+      assert.is(realm, 'Bearer realm="api"');
+      const problems: Record<string, string> = { bad_authorization_header: 'error="invalid_request"' };
+      assert.is(problem, code === "not_authenticated" ? undefined : (problems[code] ?? 'error="invalid_token"'));
       const body = (await response.json()) as { messages?: { message: string }[] };
       assert.is(body.messages?.[0]?.message, reason);
     }

@@ -75,7 +75,7 @@ it("names flags and variables that are read, to the same value", () => {
 });
 
 it("tells defaults that can be given as settings", () => {
-  const given: Record<string, any> = { store: memoryStore(), signingKey: "k".repeat(32), hashing: {} };
+  const given: Record<string, any> = { store: memoryStore(), signingKey: "k".repeat(32), hashing: {}, cookies: {} };
   for (const { name, default: value } of describeSettings()) {
     if (value === undefined || typeof value === "function") continue;
     const [key, inner] = name.split(".") as [string, string?];

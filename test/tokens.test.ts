@@ -493,7 +493,7 @@ claims("of an access token are not taken at blacklist, nor those of a refresh to
     () => undefined,
     (error: unknown) => error,
   );
-  assert.is((caught as { data: { reason: string } }).data.reason, "token_wrong_type");
+  assert.equal((caught as { data: { reasons: unknown } }).data.reasons, [["access", "token_wrong_type"]]);
 });
 
 claims("may write user_id as text or as a number, and as nothing else", async () => {

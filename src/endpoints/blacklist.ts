@@ -1,18 +1,17 @@
-import { fail } from "../errors.ts";
-import { jtiFrom } from "../tokens/claims.ts";
+import { nowOf } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
-import { type Endpoint, charField, parseFields } from "./endpoint.ts";
+import { type Context, type Endpoint, charField, parseFields } from "./endpoint.ts";
+import { endSession } from "./session.ts";
 
-/** The register's kind for blacklisted tokens; the id is the token's `jti`. */
-export const blacklistKind = "blacklist";
+/** A refresh token in, which is good for nothing from then on, with its session (Simple JWT's TokenBlacklist, its logout). */
+export const blacklist: Endpoint = (context, data) => end(context, data, "refresh", "refresh");
 
-/** A refresh token in, which is good for nothing from then on (Simple JWT's TokenBlacklist, its logout). */
-export const blacklist: Endpoint = async ({ settings, store, keys }, data) => {
-  const { refresh: token } = parseFields({ refresh: charField({ trim: true }) }, data);
-  const claims = await verifyToken(settings, await keys(), token, "refresh");
-  const jti = jtiFrom(settings, claims);
-  if ((await store.peek(blacklistKind, jti)) !== undefined) throw fail("token_blacklisted");
-  // Kept for as long as the token could be accepted: leeway included, and times are judged in whole seconds.
-  await store.claim(blacklistKind, jti, "1", Math.ceil((claims.exp as number) + settings.leeway) + 1);
+/** The same for a site of sliding tokens. */
+export const blacklistSliding: Endpoint = (context, data) => end(context, data, "token", "sliding");
+
+async function end(context: Context, data: unknown, field: string, type: "refresh" | "sliding"): Promise<{}> {
+  const { settings } = context;
+  const token = parseFields({ [field]: charField({ trim: true }) }, data)[field]!;
+  await endSession(context, await verifyToken(settings, await context.keys(), token, type), nowOf(settings));
   return {};
-};
+}

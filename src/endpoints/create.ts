@@ -1,43 +1,68 @@
 import { fail } from "../errors.ts";
+import type { LoginRequest } from "../settings.ts";
 import type { User } from "../stores/store.ts";
-import { accessClaims, refreshClaims } from "../tokens/claims.ts";
+import { accessClaims, loginClaims, nowOf } from "../tokens/claims.ts";
 import { signToken } from "../tokens/sign.ts";
 import { type Context, type Endpoint, charField, parseFields } from "./endpoint.ts";
+import { mayAuthenticate } from "./session.ts";
 
 /** User name and password in, a refresh and an access token out (Simple JWT's TokenObtainPair). */
-export const create: Endpoint = async (context, data) => {
-  const { settings, store, passwords, keys } = context;
+export const create: Endpoint = async (context, data, request) => {
+  const { settings } = context;
+  const { user, now } = await logIn(context, data, request);
+  const { signing } = await context.keys();
+  const claims = await loginClaims(settings, user, "refresh", now);
+  const [refresh, access] = await Promise.all([
+    signToken(signing!, claims),
+    signToken(signing!, accessClaims(settings, claims, claims.iat as number)),
+  ]);
+  return { refresh, access };
+};
+
+/** User name and password in, a sliding token out (Simple JWT's TokenObtainSliding). */
+export const createSliding: Endpoint = async (context, data, request) => {
+  const { user, now } = await logIn(context, data, request);
+  const { signing } = await context.keys();
+  return { token: await signToken(signing!, await loginClaims(context.settings, user, "sliding", now)) };
+};
+
+async function logIn(context: Context, data: unknown, request: LoginRequest): Promise<{ user: User; now: number }> {
+  const { settings, store, passwords } = context;
+  const { usernameField } = settings;
   const fields = parseFields(
-    { [settings.usernameField]: charField({ trim: true }), password: charField({ trim: false }) },
+    { [usernameField]: charField({ trim: true }), password: charField({ trim: false }) },
     data,
   );
-  const password = fields.password!;
-  const user = await store.findUserByUsername(fields[settings.usernameField]!.normalize("NFKC"));
+  const [username, password] = [fields[usernameField]!, fields.password!];
+  const now = nowOf(settings);
+  const user = await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching);
   // Every login hashes once, whoever it names, so that time does not tell which users there are.
   const { ok, rehashed, unknownFormat } = await passwords.check(password, user?.passwordHash);
   if (unknownFormat) {
     const message = "the stored password hash is of no known format";
     settings.log({ level: "warn", code: "password_format_unknown", message, userId: user!.id });
   }
-  if (!ok || user === undefined || (settings.checkUserIsActive && !user.isActive)) throw fail("invalid_credentials");
-  if (rehashed !== undefined) await upgradeHash(context, user, rehashed);
-  if (settings.updateLastLogin) await store.updateUser(user.id, { lastLogin: settings.now() / 1000 });
+  if (!ok || user === undefined || !(await mayAuthenticate(settings, user))) {
+    await settings.onLoginFailed?.({ [usernameField]: username }, request);
+    throw fail("invalid_credentials");
+  }
+  const upgraded = rehashed === undefined ? user : await upgradeHash(context, user, rehashed);
+  if (settings.updateLastLogin) await store.updateUser!(user.id, { lastLogin: now });
+  await settings.onLoginSuccess?.(user, request);
+  return { user: upgraded, now };
+}
 
-  const { signing } = await keys();
-  const claims = await refreshClaims(settings, user);
-  const [refresh, access] = await Promise.all([
-    signToken(signing, claims),
-    signToken(signing, accessClaims(settings, claims)),
-  ]);
-  return { refresh, access };
-};
-
-/** Only over the hash that was checked: a password changed meanwhile must not come back. A failure costs no login. */
-async function upgradeHash({ settings, store }: Context, user: User, passwordHash: string): Promise<void> {
+/**
+ * Only over the hash that was checked: a password changed meanwhile must not come back. A failure costs no login.
+ * @returns the user as it was read, with the hash that stands if it is this one: `checkRevokeToken` is about that.
+ */
+async function upgradeHash({ settings, store }: Context, user: User, passwordHash: string): Promise<User> {
   try {
-    await store.updateUser(user.id, { passwordHash }, { passwordHash: user.passwordHash });
+    const standing = await store.updateUser?.(user.id, { passwordHash }, { passwordHash: user.passwordHash });
+    return standing?.passwordHash === passwordHash ? { ...user, passwordHash } : user;
   } catch (error) {
     const message = "a stronger password hash could not be stored";
     settings.log({ level: "warn", code: "rehash_failed", message, userId: user.id, error });
+    return user;
   }
 }

@@ -2,20 +2,23 @@
 import * as v from "valibot";
 import { fail } from "../errors.ts";
 import type { Passwords } from "../passwords/index.ts";
-import type { Settings } from "../settings.ts";
-import type { Store } from "../stores/store.ts";
+import type { EndpointsStore, LoginRequest, Settings } from "../settings.ts";
+import type { MaybePromise } from "../stores/store.ts";
 import type { KeySet } from "../tokens/keys.ts";
 
 export interface Context {
   readonly settings: Settings;
-  readonly store: Store;
+  readonly store: EndpointsStore;
   readonly passwords: Passwords;
-  /** Imported on first use, once. */
-  readonly keys: () => Promise<KeySet>;
+  /** Imported on first use. */
+  readonly keys: () => MaybePromise<KeySet>;
 }
 
-/** Plain data in, plain data out; everything else is thrown as a coded error. */
-export type Endpoint = (context: Context, data: unknown) => Promise<Record<string, string>>;
+/**
+ * Plain data in, plain data out; everything else is thrown as a coded error.
+ * @param request for a host's hooks alone.
+ */
+export type Endpoint = (context: Context, data: unknown, request: LoginRequest) => Promise<Record<string, string>>;
 
 /** What Python's `str.strip` takes off, which is not quite what `String.trim` does. */
 const space =

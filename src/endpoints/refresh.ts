@@ -1,18 +1,45 @@
 import { fail } from "../errors.ts";
-import { accessClaims, jtiFrom, userIdFrom } from "../tokens/claims.ts";
+import { accessClaims, issueTime, nowOf, slidingClaims, successorClaims } from "../tokens/claims.ts";
 import { signToken } from "../tokens/sign.ts";
 import { verifyToken } from "../tokens/verify.ts";
-import { blacklistKind } from "./blacklist.ts";
 import { type Endpoint, charField, parseFields } from "./endpoint.ts";
+import { requireUser, rotate } from "./session.ts";
 
-/** A refresh token in, a new access token out (Simple JWT's TokenRefresh). */
-export const refresh: Endpoint = async ({ settings, store, keys }, data) => {
+/** A refresh token in, a new access token out, and with rotation the next refresh token (Simple JWT's TokenRefresh). */
+export const refresh: Endpoint = async (context, data) => {
+  const { settings } = context;
   const { refresh: token } = parseFields({ refresh: charField({ trim: true }) }, data);
-  const keySet = await keys();
-  const claims = await verifyToken(settings, keySet, token, "refresh");
-  if ((await store.peek(blacklistKind, jtiFrom(settings, claims))) !== undefined) throw fail("token_blacklisted");
-  const userId = userIdFrom(settings, claims);
-  const user = userId === undefined ? undefined : await store.findUserById(userId);
-  if (user === undefined || (settings.checkUserIsActive && !user.isActive)) throw fail("no_active_account");
-  return { access: await signToken(keySet.signing, accessClaims(settings, claims)) };
+  const now = nowOf(settings);
+  const keys = await context.keys();
+  const claims = await verifyToken(settings, keys, token, "refresh");
+  const user = await requireUser(context, claims);
+  const iat = issueTime(now, user);
+  const answer: Record<string, string> = {};
+  answer.access = await signToken(keys.signing!, accessClaims(settings, claims, iat));
+  if (settings.rotateRefreshTokens) {
+    const issue = await rotate(context, claims, user, iat, now);
+    answer.refresh = await signToken(keys.signing!, successorClaims(settings, claims, issue));
+  }
+  return answer;
 };
+
+/** A sliding token in, the same with a later `exp` out (Simple JWT's TokenRefreshSliding). */
+export const refreshSliding: Endpoint = async (context, data) => {
+  const { settings } = context;
+  const { token } = parseFields({ token: charField({ trim: true }) }, data);
+  const now = nowOf(settings);
+  const keys = await context.keys();
+  const claims = await verifyToken(settings, keys, token, "sliding");
+  const user = await requireUser(context, claims);
+  const until = claims[settings.slidingTokenRefreshExpClaim];
+  if (until === undefined) throw fail("token_no_refresh_exp", { text: refreshExpText(settings, "has no '%' claim") });
+  if (!((until as number) > Math.floor(now) - settings.leeway)) {
+    throw fail("token_refresh_expired", { text: refreshExpText(settings, "'%' claim has expired") });
+  }
+  return { token: await signToken(keys.signing!, slidingClaims(settings, claims, issueTime(now, user))) };
+};
+
+const refreshExpText = (
+  { slidingTokenRefreshExpClaim: claim }: { slidingTokenRefreshExpClaim: string },
+  text: string,
+) => `Token ${text.replace("%", claim)}`;

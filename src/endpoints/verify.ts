@@ -1,13 +1,19 @@
 import { fail } from "../errors.ts";
-import { jtiFrom } from "../tokens/claims.ts";
+import { isPasswordUnchanged } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
-import { blacklistKind } from "./blacklist.ts";
 import { type Endpoint, charField, parseFields } from "./endpoint.ts";
+import { findUserOf, isRevoked } from "./session.ts";
 
-/** A token of any type in, an empty object out when it is good: it says valid, not what for (Simple JWT's TokenVerify). */
-export const verify: Endpoint = async ({ settings, store, keys }, data) => {
+/**
+ * A token of any type in, an empty object out when it is good: it says valid, not what for (Simple JWT's TokenVerify).
+ * A user that is not there is no matter here, but what voids tokens always counts, whatever the settings.
+ */
+export const verify: Endpoint = async (context, data) => {
+  const { settings } = context;
   const { token } = parseFields({ token: charField({ trim: true }) }, data);
-  const claims = await verifyToken(settings, await keys(), token);
-  if ((await store.peek(blacklistKind, jtiFrom(settings, claims))) !== undefined) throw fail("verify_blacklisted");
+  const claims = await verifyToken(settings, await context.keys(), token);
+  const user = await findUserOf(context, claims);
+  if (await isRevoked(context, claims, user)) throw fail("verify_blacklisted");
+  if (user !== undefined && !isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
   return {};
 };

@@ -1,28 +1,33 @@
 import type { Settings } from "../settings.ts";
+import type { Answer, Asked } from "./exchange.ts";
 
-type Fetch = (request: Request) => Promise<Response>;
+type Step = (asked: Asked) => Promise<Answer>;
 
 /**
- * Lets front ends of other origins in (Fetch standard, "CORS protocol"). Wraps a fetch function; tokens travel in bodies
- * and headers, so credentials are never allowed and `*` is safe.
+ * Lets front ends of other origins in (Fetch standard, "CORS protocol"). Wraps a step of the handler. Credentials, which
+ * only cookies are, are allowed to exact origins alone.
  */
-export function withCors(fetch: Fetch, allowed: Exclude<Settings["cors"], false>): Fetch {
-  return async (request) => {
-    const origin = request.headers.get("origin");
+export function withCors(step: Step, { cors, cookies }: Settings): Step {
+  const allowed = cors as Exclude<typeof cors, false>;
+  const withCredentials = allowed !== "*" && cookies.carry.length > 0;
+  return async (asked) => {
+    const origin = asked.headers.get("origin");
     const isAllowed = origin !== null && (allowed === "*" || allowed.includes(origin));
     const isPreflight =
-      isAllowed && request.method === "OPTIONS" && request.headers.has("access-control-request-method");
-    const response = isPreflight ? new Response(null, { status: 204 }) : await fetch(request);
-    const { headers } = response;
-    if (allowed !== "*") headers.append("vary", "Origin"); // the answer differs by origin, also for those refused
-    if (!isAllowed) return response;
-    headers.set("access-control-allow-origin", allowed === "*" ? "*" : origin);
-    headers.set("access-control-expose-headers", "retry-after, www-authenticate");
-    if (isPreflight) {
-      headers.set("access-control-allow-methods", "POST, OPTIONS");
-      headers.set("access-control-allow-headers", "authorization, content-type");
-      headers.set("access-control-max-age", "86400");
+      isAllowed && asked.method === "OPTIONS" && asked.headers.get("access-control-request-method") !== null;
+    const answer: Answer = isPreflight ? { status: 204, headers: {}, body: "" } : await step(asked);
+    const headers: Record<string, string> = { ...answer.headers };
+    if (allowed !== "*") headers.vary = "Origin"; // the answer differs by origin, also for those refused
+    if (isAllowed) {
+      headers["access-control-allow-origin"] = allowed === "*" ? "*" : origin;
+      headers["access-control-expose-headers"] = "retry-after, www-authenticate";
+      if (withCredentials) headers["access-control-allow-credentials"] = "true";
     }
-    return response;
+    if (isPreflight) {
+      headers["access-control-allow-methods"] = "POST, OPTIONS";
+      headers["access-control-allow-headers"] = "authorization, content-type";
+      headers["access-control-max-age"] = "86400";
+    }
+    return { ...answer, headers } as Answer;
   };
 }

@@ -1,9 +1,7 @@
 /** The server program, the same on every runtime: options, store, first start, listen, log, shut down. */
 import { randomBytes } from "node:crypto";
-import fs from "node:fs";
 import type { Server as HttpServer } from "node:http";
 import type { Socket } from "node:net";
-import path from "node:path";
 import process from "node:process";
 import { setInterval } from "node:timers";
 import type { Server, ServerOptions as SrvxOptions } from "srvx";
@@ -15,6 +13,7 @@ import {
   createPasswords,
 } from "../index.ts";
 import { openStore, storeFolder } from "../stores/open.ts";
+import { ensureFirstKey, firstKeyAsJwk, hasKeyRing, newJwk, newSecret, readFirstKey, readKeyRing } from "./key-file.ts";
 import { type ServerOptions, helpText, readOptions } from "./options.ts";
 
 /** How often expired facts are dropped from the store. */
@@ -33,17 +32,16 @@ export interface Prepared {
 /** Everything but the listening: reads options, checks settings, opens the store, makes a key where none is. */
 export async function prepare(args: string[], env: Record<string, string | undefined>): Promise<Prepared> {
   const options = readOptions(args, env);
-  const folder = storeFolder(options.store);
-  const given = options.settings.signingKey;
-  const endpointsWith = async (store: Store, signingKey: unknown): Promise<JwtEndpoints> => {
-    const endpoints = createJwtEndpoints({ ...options.settings, store, signingKey } as unknown as JwtEndpointsSettings);
+  const endpointsWith = async (store: Store, keys: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
+    const endpoints = createJwtEndpoints({ ...options.settings, ...keys, store } as unknown as JwtEndpointsSettings);
     await endpoints.ready();
     return endpoints;
   };
-  await endpointsWith(await openStore("memory:"), given ?? newKey()); // wrong settings show before anything is opened or made
+  // Wrong settings show before anything is opened or made.
+  await endpointsWith(await openStore("memory:"), await keySettings(options, { makes: false }));
   const store = await openStore(options.store);
   try {
-    const endpoints = await endpointsWith(store, given ?? (folder === undefined ? newKey() : keyBeside(folder)));
+    const endpoints = await endpointsWith(store, await keySettings(options, { makes: true }));
     setInterval(() => void Promise.resolve(store.flushExpired()).catch(() => {}), flushMs).unref();
     const introduce = async (address: string) => tellOf(await addFirstUser(store, endpoints), address, endpoints);
     return { endpoints, store, options, introduce };
@@ -53,23 +51,30 @@ export async function prepare(args: string[], env: Record<string, string | undef
   }
 }
 
-const newKey = (): string => randomBytes(48).toString("base64url");
-
-/** The random key in the store's folder. Linking a finished file in place lets one of several processes win. */
-function keyBeside(folder: string): string {
-  const file = path.join(folder, "signing.key");
-  if (!fs.existsSync(file)) {
-    const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
-    fs.writeFileSync(temporary, `${newKey()}\n`, { mode: 0o600, flush: true });
-    try {
-      fs.linkSync(temporary, file);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    } finally {
-      fs.rmSync(temporary);
-    }
-  }
-  return fs.readFileSync(file, "utf8").trim();
+/**
+ * The settings that say which keys there are. A file store's folder holds its own, which may change while the server
+ * runs; `--signing-key` stands beside them, and a server that is told where others' public keys are makes none.
+ * @param makes whether a key may be put into the folder; without, a key that is to come is only tried out.
+ */
+async function keySettings(
+  { store, settings }: ServerOptions,
+  { makes }: { makes: boolean },
+): Promise<Partial<JwtEndpointsSettings>> {
+  const { signingKey, algorithm = "HS256" } = settings as { signingKey?: string; algorithm?: string };
+  const given = signingKey === undefined ? {} : { signingKey };
+  const folder = storeFolder(store);
+  const onlyVerifies = settings.jwkUrl !== undefined || settings.verifyingKey !== undefined;
+  const needsKey = signingKey === undefined && !onlyVerifies;
+  const fresh = async () => (/^(RS|PS|ES|EdDSA)/.test(algorithm) ? newJwk(algorithm) : newSecret());
+  if (folder === undefined) return needsKey ? { signingKey: await fresh() } : given;
+  const ring = () => readKeyRing(folder, settings.algorithm as string | undefined);
+  if (hasKeyRing(folder) || signingKey !== undefined) return { ...given, keys: ring };
+  if (!needsKey) return given;
+  const first = readFirstKey(folder) ?? (makes ? ensureFirstKey(folder, await fresh()) : undefined);
+  if (!makes) return { signingKey: first ?? (await fresh()) };
+  // Not as `signingKey`, which would stay good for as long as the server runs.
+  const active = { ...firstKeyAsJwk(first!), alg: algorithm };
+  return { keys: () => ring() ?? { active } };
 }
 
 /** A store that never had a user gets `admin`; of several processes that start at once, one makes it. */

@@ -18,6 +18,19 @@ export interface User {
   readonly isActive: boolean;
   /** Seconds since the epoch, or `null` before the first recorded login. */
   readonly lastLogin: number | null;
+  /**
+   * Seconds since the epoch: tokens issued (`iat`) before are void. `null`, or absent in a host's own store, while all
+   * count. Set when a user's sessions are ended, the password is changed or the user is disabled.
+   */
+  readonly tokensValidFrom?: number | null;
+}
+
+/** Whether names that differ by case alone are one name (`usernameMatching`). */
+export type UsernameMatching = "exact" | "case-insensitive";
+
+/** A name with differences of case taken out: two names that fold alike are one under `case-insensitive`. */
+export function foldUsername(username: string): string {
+  return username.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC");
 }
 
 /** A user to add: only the name and the hash must be said. The id defaults to a random UUID. */
@@ -27,23 +40,34 @@ export type NewUser = Pick<User, "username" | "passwordHash"> & Partial<User>;
 export type UserChanges = Partial<Omit<User, "id">>;
 
 export interface UserStore {
-  /** The user of exactly this name, or `undefined`. The caller has normalized the name (NFKC). */
-  findUserByUsername(username: string): MaybePromise<User | undefined>;
+  /**
+   * The user of this name, or `undefined`. The caller has normalized the name (NFKC). With `case-insensitive`, who has
+   * exactly this name comes first, then the one user whose name differs by case alone; of several, none.
+   */
+  findUserByUsername(username: string, matching?: UsernameMatching): MaybePromise<User | undefined>;
   findUserById(id: string): MaybePromise<User | undefined>;
   /**
    * Changes some fields and answers the user as it then stands; `undefined` when there is no such user.
    * With `expected`, changes nothing unless every field named there still has that value, compared and changed in one
    * step across processes; the user that stands is answered either way.
-   * Throws {@link StoreError} `USER_EXISTS` when a new username is taken.
+   * Throws {@link StoreError} `USER_EXISTS` when a new username is taken, as `matching` has it (default `exact`).
    */
-  updateUser(id: string, changes: UserChanges, expected?: UserChanges): MaybePromise<User | undefined>;
-  /** Throws {@link StoreError} `USER_EXISTS` when the id or the username is taken, whichever process was first. */
-  addUser(user: NewUser): MaybePromise<User>;
+  updateUser(
+    id: string,
+    changes: UserChanges,
+    expected?: UserChanges,
+    matching?: UsernameMatching,
+  ): MaybePromise<User | undefined>;
+  /**
+   * Throws {@link StoreError} `USER_EXISTS` when the id or the username is taken, whichever process was first; with
+   * `case-insensitive`, a username that differs from another by case alone is taken too.
+   */
+  addUser(user: NewUser, matching?: UsernameMatching): MaybePromise<User>;
   /**
    * Adds all or none, read as a stream, and answers how many. Throws `USER_EXISTS` naming the first name that is
    * taken (in the store, or twice in the batch); an error thrown by the iterable ends the batch with nothing added.
    */
-  addUsers(users: Iterable<NewUser> | AsyncIterable<NewUser>): MaybePromise<number>;
+  addUsers(users: Iterable<NewUser> | AsyncIterable<NewUser>, matching?: UsernameMatching): MaybePromise<number>;
   /** Answers whether there was such a user. */
   removeUser(id: string): MaybePromise<boolean>;
   /** Every user, in the order they were added; a snapshot, so the caller may write while reading. */
@@ -105,5 +129,6 @@ export function completeUser(user: NewUser): User {
     passwordHash: user.passwordHash,
     isActive: user.isActive ?? true,
     lastLogin: user.lastLogin ?? null,
+    tokensValidFrom: user.tokensValidFrom ?? null,
   };
 }

@@ -2,37 +2,93 @@
  * What is in a token: lifetimes, ids, which claims pass from a refresh token to its access tokens, and what a token
  * must say to be good (RFC 7519 §4.1; token types, `jti` and `user_id` as Simple JWT writes them).
  */
+import { md5 } from "@noble/hashes/legacy.js";
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { fail } from "../errors.ts";
 import type { Settings } from "../settings.ts";
 import type { User } from "../stores/store.ts";
 
-export type TokenType = "access" | "refresh";
+export type TokenType = "access" | "refresh" | "sliding";
 export type Claims = Record<string, unknown>;
 
-const nowSeconds = (settings: Settings): number => Math.floor(settings.now() / 1000);
+/** The time in seconds, with its fraction. Taken before the user is read: what ends sessions meanwhile counts as later. */
+export const nowOf = (settings: Settings): number => settings.now() / 1000;
 
 /** 128 random bits as 32 lower-case hex digits, as Python's `uuid4().hex`. */
-const newJti = (): string => crypto.randomUUID().replaceAll("-", "");
+export const newJti = (): string => crypto.randomUUID().replaceAll("-", "");
 
-/** Claims that say what a token is; a new token gets its own, and a host's hook can't set them. */
-function ownClaims({ tokenTypeClaim, jtiClaim }: Settings): string[] {
-  return [tokenTypeClaim, "exp", "iat", jtiClaim];
+/** What an endpoint gives a new token. */
+export interface Issue {
+  jti: string;
+  /** `iat` and `exp`, in seconds. */
+  iat: number;
+  exp: number;
 }
 
-/** The claims of a new refresh token. A host's claims come last and never replace a reserved one. */
-export async function refreshClaims(settings: Settings, user: User): Promise<Claims> {
-  const { userIdClaim, issuer, audience } = settings;
-  const iat = nowSeconds(settings);
+/**
+ * `iat` of a user's new token: whole seconds, but in the very second in which the user's earlier tokens were voided, where
+ * only the fraction tells new ones from them.
+ */
+export function issueTime(now: number, user: User): number {
+  const whole = Math.floor(now);
+  const mark = user.tokensValidFrom ?? 0;
+  return whole >= mark ? whole : Math.max(now, mark);
+}
+
+/** Whether a token of a user was issued before the user's tokens were voided. One without `iat` can't prove otherwise. */
+export function isIssuedTooEarly(claims: Claims, user: User): boolean {
+  const mark = user.tokensValidFrom ?? null;
+  return mark !== null && !((claims.iat as number) >= mark);
+}
+
+/** Claims that say what a token is: a new token gets its own. */
+const ownClaims = ({ tokenTypeClaim, jtiClaim }: Settings): string[] => [tokenTypeClaim, "exp", "iat", jtiClaim, "jti"];
+
+/** Until when the session of a token may last; without a cap, forever. */
+export function sessionEnd({ sessionLifetime }: Settings, { auth_time, iat }: Claims): number {
+  const start = Number.isFinite(auth_time) ? auth_time : iat;
+  return sessionLifetime === undefined ? Number.POSITIVE_INFINITY : (start as number) + sessionLifetime;
+}
+
+/**
+ * The session of a token (`sid`, as in OpenID Connect). One without it begins its own: the tokens that come from it by
+ * rotation carry its id, which is why it is found under that id too.
+ */
+export function sessionOf(settings: Settings, claims: Claims): string {
+  return typeof claims.sid === "string" && claims.sid !== "" ? claims.sid : jtiFrom(settings, claims);
+}
+
+/** The claims of a login's refresh or sliding token. A host's claims come last and never replace a reserved one. */
+export async function loginClaims(
+  settings: Settings,
+  user: User,
+  type: "refresh" | "sliding",
+  now: number,
+): Promise<Claims> {
+  const { issuer, audience, slidingTokenRefreshExpClaim, revokeTokenClaim } = settings;
+  const iat = issueTime(now, user);
+  const id = (user as unknown as Record<string, unknown>)[settings.userIdField];
+  if (typeof id !== "string" && typeof id !== "number") {
+    throw new TypeError(`the store's user has no ${settings.userIdField} (setting userIdField)`);
+  }
   const claims: Claims = {
-    [settings.tokenTypeClaim]: "refresh",
-    exp: iat + settings.refreshTokenLifetime,
+    [settings.tokenTypeClaim]: type,
+    exp: Math.floor(iat + (type === "sliding" ? settings.slidingTokenLifetime : settings.refreshTokenLifetime)),
     iat,
     [settings.jtiClaim]: newJti(),
-    [userIdClaim]: user.id,
   };
+  if (type === "sliding") claims[slidingTokenRefreshExpClaim] = Math.floor(iat + settings.slidingTokenRefreshLifetime);
+  claims[settings.userIdClaim] = String(id);
+  if (settings.checkRevokeToken) claims[revokeTokenClaim] = passwordDigest(user);
   if (issuer !== undefined) claims.iss = issuer;
   if (audience !== undefined) claims.aud = audience;
-  const reserved = new Set([...Object.keys(claims), "nbf", "iss", "aud"]);
+  if (type === "refresh" && settings.rotateRefreshTokens) {
+    claims.sid = claims[settings.jtiClaim];
+    claims.auth_time = Math.floor(iat);
+  }
+  claims.exp = Math.min(claims.exp as number, sessionEnd(settings, claims));
+  const others = ["jti", "nbf", "iss", "aud", "sid", "auth_time", revokeTokenClaim, slidingTokenRefreshExpClaim];
+  const reserved = new Set([...Object.keys(claims), ...others]);
   for (const [name, value] of Object.entries((await settings.claims?.(user)) ?? {})) {
     if (!reserved.has(name)) setClaim(claims, name, value);
   }
@@ -40,24 +96,48 @@ export async function refreshClaims(settings: Settings, user: User): Promise<Cla
 }
 
 /** The claims of a new access token: all of its refresh token's but the type, the times and the id. */
-export function accessClaims(settings: Settings, refresh: Claims): Claims {
-  const iat = nowSeconds(settings);
-  const claims: Claims = {
-    [settings.tokenTypeClaim]: "access",
-    exp: iat + settings.accessTokenLifetime,
-    iat,
-    [settings.jtiClaim]: newJti(),
-  };
-  const own = new Set(ownClaims(settings));
-  for (const [name, value] of Object.entries(refresh)) {
-    if (!own.has(name)) setClaim(claims, name, value);
+export function accessClaims(settings: Settings, refresh: Claims, iat: number): Claims {
+  const exp = Math.min(Math.floor(iat + settings.accessTokenLifetime), sessionEnd(settings, refresh));
+  return derivedClaims(settings, "access", refresh, { jti: newJti(), iat, exp });
+}
+
+/** The claims of the refresh token that follows a rotated one; its session stays the same. */
+export function successorClaims(settings: Settings, refresh: Claims, issue: Issue): Claims {
+  const claims = derivedClaims(settings, "refresh", refresh, issue);
+  claims.sid = sessionOf(settings, refresh);
+  claims.auth_time ??= Math.floor((refresh.iat as number | undefined) ?? issue.iat);
+  return claims;
+}
+
+/** A sliding token that has been refreshed: later times, the same id. */
+export function slidingClaims(settings: Settings, sliding: Claims, iat: number): Claims {
+  const exp = Math.min(Math.floor(iat + settings.slidingTokenLifetime), sessionEnd(settings, sliding));
+  return derivedClaims(settings, "sliding", sliding, { jti: jtiFrom(settings, sliding), iat, exp });
+}
+
+function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti, iat, exp }: Issue): Claims {
+  const claims: Claims = { [settings.tokenTypeClaim]: type, exp, iat, [settings.jtiClaim]: jti };
+  const own = ownClaims(settings);
+  for (const name of Object.keys(from)) {
+    if (!own.includes(name)) setClaim(claims, name, from[name]);
   }
   return claims;
 }
 
+/** MD5 in upper-case hex of the stored hash: what Simple JWT writes and compares for `CHECK_REVOKE_TOKEN`. */
+function passwordDigest(user: User): string {
+  return bytesToHex(md5(utf8ToBytes(user.passwordHash))).toUpperCase();
+}
+
+/** Whether the password is still the one that a token was issued under, where tokens tell (`checkRevokeToken`). */
+export function isPasswordUnchanged(settings: Settings, claims: Claims, user: User): boolean {
+  return !settings.checkRevokeToken || claims[settings.revokeTokenClaim] === passwordDigest(user);
+}
+
 /** An assignment that makes a claim of any name an own property, `__proto__` too. */
 function setClaim(claims: Claims, name: string, value: unknown): void {
-  Object.defineProperty(claims, name, { value, enumerable: true, configurable: true, writable: true });
+  if (name !== "__proto__") claims[name] = value;
+  else Object.defineProperty(claims, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
 /**
@@ -67,13 +147,13 @@ function setClaim(claims: Claims, name: string, value: unknown): void {
  * @throws the coded error of the first rule that fails.
  */
 export function checkClaims(settings: Settings, claims: Claims, type?: TokenType): void {
-  const now = nowSeconds(settings);
+  const now = nowOf(settings);
   const { leeway } = settings;
   for (const name of ["exp", "nbf", "iat"]) {
     if (Object.hasOwn(claims, name) && !Number.isFinite(claims[name])) throw fail("token_invalid");
   }
   const { exp, nbf, iat } = claims as { exp?: number; nbf?: number; iat?: number };
-  if (exp !== undefined && exp <= now - leeway) throw fail("token_invalid");
+  if (exp !== undefined && exp <= Math.floor(now) - leeway) throw fail("token_invalid");
   if (nbf !== undefined && nbf > now + leeway) throw fail("token_invalid");
   if (iat !== undefined && iat > now + leeway) throw fail("token_invalid");
   if (settings.issuer !== undefined && claims.iss !== settings.issuer) throw fail("token_invalid");

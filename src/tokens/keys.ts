@@ -1,93 +1,88 @@
 /**
  * Settings -> keys, imported once: a CryptoKey costs half of what raw bytes cost at each use.
- * The algorithm comes from the configuration and never from a token (RFC 8725 §3.1); a token's `kid` only picks among
- * the keys held here, and `jku`, `jwk`, `x5u`, `x5c` are never followed (§3.10).
+ * Each key's algorithm comes from the configuration and never from a token (RFC 8725 §3.1); a token's `kid` only picks
+ * among the keys held here, and `jku`, `jwk`, `x5u`, `x5c` are never followed (§3.10).
  */
-import { CompactSign, type JWK, compactVerify, exportJWK, importJWK, importPKCS8, importSPKI } from "jose";
-import { type KeyMaterial, type Settings, SettingError } from "../settings.ts";
+import { CompactSign, type JWK, compactVerify } from "jose";
+import { fail } from "../errors.ts";
+import { type KeyRing, type Settings, SettingError } from "../settings.ts";
+import {
+  type Key,
+  isAlgorithm,
+  isSymmetric,
+  prepareKey,
+  publicHalf,
+  publishedJwk,
+  verifyingPart,
+  wrongKey,
+} from "./material.ts";
+import { type RemoteKeys, remoteKeys } from "./remote.ts";
 
-export interface Key {
-  readonly alg: string;
-  readonly kid: string | undefined;
-  readonly key: CryptoKey;
-}
+export type { Key } from "./material.ts";
 
 export interface KeySet {
-  /** Signs new tokens. */
-  readonly signing: Key;
-  /** Verify, in the order they are tried for a token without `kid`. */
+  /** Signs new tokens; `undefined` where tokens are only verified. */
+  readonly signing: Key | undefined;
+  /** Verify, in the order they are tried. */
   readonly verifying: readonly Key[];
+  /** The public keys among them as JWKs, with `kid`, `alg` and `use`, and nothing private. */
+  readonly published: readonly JWK[];
+  /** Those of `jwkUrl`. */
+  readonly remote: RemoteKeys | undefined;
+  /** The set as it is after another look at the ring, for a token that names an unknown key. */
+  readonly newer?: () => Promise<KeySet>;
 }
 
-/** HMAC keys need at least the hash's length (RFC 7518 §3.2). */
-const hmacBytes: Record<string, number> = { HS256: 32, HS384: 48, HS512: 64 };
+type OwnKeys = Pick<KeySet, "signing" | "verifying">;
 
-const isPem = (key: KeyMaterial): key is string => typeof key === "string" && key.trimStart().startsWith("-----BEGIN");
-const isJwk = (key: KeyMaterial): key is JWK => typeof key === "object" && !(key instanceof Uint8Array);
+/** How often a ring is read while requests come. */
+const ringMs = 1_000;
+/** A ring read longer ago than this is waited for, though no longer than {@link patienceMs}. */
+const ringLimitMs = 2_000;
+const patienceMs = 1_000;
+/** A reading that takes longer has failed. */
+const readingMs = 5_000;
+/** Pause between readings that tokens with unknown names ask for. */
+const unknownMs = 100;
 
-function wrongKey(setting: string, problem: string, cause?: unknown): SettingError {
-  return new SettingError(`setting ${setting} ${problem}`, { cause });
+/**
+ * Checks what can be checked at once and answers a function for the keys: the set itself once it is imported, and a
+ * promise before. With `keys` the set changes as that ring does.
+ * @throws {SettingError} (also the promise) when a key does not fit; the key itself is never in the message.
+ */
+export function keysFrom(settings: Settings): () => KeySet | Promise<KeySet> {
+  const loadOwn = ownKeys(settings);
+  const remote = settings.jwkUrl === undefined ? undefined : remoteKeys(settings, settings.jwkUrl);
+  if (settings.keys !== undefined) return ringKeys(settings, settings.keys, loadOwn, remote);
+  let set: KeySet | undefined;
+  let loading: Promise<KeySet> | undefined;
+  const load = async () => (set = await keySet(await loadOwn(), remote));
+  return () => set ?? (loading ??= load());
 }
 
-/** The secret's bytes, checked at once so that a short secret stops the construction, not the first request. */
-function secretBytes(setting: string, material: KeyMaterial, alg: string): Uint8Array<ArrayBuffer> {
-  if (isPem(material)) throw wrongKey(setting, `is a PEM key, but algorithm ${alg} needs a secret`);
-  if (isJwk(material) && (material.kty !== "oct" || typeof material.k !== "string")) {
-    throw wrongKey(setting, `is a JWK of type ${JSON.stringify(material.kty)}, but algorithm ${alg} needs type "oct"`);
+async function keySet(own: OwnKeys, remote: RemoteKeys | undefined): Promise<KeySet> {
+  const published = await Promise.all(own.verifying.map(publishedJwk));
+  return { ...own, published: published.filter((jwk) => jwk !== undefined), remote };
+}
+
+/** The keys of `signingKey` and `verifyingKey`. */
+function ownKeys({ algorithm: alg, signingKey, verifyingKey }: Settings): () => Promise<OwnKeys> {
+  if (verifyingKey !== undefined && isSymmetric(alg)) {
+    throw wrongKey("verifyingKey", `is set, but ${alg} verifies with signingKey`);
   }
-  let bytes: Uint8Array<ArrayBuffer>;
-  if (isJwk(material)) {
-    if (material.alg !== undefined && material.alg !== alg) {
-      throw wrongKey(setting, `is a JWK for ${JSON.stringify(material.alg)}, but algorithm is ${alg}`);
+  const signer = signingKey === undefined ? undefined : prepareKey("signingKey", signingKey, alg, "private");
+  const verifier = verifyingKey === undefined ? undefined : prepareKey("verifyingKey", verifyingKey, alg, "public");
+  return async () => {
+    const signing = signer && { ...(await signer()), needsKid: false };
+    const given = verifier && { ...(await verifier()), needsKid: false };
+    if (signing === undefined) return { signing, verifying: given === undefined ? [] : [given] };
+    const verifying = given === undefined ? await publicHalf(signing) : { ...given, kid: given.kid ?? signing.kid };
+    if (given !== undefined && !(await belongTogether(signing, given))) {
+      throw wrongKey("verifyingKey", "does not belong to signingKey");
     }
-    try {
-      bytes = Uint8Array.from(atob(material.k!.replaceAll("-", "+").replaceAll("_", "/")), (char) =>
-        char.charCodeAt(0),
-      );
-    } catch (cause) {
-      throw wrongKey(setting, 'is a JWK whose "k" is not base64url', cause);
-    }
-  } else {
-    bytes = typeof material === "string" ? new TextEncoder().encode(material) : Uint8Array.from(material);
-  }
-  const least = hmacBytes[alg]!;
-  if (bytes.length < least) {
-    throw wrongKey(
-      setting,
-      `is ${bytes.length} bytes long; accepted: ${least} or more for ${alg} (RFC 7518 section 3.2)`,
-    );
-  }
-  return bytes;
-}
-
-/** One asymmetric key from PEM or JWK; a private one is made extractable, so that its public half can be read off. */
-async function importAsymmetric(setting: string, material: KeyMaterial, alg: string, part: "private" | "public") {
-  if (!isPem(material) && !isJwk(material)) {
-    throw wrongKey(setting, `is not a PEM or JWK key, which algorithm ${alg} needs`);
-  }
-  let key: CryptoKey;
-  try {
-    const options = { extractable: true };
-    if (isJwk(material)) {
-      if (material.alg !== undefined && material.alg !== alg) throw new Error(`the JWK is for ${material.alg}`);
-      if (part === "private" && material.d === undefined) throw new Error("the JWK is not a private key");
-      key = (await importJWK(material, alg, options)) as CryptoKey;
-    } else {
-      key = await (part === "private" ? importPKCS8 : importSPKI)(material.trim(), alg, options);
-    }
-  } catch (cause) {
-    const form = part === "private" ? "a private key (PKCS #8 PEM or JWK)" : "a public key (SPKI PEM or JWK)";
-    throw wrongKey(setting, `can't be read; accepted for ${alg}: ${form}`, cause);
-  }
-  const bits = (key.algorithm as RsaHashedKeyAlgorithm).modulusLength;
-  if (bits !== undefined && bits < 2048) throw wrongKey(setting, `has ${bits} bits; accepted: RSA of 2048 or more`);
-  return { alg, kid: isJwk(material) ? material.kid : undefined, key };
-}
-
-async function publicHalf({ alg, kid, key }: Key): Promise<Key> {
-  const { kty, crv, x, y, n, e } = await exportJWK(key);
-  const jwk = Object.fromEntries(Object.entries({ kty, crv, x, y, n, e }).filter(([, value]) => value !== undefined));
-  return { alg, kid, key: (await importJWK(jwk as JWK, alg)) as CryptoKey };
+    if (given === undefined) await checkHalves("signingKey", signing, verifying);
+    return { signing, verifying: [verifying] };
+  };
 }
 
 async function belongTogether(signing: Key, verifying: Key): Promise<boolean> {
@@ -98,31 +93,116 @@ async function belongTogether(signing: Key, verifying: Key): Promise<boolean> {
   );
 }
 
-/**
- * Checks what can be checked at once and answers a function that imports the keys on first use.
- * @throws {SettingError} (also the promise) when a key does not fit the algorithm; the key itself is never in the message.
- */
-export function keysFrom(settings: Settings): () => Promise<KeySet> {
-  const { algorithm: alg, signingKey, verifyingKey } = settings;
-  let keys: Promise<KeySet> | undefined;
-  if (alg in hmacBytes) {
-    if (verifyingKey !== undefined) throw wrongKey("verifyingKey", `is set, but ${alg} verifies with signingKey`);
-    const bytes = secretBytes("signingKey", signingKey, alg);
-    const kid = isJwk(signingKey) ? signingKey.kid : undefined;
-    const hash = `SHA-${alg.slice(2)}`;
-    return () =>
-      (keys ??= crypto.subtle
-        .importKey("raw", bytes, { name: "HMAC", hash }, false, ["sign", "verify"])
-        .then((key) => ({ signing: { alg, kid, key }, verifying: [{ alg, kid, key }] })));
+/** A JWK states both halves, so they can disagree: nobody could verify its tokens. */
+async function checkHalves(setting: string, signing: Key, verifying: Key): Promise<void> {
+  if (signing.key === verifying.key || (await belongTogether(signing, verifying))) return;
+  throw wrongKey(setting, "has a private and a public part that do not belong together");
+}
+
+/** The keys of a ring; `fixed` are those of `signingKey`, whose tokens stay good. */
+async function keysOfRing(ring: KeyRing, fixed: OwnKeys): Promise<OwnKeys> {
+  if (typeof ring !== "object" || ring === null) {
+    throw wrongKey("keys", "answered no key ring; accepted: { active, retiring } of JWKs, or undefined");
   }
-  const load = async (): Promise<KeySet> => {
-    const signing = await importAsymmetric("signingKey", signingKey, alg, "private");
-    const verifying =
-      verifyingKey === undefined
-        ? await publicHalf(signing)
-        : await importAsymmetric("verifyingKey", verifyingKey, alg, "public");
-    if (!(await belongTogether(signing, verifying))) throw wrongKey("verifyingKey", "does not belong to signingKey");
-    return { signing, verifying: [{ ...verifying, kid: verifying.kid ?? signing.kid }] };
+  const { active, retiring = [], next = [] } = ring;
+  if (!Array.isArray(retiring) || !Array.isArray(next)) {
+    throw wrongKey("keys", "answered retiring or next keys that are not a list; accepted: a list of JWKs");
+  }
+  const named = new Set<string>();
+  const load = async (setting: string, jwk: JWK, part: "private" | "public"): Promise<Key> => {
+    if (typeof jwk !== "object" || jwk === null) throw wrongKey(setting, "is not a JWK");
+    const { alg, kid } = jwk;
+    if (!isAlgorithm(alg))
+      throw wrongKey(setting, "has no known alg; accepted: HS256, RS256, ES256, EdDSA and the like");
+    if (kid !== undefined) {
+      if (named.has(kid)) throw wrongKey(setting, "has the kid of another key of the ring");
+      named.add(kid);
+    }
+    const key = await prepareKey(setting, part === "private" ? jwk : verifyingPart(jwk), alg, part)();
+    return { ...key, needsKid: kid !== undefined };
   };
-  return () => (keys ??= load());
+  const signing = await load("keys.active", active, "private");
+  const verifying = await publicHalf(signing);
+  await checkHalves("keys.active", signing, verifying);
+  const others: Key[] = [];
+  for (const [name, jwks] of Object.entries({ next, retiring })) {
+    for (const [index, jwk] of jwks.entries()) others.push(await load(`keys.${name}[${index}]`, jwk, "public"));
+  }
+  return { signing, verifying: [verifying, ...others, ...fixed.verifying] };
+}
+
+function ringKeys(
+  { log }: Settings,
+  ask: NonNullable<Settings["keys"]>,
+  loadFixed: () => Promise<OwnKeys>,
+  remote: RemoteKeys | undefined,
+): () => KeySet | Promise<KeySet> {
+  const clock = () => performance.now();
+  let fixed: Promise<OwnKeys> | undefined;
+  let set: KeySet | undefined;
+  let held: string | undefined; // the ring that the set was made from
+  let readAt = -Infinity; // when the last finished reading began
+  let beganAt = -Infinity;
+  let reading: Promise<KeySet> | undefined;
+  let soon: Promise<KeySet> | undefined;
+  let isFailing = false;
+
+  /** Once there are keys, it never rejects: they do until the ring can be read again. */
+  async function read(): Promise<KeySet> {
+    beganAt = clock();
+    try {
+      const ring = await within(readingMs, (async () => ask())());
+      const text = String(JSON.stringify(ring));
+      if (set === undefined || text !== held) {
+        const own = await (fixed ??= loadFixed());
+        set = { ...(await keySet(ring === undefined ? own : await keysOfRing(ring, own), remote)), newer };
+        held = text;
+      }
+      isFailing = false;
+    } catch (error) {
+      if (set === undefined) {
+        throw error instanceof SettingError ? error : fail("keys_unavailable", { retryAfter: 1, cause: error });
+      }
+      const message = "the keys can't be read again; the last ones stay in use";
+      if (!isFailing) log({ level: "warn", code: "keys_unavailable", message, error }); // said once
+      isFailing = true;
+    }
+    readAt = beganAt;
+    return set;
+  }
+  const readShared = () => (reading ??= read().finally(() => (reading = undefined)));
+
+  /** A reading that begins after this call, since one under way may have passed the place. */
+  function newer(): Promise<KeySet> {
+    return (soon ??= (async () => {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, beganAt + unknownMs - clock())));
+      await reading?.catch(() => {});
+      soon = undefined;
+      return readShared();
+    })());
+  }
+
+  return () => {
+    const age = clock() - readAt;
+    if (set !== undefined && age < ringMs) return set;
+    const next = readShared();
+    const old = set;
+    if (old === undefined) return next;
+    const patience = beganAt + patienceMs - clock();
+    if (age < ringLimitMs || patience <= 0) return old;
+    return within(patience, next).catch(() => old);
+  };
+}
+
+/** Rejects when a promise takes longer than so many milliseconds. */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`there was no answer in ${Math.round(ms)} ms`)), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

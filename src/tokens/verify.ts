@@ -19,22 +19,45 @@ export async function verifyToken(settings: Settings, keys: KeySet, token: strin
   if (segments.length !== 3 || !segments.every(isCanonicalBase64url)) throw fail("token_invalid");
   const header = readJsonSegment(segments[0]!);
   if (header === undefined || Object.hasOwn(header, "crit")) throw fail("token_invalid");
-  for (const key of keysFor(keys, header)) {
-    if (header.alg !== key.alg || !(await signatureHolds(token, key))) continue;
-    const claims = readJsonSegment(segments[1]!);
-    if (claims === undefined) throw fail("token_invalid");
-    checkClaims(settings, claims, type);
-    return claims;
+  if (!(await isSigned(keys, header, token))) throw fail("token_invalid");
+  const claims = readJsonSegment(segments[1]!);
+  if (claims === undefined) throw fail("token_invalid");
+  checkClaims(settings, claims, type);
+  return claims;
+}
+
+async function isSigned(keys: KeySet, header: Claims, token: string): Promise<boolean> {
+  if (await isSignedByOneOf(keys.verifying, header, token)) return true;
+  const { kid } = header;
+  const { remote, newer } = keys;
+  // Another process may sign with a key that was made just now.
+  if (
+    newer !== undefined &&
+    kid !== undefined &&
+    !keys.verifying.some((key) => key.kid === kid) &&
+    !remote?.knows(kid)
+  ) {
+    const { verifying } = await newer();
+    if (verifying !== keys.verifying && (await isSignedByOneOf(verifying, header, token))) return true;
   }
-  throw fail("token_invalid");
+  for (const key of (await remote?.keysFor(header)) ?? []) {
+    if (await signatureHolds(token, header.alg as string, key)) return true;
+  }
+  return false;
+}
+
+async function isSignedByOneOf(keys: readonly Key[], { alg, kid }: Claims, token: string): Promise<boolean> {
+  for (const key of keys) {
+    if (key.alg === alg && mayServe(key, kid) && (await signatureHolds(token, alg, key.key))) return true;
+  }
+  return false;
 }
 
 /** A `kid` selects among keys that have one; keys without one may serve any token. */
-function keysFor({ verifying }: KeySet, { kid }: Claims): readonly Key[] {
-  return kid === undefined ? verifying : verifying.filter((key) => key.kid === undefined || key.kid === kid);
-}
+const mayServe = (key: Key, kid: unknown): boolean =>
+  kid === undefined ? !key.needsKid : key.kid === undefined || key.kid === kid;
 
-async function signatureHolds(token: string, { alg, key }: Key): Promise<boolean> {
+async function signatureHolds(token: string, alg: string, key: CryptoKey): Promise<boolean> {
   try {
     await compactVerify(token, key, { algorithms: [alg] });
     return true;

@@ -1,0 +1,117 @@
+/**
+ * What the store remembers of tokens and sessions, and what that means: which tokens are void, and what a refresh token is
+ * followed by (RFC 9700 §4.14). Everything is kept by ids, under three kinds of the register:
+ *
+ * - `blacklist`, by `jti`: one token is void;
+ * - `session`, by `sid`: every token of a session is void, those not yet issued too;
+ * - `successor`, by `jti`: what a rotated refresh token was followed by, decided by whoever claims first.
+ */
+import { fail } from "../errors.ts";
+import type { Settings } from "../settings.ts";
+import type { User } from "../stores/store.ts";
+import {
+  type Claims,
+  type Issue,
+  isIssuedTooEarly,
+  isPasswordUnchanged,
+  jtiFrom,
+  newJti,
+  nowOf,
+  sessionEnd,
+  sessionOf,
+  userIdFrom,
+} from "../tokens/claims.ts";
+import type { Context } from "./endpoint.ts";
+
+/** The user a token speaks for, if it says one and there is one. */
+export async function findUserOf({ settings, store }: Context, claims: Claims): Promise<User | undefined> {
+  const id = userIdFrom(settings, claims);
+  if (id === undefined) return undefined;
+  if (settings.userIdField === "id") return store.findUserById(id);
+  if (settings.userIdField === "username") return store.findUserByUsername(id);
+  return store.findUserBy!(settings.userIdField, id);
+}
+
+/** Who may log in and refresh (Simple JWT's `USER_AUTHENTICATION_RULE`). */
+export function mayAuthenticate({ userAuthenticationRule, checkUserIsActive }: Settings, user: User) {
+  return userAuthenticationRule === undefined ? !checkUserIsActive || user.isActive : userAuthenticationRule(user);
+}
+
+/** Whether a token whose signature and claims are good has been made void by itself, with its session or its user. */
+export async function isRevoked(
+  { settings, store }: Context,
+  claims: Claims,
+  user: User | undefined,
+): Promise<boolean> {
+  if (user !== undefined && isIssuedTooEarly(claims, user)) return true;
+  if (store.peek === undefined) return false;
+  if ((await store.peek("blacklist", jtiFrom(settings, claims))) !== undefined) return true;
+  return (await store.peek("session", sessionOf(settings, claims))) !== undefined;
+}
+
+/**
+ * What a refresh needs to hold of its token: not revoked, and of a user who may have a new one.
+ * @returns the user.
+ */
+export async function requireUser(context: Context, claims: Claims): Promise<User> {
+  const { settings } = context;
+  const user = await findUserOf(context, claims);
+  if (await isRevoked(context, claims, user)) throw fail("token_blacklisted");
+  if (user === undefined || !(await mayAuthenticate(settings, user))) throw fail("no_active_account");
+  if (!isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
+  return user;
+}
+
+/** Makes a token and its whole session void; again and again, if asked to. */
+export async function endSession({ settings, store }: Context, claims: Claims, now: number): Promise<void> {
+  const { leeway, refreshTokenLifetime, slidingTokenLifetime, slidingTokenRefreshExpClaim } = settings;
+  // Kept for as long as any token it is about could be accepted, whose times are judged in whole seconds.
+  const exp = claims.exp as number;
+  const refreshExp = claims[slidingTokenRefreshExpClaim];
+  const last = Number.isFinite(refreshExp) ? Math.max(exp, (refreshExp as number) + slidingTokenLifetime) : exp;
+  const facts = [store.claim!("blacklist", jtiFrom(settings, claims), "1", Math.ceil(last + leeway) + 1)];
+  if (settings.rotateRefreshTokens || claims.sid !== undefined) {
+    const lastOfSession = Math.max(last, now + refreshTokenLifetime);
+    facts.push(store.claim!("session", sessionOf(settings, claims), "ended", Math.ceil(lastOfSession + leeway) + 1));
+  }
+  await Promise.all(facts);
+}
+
+/** Ends all sessions of a user at once, by the time before which no token of theirs counts; no list of tokens is kept. */
+export async function revokeUser({ settings, store }: Context, id: string): Promise<boolean> {
+  if (store.updateUser === undefined) throw new TypeError("revokeUser needs a store with updateUser");
+  const user = await store.findUserById(id);
+  if (user === undefined) return false;
+  // Later than any earlier mark, so that two in one millisecond both count.
+  const tokensValidFrom = Math.max(nowOf(settings), (user.tokensValidFrom ?? 0) + 0.001);
+  return (await store.updateUser(id, { tokensValidFrom })) !== undefined;
+}
+
+/**
+ * What follows a refresh token whose user is known. With reuse detection the first claim decides, so that racing refreshes
+ * all answer the same successor; a token used again after the grace period ends its session.
+ * @param issue what this refresh would make the successor.
+ * @throws `token_blacklisted` for a reused token, `token_invalid` once the session has lasted long enough.
+ */
+export async function rotate(context: Context, claims: Claims, user: User, iat: number, now: number): Promise<Issue> {
+  const { settings, store } = context;
+  const end = sessionEnd(settings, claims);
+  if (now >= end) throw fail("token_invalid");
+  const issue: Issue = { jti: newJti(), iat, exp: Math.min(Math.floor(iat + settings.refreshTokenLifetime), end) };
+  if (settings.blacklistAfterRotation === false) return issue;
+
+  const mine = JSON.stringify({ ...issue, usedAt: now });
+  const expiresAt = Math.ceil((claims.exp as number) + settings.leeway) + 1;
+  const standing = await store.claim!("successor", jtiFrom(settings, claims), mine, expiresAt);
+  if (standing === mine) return issue;
+  const { usedAt, ...successor } = JSON.parse(standing) as Issue & { usedAt: number };
+  const isInGrace =
+    settings.refreshGrace === "until-used"
+      ? (await store.peek!("successor", successor.jti)) === undefined
+      : now - usedAt < settings.refreshGrace;
+  if (isInGrace) return successor;
+  await endSession(context, claims, now);
+  const message = "a used refresh token was presented again; its session has been ended";
+  settings.log({ level: "warn", code: "refresh_reuse", message, userId: user.id });
+  throw fail("token_blacklisted");
+}

@@ -1,0 +1,191 @@
+/**
+ * The keys beside a file store: `keys.json`, which the `keys` command writes and every server on the folder reads while
+ * it runs, and before there is one the single `signing.key` of a fresh start. Both are 0600 and replaced whole.
+ */
+import { createPrivateKey, randomBytes } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import { type JwtEndpointsSettings, SettingError } from "../index.ts";
+
+type KeyRing = NonNullable<Awaited<ReturnType<NonNullable<JwtEndpointsSettings["keys"]>>>>;
+type Jwk = KeyRing["active"];
+
+/** What `keys.json` says of a key. */
+export interface StoredKey {
+  /** Absent for the key that was in use before there was a `keys.json`: its tokens have none. */
+  kid?: string;
+  alg: string;
+  /** The one active key signs; the next ones are published and wait; retiring ones verify until `retireAt`. */
+  status: "active" | "next" | "retiring";
+  /** ISO time. */
+  created: string;
+  /** ISO time from which on its tokens are refused; only of a retiring key. */
+  retireAt?: string;
+  jwk: Jwk;
+}
+
+const ringFile = (folder: string): string => path.join(folder, "keys.json");
+const firstFile = (folder: string): string => path.join(folder, "signing.key");
+/** How long a command waits for another one that is writing. */
+const lockMs = 10_000;
+
+export const hasKeyRing = (folder: string): boolean => fs.existsSync(ringFile(folder));
+
+/**
+ * The keys of a folder that are good now; `undefined` when it has no `keys.json`.
+ * @throws {SettingError} in one line when the file can't be read or is damaged.
+ */
+export function readStoredKeys(folder: string): StoredKey[] | undefined {
+  const file = ringFile(folder);
+  let text: string;
+  try {
+    text = fs.readFileSync(file, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    throw new SettingError(`setting keys: ${file} can't be read: ${code}`);
+  }
+  let keys: StoredKey[] | undefined;
+  try {
+    keys = (JSON.parse(text) as { keys?: StoredKey[] }).keys;
+  } catch {
+    // told below, without the parser's message: it quotes the file
+  }
+  const isSound =
+    Array.isArray(keys) &&
+    keys.every((key) => typeof key?.alg === "string" && typeof key.jwk?.kty === "string") &&
+    keys.filter(({ status }) => status === "active").length === 1;
+  if (!isSound) throw new SettingError(`setting keys: ${file} is damaged; bring back a copy of it`);
+  return keys!.filter(({ status, retireAt }) => status !== "retiring" || Date.parse(retireAt ?? "") > Date.now());
+}
+
+/** The key family that an algorithm needs. */
+const familyOf = (alg: string): string =>
+  alg.startsWith("HS") ? "oct" : alg.startsWith("ES") ? "EC" : alg === "EdDSA" ? "OKP" : "RSA";
+
+/**
+ * The ring in a folder for the `keys` setting; `undefined` when it has no `keys.json`.
+ * @param algorithm that of the server, for the one key that was in use before there was a ring.
+ */
+export function readKeyRing(folder: string, algorithm: string | undefined): KeyRing | undefined {
+  const keys = readStoredKeys(folder);
+  const jwks = (status: StoredKey["status"]): Jwk[] =>
+    (keys ?? [])
+      .filter((key) => key.status === status)
+      .map(({ kid, alg, jwk }) => {
+        const isOurs = kid === undefined && algorithm !== undefined && familyOf(algorithm) === jwk.kty;
+        return { ...jwk, alg: isOurs ? algorithm : alg, ...(kid !== undefined && { kid }) };
+      });
+  return keys && { active: jwks("active")[0]!, next: jwks("next"), retiring: jwks("retiring") };
+}
+
+/** The text of the folder's single key, as the `signingKey` setting takes it; `undefined` when there is none. */
+export function readFirstKey(folder: string): string | Jwk | undefined {
+  if (!fs.existsSync(firstFile(folder))) return undefined;
+  const text = fs.readFileSync(firstFile(folder), "utf8").trim();
+  return text.startsWith("{") ? (JSON.parse(text) as Jwk) : text;
+}
+
+/** The same as a JWK. */
+export function firstKeyAsJwk(key: string | Jwk): Jwk {
+  if (typeof key !== "string") return key;
+  if (!key.startsWith("-----BEGIN")) return { kty: "oct", k: Buffer.from(key).toString("base64url") };
+  return createPrivateKey(key).export({ format: "jwk" }) as Jwk;
+}
+
+/** Puts a fresh key in the folder unless there is one, and answers the one there is: one of several processes wins. */
+export function ensureFirstKey(folder: string, fresh: string | Jwk): string | Jwk {
+  const temporary = writeTemporary(firstFile(folder), `${typeof fresh === "string" ? fresh : JSON.stringify(fresh)}\n`);
+  try {
+    fs.linkSync(temporary, firstFile(folder));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    fs.rmSync(temporary);
+  }
+  return readFirstKey(folder)!;
+}
+
+function writeTemporary(file: string, text: string): string {
+  const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
+  fs.writeFileSync(temporary, text, { mode: 0o600, flush: true });
+  return temporary;
+}
+
+/**
+ * Changes `keys.json`, one process at a time; the first change takes in the key of `signing.key`.
+ * @param algorithm what that one was used with, if it does not say so itself.
+ * @param change gets the keys and answers them as they are to be; `undefined` leaves the file alone.
+ * @throws {SettingError} when another process holds the lock file for too long.
+ */
+export async function changeStoredKeys(
+  folder: string,
+  algorithm: string,
+  change: (keys: StoredKey[]) => StoredKey[] | undefined,
+): Promise<void> {
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const lock = `${ringFile(folder)}.lock`;
+  for (const end = performance.now() + lockMs; !isCreated(lock); await new Promise((done) => setTimeout(done, 20))) {
+    if (performance.now() > end) {
+      throw new SettingError(`setting keys: another command is changing them; if there is none, remove ${lock}`);
+    }
+  }
+  try {
+    const changed = change(readStoredKeys(folder) ?? takenIn(folder, algorithm));
+    if (changed === undefined) return;
+    const temporary = writeTemporary(ringFile(folder), `${JSON.stringify({ keys: changed }, undefined, 2)}\n`);
+    fs.renameSync(temporary, ringFile(folder));
+    const fd = fs.openSync(folder, "r");
+    fs.fsyncSync(fd);
+    fs.closeSync(fd);
+  } finally {
+    fs.rmSync(lock);
+  }
+}
+
+/** The ring that a folder without `keys.json` stands for. */
+export function takenIn(folder: string, algorithm: string): StoredKey[] {
+  const first = readFirstKey(folder);
+  if (first === undefined) return [];
+  const jwk = firstKeyAsJwk(first);
+  const curves: Record<string, string> = { "P-256": "ES256", "P-384": "ES384", "P-521": "ES512" };
+  const byKind: Record<string, string> = {
+    RSA: "RS256",
+    EC: curves[jwk.crv ?? ""] ?? "ES256",
+    OKP: "EdDSA",
+    oct: "HS256",
+  };
+  const alg = jwk.alg ?? (familyOf(algorithm) === jwk.kty ? algorithm : byKind[jwk.kty!]!);
+  const created = fs.statSync(firstFile(folder)).mtime.toISOString();
+  return [{ alg, status: "active", created, jwk }];
+}
+
+function isCreated(file: string): boolean {
+  try {
+    fs.closeSync(fs.openSync(file, "wx", 0o600));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** A random secret as text, for an algorithm that takes one; long enough for all of them. */
+export const newSecret = (): string => randomBytes(64).toString("base64url");
+
+const ecCurves: Record<string, string> = { ES256: "P-256", ES384: "P-384", ES512: "P-521" };
+
+/** Makes a private key, or a secret, for an algorithm of the `algorithm` setting. */
+export async function newJwk(alg: string): Promise<Jwk> {
+  if (alg.startsWith("HS")) return { kty: "oct", k: newSecret() };
+  const rsa = {
+    name: "RSASSA-PKCS1-v1_5",
+    hash: "SHA-256",
+    modulusLength: 2048,
+    publicExponent: Uint8Array.of(1, 0, 1),
+  };
+  const params = alg in ecCurves ? { name: "ECDSA", namedCurve: ecCurves[alg]! } : alg === "EdDSA" ? "Ed25519" : rsa;
+  const { privateKey } = (await crypto.subtle.generateKey(params, true, ["sign", "verify"])) as CryptoKeyPair;
+  const { kty, crv, x, y, n, e, d, p, q, dp, dq, qi } = await crypto.subtle.exportKey("jwk", privateKey);
+  return JSON.parse(JSON.stringify({ kty, crv, x, y, n, e, d, p, q, dp, dq, qi })) as Jwk; // without what is undefined
+}
