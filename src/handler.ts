@@ -3,6 +3,7 @@ import { type AuthenticateOptions, type Authenticated, authenticate } from "./en
 import { blacklist, blacklistSliding } from "./endpoints/blacklist.ts";
 import { create, createSliding } from "./endpoints/create.ts";
 import type { Context, Endpoint } from "./endpoints/endpoint.ts";
+import { jwks } from "./endpoints/jwks.ts";
 import { refresh, refreshSliding } from "./endpoints/refresh.ts";
 import { revokeUser } from "./endpoints/session.ts";
 import { verify } from "./endpoints/verify.ts";
@@ -201,36 +202,39 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
 }
 
 /** Path, without its last slash -> route. Left out is what the store or the keys can't do. */
-function routeTable({ settings, store }: Context): Map<string, Route> {
+function routeTable(context: Context): Map<string, Route> {
+  const { settings, store } = context;
   const { prefix, usernameField, authTokenClasses } = settings;
   const post = (name: string, description: string, endpoint: Endpoint, ...fields: string[]): Route => ({
     methods: "POST, OPTIONS",
     post: endpoint,
     about: { name, description, fields },
   });
-  const get = (name: string, description: string, answer?: () => unknown): Route => ({
-    methods: "GET, HEAD, OPTIONS",
-    get: async () => {
-      await answer?.();
-      return renderData({ status: "ok" }, 200, "GET, HEAD, OPTIONS");
-    },
+  const readable = "GET, HEAD, OPTIONS";
+  const get = (name: string, description: string, data: () => unknown, headers = {}): Route => ({
+    methods: readable,
+    get: async () => renderData(await data(), 200, readable, headers),
     about: { name, description, fields: [] },
   });
+  const ok = { status: "ok" };
+  const cacheable = { "content-type": "application/jwk-set+json", "cache-control": "public, max-age=300" };
   const routes = new Map([
     [`${prefix}/jwt/verify`, post("Verify", "Tells whether a token is valid.", verify, "token")],
-    ["/healthz", get("Health", "Answers while the process is alive.")],
-    ["/readyz", get("Readiness", "Answers when the store does.", () => store.ping?.())],
+    ["/healthz", get("Health", "Answers while the process is alive.", () => ok)],
+    ["/readyz", get("Readiness", "Answers when the store does.", async () => (await store.ping?.(), ok))],
+    ["/.well-known/jwks.json", get("JWKS", "The public keys of the tokens.", () => jwks(context), cacheable)],
   ]);
   const isSliding = authTokenClasses[0] === "SlidingToken";
   const token = isSliding ? "token" : "refresh";
   const logIn = isSliding ? createSliding : create;
   const what = isSliding ? "a sliding token" : "a pair of tokens";
   const login = post("Create", `Logs in: answers ${what}.`, logIn, usernameField, "password");
-  routes.set(`${prefix}/jwt/create`, { ...login, isLogin: true, cookieField: token });
+  const canSign = settings.signingKey !== undefined || settings.keys !== undefined;
+  if (canSign) routes.set(`${prefix}/jwt/create`, { ...login, isLogin: true, cookieField: token });
   const renew = isSliding
     ? post("Refresh", "Answers the token with a later expiry.", refreshSliding, token)
     : post("Refresh", "Answers a new access token.", refresh, token);
-  routes.set(`${prefix}/jwt/refresh`, { ...renew, cookieField: token });
+  if (canSign) routes.set(`${prefix}/jwt/refresh`, { ...renew, cookieField: token });
   if (store.claim !== undefined && store.peek !== undefined) {
     const logout = post("Blacklist", "Ends the session of a token.", isSliding ? blacklistSliding : blacklist, token);
     for (const path of ["blacklist", "logout"]) {

@@ -13,8 +13,8 @@ export const create: Endpoint = async (context, data, request) => {
   const { signing } = await context.keys();
   const claims = await loginClaims(settings, user, "refresh", now);
   const [refresh, access] = await Promise.all([
-    signToken(signing!, claims),
-    signToken(signing!, accessClaims(settings, claims, claims.iat as number)),
+    signToken(signing, claims),
+    signToken(signing, accessClaims(settings, claims, claims.iat as number)),
   ]);
   return { refresh, access };
 };
@@ -23,7 +23,7 @@ export const create: Endpoint = async (context, data, request) => {
 export const createSliding: Endpoint = async (context, data, request) => {
   const { user, now } = await logIn(context, data, request);
   const { signing } = await context.keys();
-  return { token: await signToken(signing!, await loginClaims(context.settings, user, "sliding", now)) };
+  return { token: await signToken(signing, await loginClaims(context.settings, user, "sliding", now)) };
 };
 
 async function logIn(context: Context, data: unknown, request: LoginRequest): Promise<{ user: User; now: number }> {

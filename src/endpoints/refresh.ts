@@ -15,10 +15,10 @@ export const refresh: Endpoint = async (context, data) => {
   const user = await requireUser(context, claims);
   const iat = issueTime(now, user);
   const answer: Record<string, string> = {};
-  answer.access = await signToken(keys.signing!, accessClaims(settings, claims, iat));
+  answer.access = await signToken(keys.signing, accessClaims(settings, claims, iat));
   if (settings.rotateRefreshTokens) {
     const issue = await rotate(context, claims, user, iat, now);
-    answer.refresh = await signToken(keys.signing!, successorClaims(settings, claims, issue));
+    answer.refresh = await signToken(keys.signing, successorClaims(settings, claims, issue));
   }
   return answer;
 };
@@ -36,7 +36,7 @@ export const refreshSliding: Endpoint = async (context, data) => {
   if (!((until as number) > Math.floor(now) - settings.leeway)) {
     throw fail("token_refresh_expired", { text: refreshExpText(settings, "'%' claim has expired") });
   }
-  return { token: await signToken(keys.signing!, slidingClaims(settings, claims, issueTime(now, user))) };
+  return { token: await signToken(keys.signing, slidingClaims(settings, claims, issueTime(now, user))) };
 };
 
 const refreshExpText = (
