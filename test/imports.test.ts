@@ -34,8 +34,9 @@ const allowed: Record<string, string[]> = {
   "stores/open": ["stores/"],
   "stores/file": ["stores/memory", "node:"],
   "stores/postgres": ["stores/", "node:"],
-  "serve/": ["serve/", "index", "stores/open", "srvx", "node:"],
+  "serve/": ["serve/", "index", "http/exchange", "stores/open", "node:"],
   "cli/": ["cli/", "index", "stores/", "passwords/", "tokens/", "csv-parse", "stream-json", "citty", "node:"],
+  "cli/keys": ["serve/key-file"],
 };
 
 /** Files that may know which runtime they are on. */

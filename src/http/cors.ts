@@ -28,6 +28,6 @@ export function withCors(step: Step, { cors, cookies }: Settings): Step {
       headers["access-control-allow-headers"] = "authorization, content-type";
       headers["access-control-max-age"] = "86400";
     }
-    return { ...answer, headers } as Answer;
+    return { ...answer, headers };
   };
 }

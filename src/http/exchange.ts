@@ -24,21 +24,22 @@ export interface Asked {
 
 export interface Answer {
   status: number;
-  /** Names in lower case. Only `set-cookie` may come several times. */
-  headers: Record<string, string> & { "set-cookie"?: never };
+  /** Names in lower case. */
+  headers: Readonly<Record<string, string>>;
+  /** Values of `Set-Cookie`, the one header that may come several times. */
   cookies?: readonly string[] | undefined;
   body: string;
 }
 
 export function toResponse({ status, headers, cookies, body }: Answer): Response {
-  const init = cookies === undefined ? headers : [...Object.entries(headers), ...cookies.map(asSetCookie)];
-  return new Response(status === 204 ? null : body, { status, headers: init });
+  const response = new Response(status === 204 ? null : body, { status, headers });
+  for (const cookie of cookies ?? []) response.headers.append("set-cookie", cookie);
+  return response;
 }
 
-const asSetCookie = (cookie: string): [string, string] => ["set-cookie", cookie];
-
-export function askedFrom(request: Request): Asked {
-  return new FetchAsked(request);
+/** @param ip how to find the client's address; by default the `ip` that some servers add to a request. */
+export function askedFrom(request: Request, ip?: () => string | undefined): Asked {
+  return new FetchAsked(request, ip);
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -48,14 +49,16 @@ class FetchAsked implements Asked {
   readonly method: string;
   readonly url: string;
   readonly headers: Headers;
-  constructor(request: Request) {
+  readonly #ip: (() => string | undefined) | undefined;
+  constructor(request: Request, ip: (() => string | undefined) | undefined) {
     this.#request = request;
+    this.#ip = ip;
     this.method = request.method;
     this.url = request.url;
     this.headers = request.headers;
   }
   get ip(): string | undefined {
-    return (this.#request as { ip?: string }).ip; // srvx sets it
+    return this.#ip === undefined ? (this.#request as { ip?: string }).ip : this.#ip();
   }
 
   /**
@@ -66,7 +69,9 @@ class FetchAsked implements Asked {
   async text(limit: number): Promise<string> {
     const declared = Number(this.headers.get("content-length") ?? Number.NaN);
     if (!(declared <= limit)) return decodeUtf8(await this.bytes(limit));
-    const text = await this.#request.text().catch(unreadable);
+    const text = await this.#request.text().catch((cause: unknown) => {
+      throw unreadable(cause);
+    });
     const isReplaced = text.includes("\ufffd");
     if (text.length === declared && !isReplaced) return text; // ASCII alone
     const length = new TextEncoder().encode(text).length;
@@ -99,7 +104,7 @@ class FetchAsked implements Asked {
       return joinChunks(chunks, size);
     } catch (cause) {
       if ((cause as { isBoom?: boolean }).isBoom) throw cause;
-      return unreadable(cause);
+      throw unreadable(cause);
     }
   }
 }
@@ -118,9 +123,8 @@ function notUtf8(): never {
 }
 
 /** The client went away, or the body was read before it came here. */
-export function unreadable(cause: unknown): never {
-  throw fail("parse_error", { text: "The request body could not be read.", cause });
-}
+export const unreadable = (cause: unknown) =>
+  fail("parse_error", { text: "The request body could not be read.", cause });
 
 export const tooLarge = (limit: number) =>
   fail("body_too_large", { text: `Request body is larger than ${limit} bytes.` });

@@ -1,5 +1,31 @@
+/** Serves on Bun: the handler's plain step on `Bun.serve`. */
 import process from "node:process";
-import { serve } from "srvx/bun";
-import { start } from "./start.ts";
+import { askedFrom, toResponse } from "../http/exchange.ts";
+import { type Listen, start } from "./start.ts";
 
-await start(serve, `Bun ${process.versions.bun}`);
+interface BunServer {
+  readonly hostname: string;
+  readonly port: number;
+  requestIP(request: Request): { address: string } | null;
+  stop(): Promise<void>;
+}
+declare const Bun: {
+  serve(options: {
+    hostname: string;
+    port: number;
+    fetch(request: Request, server: BunServer): Promise<Response>;
+  }): BunServer;
+};
+
+const listen: Listen = async (step, { host: hostname, port }) => {
+  const server = Bun.serve({
+    hostname,
+    port,
+    fetch: async (request, { requestIP }) =>
+      toResponse(await step(askedFrom(request, () => requestIP.call(server, request)?.address))),
+  });
+  const host = server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname;
+  return { url: `http://${host}:${server.port}`, close: () => server.stop() };
+};
+
+await start(listen, `Bun ${process.versions.bun}`);

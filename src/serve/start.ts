@@ -1,11 +1,10 @@
 /** The server program, the same on every runtime: options, store, first start, listen, log, shut down. */
 import { randomBytes } from "node:crypto";
-import type { Server as HttpServer } from "node:http";
-import type { Socket } from "node:net";
 import process from "node:process";
-import { setInterval } from "node:timers";
-import type { Server, ServerOptions as SrvxOptions } from "srvx";
+import { setImmediate, setInterval } from "node:timers";
 import {
+  type Answer,
+  type Asked,
   type JwtEndpoints,
   type JwtEndpointsSettings,
   type Store,
@@ -93,54 +92,46 @@ async function addFirstUser(store: Store, { settings }: JwtEndpoints): Promise<s
   return password;
 }
 
+export type Step = (asked: Asked) => Promise<Answer>;
+
+export interface Listening {
+  /** Such as `http://127.0.0.1:8000`. */
+  url: string;
+  /** Takes no more requests, and resolves when those under way are answered. */
+  close(): Promise<void>;
+}
+
+/** What an entry file brings: its runtime's server around the handler's plain step. Rejects when it can't listen. */
+export type Listen = (step: Step, address: { host: string; port: number }) => Promise<Listening>;
+
 /** Runs the server until it is told to stop; a mistake of whoever starts it is one line and exit code 1. */
-export async function start(serve: (options: SrvxOptions) => Server, runtime: string): Promise<void> {
+export async function start(listen: Listen, runtime: string): Promise<void> {
   const args = process.argv.slice(2);
   if (args.includes("--help") || args.includes("-h")) return console.log(helpText());
   let prepared: Prepared | undefined;
-  let server: Server;
+  let server: Listening;
   try {
     prepared = await prepare(args, process.env);
     const { endpoints, options } = prepared;
-    server = serve({
-      fetch: options.requestLog ? withRequestLog(endpoints.fetch) : endpoints.fetch,
-      hostname: options.host,
-      port: options.port,
-      silent: true,
-      gracefulShutdown: false,
-      error: endpoints.errorResponse,
-    });
-    await server.ready();
+    server = await listen(options.requestLog ? withRequestLog(endpoints.answer) : endpoints.answer, options);
   } catch (error) {
     await prepared?.store.close();
     console.error(`jwt-endpoints: ${startProblem(error, prepared?.options)}`);
     process.exit(1);
   }
   const { store } = prepared;
-  // Node: connections on which nothing has been asked yet, which closing the idle ones passes over.
-  const http = server.node?.server as HttpServer | undefined;
-  const silent = new Set<Socket>();
-  http?.on("connection", (socket) => {
-    silent.add(socket);
-    socket.once("close", () => silent.delete(socket));
-  });
-  http?.on("request", ({ socket }) => silent.delete(socket));
-
   let isStopping = false;
   const stop = async (): Promise<void> => {
     if (isStopping) process.exit(1); // asked twice
     isStopping = true;
     setTimeout(() => void Promise.resolve(store.close()).finally(() => process.exit(1)), shutdownMs);
-    for (const socket of silent) socket.destroy();
-    // Node closes the connections that are idle now; those that become idle later would hold it for their keep-alive.
-    setInterval(() => http?.closeIdleConnections(), 20);
     await server.close();
     await store.close();
     process.exit(0);
   };
   process.on("SIGTERM", () => void stop());
   process.on("SIGINT", () => void stop());
-  await announce(server.url!, prepared, runtime).catch((error: unknown) => {
+  await announce(server.url, prepared, runtime).catch((error: unknown) => {
     console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`);
   });
 }
@@ -160,7 +151,7 @@ function startProblem(error: unknown, listening: ServerOptions | undefined): str
 }
 
 async function announce(url: string, { endpoints, options, introduce }: Prepared, runtime: string): Promise<void> {
-  const address = url.replace(/\/$/, "") + endpoints.settings.prefix;
+  const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
   console.log(`store    ${options.store}`);
   console.log(`profile  ${endpoints.settings.responses}`);
@@ -175,25 +166,24 @@ function tellOf(password: string | undefined, address: string, { settings }: Jwt
   console.log(`Try it:\n  curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'\n`);
 }
 
-type Fetch = (request: Request) => Promise<Response>;
-
 /** A JSON line on standard output: time, method, path, status and milliseconds; never a query, a header or a body. */
-function withRequestLog(fetch: Fetch): Fetch {
-  return async (request) => {
+function withRequestLog(step: Step): Step {
+  let lines = "";
+  const write = () => {
+    const text = lines;
+    lines = "";
+    process.stdout.write(text);
+  };
+  process.on("exit", () => lines !== "" && write());
+  return async (asked) => {
     const start = performance.now();
-    const response = await fetch(request);
+    const answer = await step(asked);
     const ms = Math.round((performance.now() - start) * 100) / 100;
     const time = new Date().toISOString();
-    console.log(
-      JSON.stringify({
-        time,
-        method: request.method,
-        path: loggedPath(request.url, response.status),
-        status: response.status,
-        ms,
-      }),
-    );
-    return response;
+    const path = loggedPath(asked.url, answer.status);
+    if (lines === "") setImmediate(write); // one call to the system for all that is answered in a turn
+    lines += `${JSON.stringify({ time, method: asked.method, path, status: answer.status, ms })}\n`;
+    return answer;
   };
 }
 
