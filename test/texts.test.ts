@@ -1,0 +1,75 @@
+/**
+ * What clients read: status, body and challenge of every failure in both profiles, frozen in `fixtures/answers.json`.
+ * A change there is a change of the protocol; `npx tsx test/texts.test.ts --write` makes it on purpose.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type ErrorCode, errorTable, fail } from "../src/errors.ts";
+import { renderError } from "../src/http/render.ts";
+import { parseSettings } from "../src/settings.ts";
+import { memoryStore } from "../src/stores/memory.ts";
+import { projectRoot } from "./runtime.ts";
+
+const file = path.join(projectRoot, "test/fixtures/answers.json");
+const profiles = ["djoser", "simplejwt"] as const;
+
+/** Details that some failures come with. */
+const details: Partial<Record<ErrorCode, Parameters<typeof fail>[1]>> = {
+  field_errors: { fields: { username: ["This field is required."], password: ["This field may not be blank."] } },
+  access_token_invalid: { reasons: [["access", "token_wrong_type"]] },
+  throttled: { text: "Request was throttled. Expected available in 5 seconds.", retryAfter: 5 },
+  login_queue_full: { retryAfter: 2 },
+  store_unavailable: { retryAfter: 5 },
+  keys_unavailable: { retryAfter: 5 },
+};
+
+function answersNow(): Record<string, unknown> {
+  const answers: Record<string, unknown> = {};
+  for (const code of Object.keys(errorTable) as ErrorCode[]) {
+    const error = fail(code, details[code]);
+    const entry: Record<string, unknown> = {};
+    for (const responses of profiles) {
+      const settings = parseSettings({ store: memoryStore(), signingKey: "k".repeat(32), responses });
+      for (const atEndpoint of [true, false]) {
+        const { status, headers, body } = renderError(error, settings, "POST, OPTIONS", atEndpoint);
+        const challenge = headers["www-authenticate"];
+        const retryAfter = headers["retry-after"];
+        entry[atEndpoint ? responses : `guard, ${responses}`] = {
+          status,
+          body: JSON.parse(body),
+          ...(challenge && { challenge }),
+          ...(retryAfter && { retryAfter }),
+        };
+      }
+    }
+    assert.equal(entry["guard, djoser"], entry["guard, simplejwt"], "a guard of the host answers alike in both");
+    entry.guard = entry["guard, djoser"];
+    delete entry["guard, djoser"];
+    delete entry["guard, simplejwt"];
+    answers[code] = entry;
+  }
+  return answers;
+}
+
+if (process.argv.includes("--write")) writeFileSync(file, `${JSON.stringify(answersNow(), null, 2)}\n`);
+
+const it = suite("texts and codes");
+
+it("are what they were", () => {
+  const frozen = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+  const now = answersNow();
+  assert.equal(Object.keys(now), Object.keys(frozen));
+  for (const code of Object.keys(frozen)) assert.equal(now[code], frozen[code], code);
+});
+
+it("say non_field_errors in every 400 of the djoser profile", () => {
+  for (const [code, entry] of Object.entries(answersNow())) {
+    const { status, body } = (entry as { djoser: { status: number; body: Record<string, unknown> } }).djoser;
+    assert.is.not(status, 401, code);
+    if (status === 400) assert.ok(Array.isArray(body.non_field_errors), code);
+  }
+});
+
+it.run();
