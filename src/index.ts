@@ -14,6 +14,7 @@ export {
   type EndpointsStore,
   type JwtEndpointsSettings,
   type KeyMaterial,
+  type KeyRing,
   type LogEvent,
   type LoginFailedHook,
   type LoginRequest,

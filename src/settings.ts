@@ -497,6 +497,16 @@ export const settingsSchema = v.strictObject(
       v.pipe(count(1), doc("Largest request body, in bytes; beyond it 413.", { form: "number" })),
       65_536,
     ),
+    verifiedTokenCache: v.optional(
+      v.pipe(
+        count(0),
+        doc(
+          "Tokens whose signature is remembered as good, at most 4 KiB each; expiry and revocation are checked each time. `0` is off.",
+          { form: "number" },
+        ),
+      ),
+      10_000,
+    ),
     hashing: v.optional(hashing, {}),
     throttle: v.optional(
       v.pipe(

@@ -7,7 +7,11 @@ import { exportPKCS8, generateKeyPair, jwtVerify } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../src/index.ts";
+import { parseSettings } from "../src/settings.ts";
 import { memoryStore } from "../src/stores/memory.ts";
+import { type KeySet, keysFrom } from "../src/tokens/keys.ts";
+import { signToken } from "../src/tokens/sign.ts";
+import { verifyToken } from "../src/tokens/verify.ts";
 
 const seed = Number(process.env.FUZZ_SEED || crypto.getRandomValues(new Uint32Array(1))[0]) >>> 0;
 console.log(`FUZZ_SEED=${seed}`);
@@ -15,6 +19,7 @@ console.log(`FUZZ_SEED=${seed}`);
 const requestCases = 12_000;
 const tokenCases = 8_000;
 const asymmetricCases = 500; // for each algorithm
+const agreementCases = 100_000;
 const limitMs = 5_000;
 
 const now = 1_850_000_000;
@@ -675,5 +680,45 @@ for (const [group, algorithm] of (["RS256", "ES256", "EdDSA"] as const).entries(
     assert.equal(log, []);
   });
 }
+
+tokens(`are judged alike by the hot path and by jose, over ${agreementCases} tokens`, async () => {
+  const settings = parseSettings({ store: memoryStore(), signingKey: secret, now: () => now * 1000 });
+  const hot = await keysFrom({ ...settings, verifiedTokenCache: 0 })();
+  const cached = await keysFrom(settings)();
+  const slow = { ...hot, verifying: hot.verifying.map((key) => ({ ...key, hmac: undefined })) };
+  assert.ok(hot.verifying[0]!.hmac !== undefined, "this runtime has a hot path");
+  const judge = async (keys: KeySet, token: string): Promise<string> => {
+    try {
+      return JSON.stringify(await verifyToken(settings, keys, token));
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  let good = 0;
+  await run("agreement", agreementCases, async (index, note) => {
+    const random = randomOf(4, index);
+    let token = await goodToken(random);
+    const other = await goodToken(random);
+    for (let i = random.below(3); i > 0; i--) token = await mutateToken(random, token, other);
+    note(token);
+    const wanted = await judge(slow, token);
+    if (wanted.startsWith("{")) good++;
+    assert.is(await judge(hot, token), wanted);
+    assert.is(await judge(cached, token), wanted);
+    assert.is(await judge(cached, token), wanted, "the second time too");
+  });
+  assert.ok(good > agreementCases / 10, `${good} good ones`);
+});
+
+tokens("are signed alike by the hot path and by jose", async () => {
+  const settings = parseSettings({ store: memoryStore(), signingKey: secret });
+  const { signing } = await keysFrom(settings)();
+  await run("signing", 2_000, async (index, note) => {
+    const random = randomOf(5, index);
+    const claims = { x: random.pick(oddTexts), y: [...random.bytes(random.below(40))].map((n) => n / 7), é: "\u2028" };
+    note(claims);
+    assert.is(await signToken(signing, claims), await signToken({ ...signing!, hmac: undefined }, claims));
+  });
+});
 
 tokens.run();

@@ -29,6 +29,7 @@ const allowed: Record<string, string[]> = {
   "http/cookies": ["cookie"],
   "tokens/": ["tokens/", "errors", "settings", "type stores/store", "jose"],
   "tokens/claims": ["@noble/hashes"],
+  "tokens/hmac": ["native"],
   "passwords/": ["passwords/"],
   "stores/": ["stores/store"],
   "stores/open": ["stores/"],

@@ -63,7 +63,7 @@ export async function authenticate(
     const found = Object.hasOwn(claims, name) ? claims[name] : undefined;
     if (found === undefined || !([found].flat() as unknown[]).includes(value)) throw fail("insufficient_scope");
   }
-  return { claims, user };
+  return { claims: structuredClone(claims), user }; // the host's to change; these may be remembered
 }
 
 const tokenTypesByClass = { AccessToken: "access", SlidingToken: "sliding" } as const;

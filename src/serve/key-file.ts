@@ -170,14 +170,14 @@ function isCreated(file: string): boolean {
   }
 }
 
-/** A random secret as text, for an algorithm that takes one; long enough for all of them. */
-export const newSecret = (): string => randomBytes(64).toString("base64url");
+/** A random secret as text: 64 characters, enough for every HMAC algorithm. */
+export const newSecret = (): string => randomBytes(48).toString("base64url");
 
 const ecCurves: Record<string, string> = { ES256: "P-256", ES384: "P-384", ES512: "P-521" };
 
 /** Makes a private key, or a secret, for an algorithm of the `algorithm` setting. */
 export async function newJwk(alg: string): Promise<Jwk> {
-  if (alg.startsWith("HS")) return { kty: "oct", k: newSecret() };
+  if (alg.startsWith("HS")) return { kty: "oct", k: randomBytes(64).toString("base64url") };
   const rsa = {
     name: "RSASSA-PKCS1-v1_5",
     hash: "SHA-256",

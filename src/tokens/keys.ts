@@ -17,6 +17,7 @@ import {
   wrongKey,
 } from "./material.ts";
 import { type RemoteKeys, remoteKeys } from "./remote.ts";
+import { VerifiedTokens } from "./verify.ts";
 
 export type { Key } from "./material.ts";
 
@@ -27,6 +28,8 @@ export interface KeySet {
   readonly verifying: readonly Key[];
   /** The public keys among them as JWKs, with `kid`, `alg` and `use`, and nothing private. */
   readonly published: readonly JWK[];
+  /** Claims of tokens whose signatures held, by their text; gone with the set. */
+  readonly verified?: VerifiedTokens | undefined;
   /** Those of `jwkUrl`. */
   readonly remote: RemoteKeys | undefined;
   /** The set as it is after another look at the ring, for a token that names an unknown key. */
@@ -56,13 +59,15 @@ export function keysFrom(settings: Settings): () => KeySet | Promise<KeySet> {
   if (settings.keys !== undefined) return ringKeys(settings, settings.keys, loadOwn, remote);
   let set: KeySet | undefined;
   let loading: Promise<KeySet> | undefined;
-  const load = async () => (set = await keySet(await loadOwn(), remote));
+  const load = async () => (set = await keySet(settings, await loadOwn(), remote));
   return () => set ?? (loading ??= load());
 }
 
-async function keySet(own: OwnKeys, remote: RemoteKeys | undefined): Promise<KeySet> {
+async function keySet(settings: Settings, own: OwnKeys, remote: RemoteKeys | undefined): Promise<KeySet> {
+  const { verifiedTokenCache: size } = settings;
   const published = await Promise.all(own.verifying.map(publishedJwk));
-  return { ...own, published: published.filter((jwk) => jwk !== undefined), remote };
+  const verified = size === 0 ? undefined : new VerifiedTokens(size);
+  return { ...own, published: published.filter((jwk) => jwk !== undefined), remote, verified };
 }
 
 /** The keys of `signingKey` and `verifyingKey`. */
@@ -86,11 +91,13 @@ function ownKeys({ algorithm: alg, signingKey, verifyingKey }: Settings): () => 
 }
 
 async function belongTogether(signing: Key, verifying: Key): Promise<boolean> {
-  const signed = await new CompactSign(new Uint8Array(1)).setProtectedHeader({ alg: signing.alg }).sign(signing.key);
-  return compactVerify(signed, verifying.key).then(
-    () => true,
-    () => false,
-  );
+  const sign = () => new CompactSign(new Uint8Array(1)).setProtectedHeader({ alg: signing.alg }).sign(signing.key);
+  try {
+    await compactVerify(await sign(), verifying.key);
+    return true;
+  } catch {
+    return false; // runtimes import a key of numbers that don't fit together, and some find out as late as this
+  }
 }
 
 /** A JWK states both halves, so they can disagree: nobody could verify its tokens. */
@@ -132,11 +139,12 @@ async function keysOfRing(ring: KeyRing, fixed: OwnKeys): Promise<OwnKeys> {
 }
 
 function ringKeys(
-  { log }: Settings,
+  settings: Settings,
   ask: NonNullable<Settings["keys"]>,
   loadFixed: () => Promise<OwnKeys>,
   remote: RemoteKeys | undefined,
 ): () => KeySet | Promise<KeySet> {
+  const { log } = settings;
   const clock = () => performance.now();
   let fixed: Promise<OwnKeys> | undefined;
   let set: KeySet | undefined;
@@ -155,7 +163,7 @@ function ringKeys(
       const text = String(JSON.stringify(ring));
       if (set === undefined || text !== held) {
         const own = await (fixed ??= loadFixed());
-        set = { ...(await keySet(ring === undefined ? own : await keysOfRing(ring, own), remote)), newer };
+        set = { ...(await keySet(settings, ring === undefined ? own : await keysOfRing(ring, own), remote)), newer };
         held = text;
       }
       isFailing = false;

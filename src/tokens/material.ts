@@ -4,11 +4,14 @@
  */
 import { type JWK, calculateJwkThumbprint, exportJWK, importJWK, importPKCS8, importSPKI } from "jose";
 import { type KeyMaterial, SettingError } from "../settings.ts";
+import { type Hmac, hmacOf } from "./hmac.ts";
 
 export interface Key {
   readonly alg: string;
   readonly kid: string | undefined;
   readonly key: CryptoKey;
+  /** The same secret for the hot path, where the runtime has one. */
+  readonly hmac?: Hmac | undefined;
   /** Whether it serves only tokens that name it: so do the keys of a ring. */
   readonly needsKid: boolean;
 }
@@ -62,7 +65,7 @@ export function prepareKey(
   material: KeyMaterial,
   alg: string,
   part: KeyPart,
-): () => Promise<{ alg: string; kid: string | undefined; key: CryptoKey }> {
+): () => Promise<Omit<Key, "needsKid">> {
   const pem = pemText(material);
   const kid = isJwk(material) ? material.kid : undefined;
   if (isJwk(material)) checkJwk(setting, material, alg, part);
@@ -74,6 +77,7 @@ export function prepareKey(
       alg,
       kid,
       key: await crypto.subtle.importKey("raw", bytes, params, false, ["sign", "verify"]),
+      hmac: hmacOf(alg, kid, bytes),
     });
   }
   if (pem === undefined && !isJwk(material)) {
@@ -263,8 +267,9 @@ function standardPem(setting: string, text: string, alg: string, part: KeyPart):
 }
 
 /** The key that verifies what another signs. */
-export async function publicHalf({ alg, kid, key, needsKid }: Key): Promise<Key> {
-  if (key.type === "secret") return { alg, kid, key, needsKid };
+export async function publicHalf(signing: Key): Promise<Key> {
+  const { alg, kid, key, needsKid } = signing;
+  if (key.type === "secret") return signing;
   const jwk = membersOf(await exportJWK(key), "public");
   return { alg, kid, key: (await importJWK(jwk, alg, { extractable: true })) as CryptoKey, needsKid };
 }

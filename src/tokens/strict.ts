@@ -22,14 +22,18 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export function readJsonSegment(segment: string): Record<string, unknown> | undefined {
   try {
     const binary = atob(segment.replaceAll("-", "+").replaceAll("_", "/"));
-    const json = utf8.decode(Uint8Array.from(binary, (char) => char.charCodeAt(0)));
+    const json = /[^ -~]/.test(binary) ? utf8.decode(Uint8Array.from(binary, codeOf)) : binary;
     const value: unknown = JSON.parse(json);
     if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
-    return hasDuplicateKey(json) ? undefined : (value as Record<string, unknown>);
+    // Written back it is the same text: then no key was there twice. Cheaper than to look, and true of most tokens.
+    const isPlain = JSON.stringify(value) === json || !hasDuplicateKey(json);
+    return isPlain ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined; // not base64, not UTF-8, not JSON, or nested too deep: all the same to the caller
   }
 }
+
+const codeOf = (char: string): number => char.charCodeAt(0);
 
 /** Whether any object in a text names a key twice. The text must be valid JSON. */
 export function hasDuplicateKey(json: string): boolean {

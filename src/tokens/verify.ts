@@ -5,6 +5,7 @@
 import { compactVerify, errors } from "jose";
 import { fail } from "../errors.ts";
 import type { Settings } from "../settings.ts";
+import type { MaybePromise } from "../stores/store.ts";
 import { type Claims, type TokenType, checkClaims } from "./claims.ts";
 import type { Key, KeySet } from "./keys.ts";
 import { isCanonicalBase64url, readJsonSegment } from "./strict.ts";
@@ -14,7 +15,26 @@ import { isCanonicalBase64url, readJsonSegment } from "./strict.ts";
  * @param type the type it must have; without it any type, or none, will do (as Simple JWT's verify view).
  * @throws the contract's coded errors (`token_invalid`, `token_wrong_type`, …).
  */
-export async function verifyToken(settings: Settings, keys: KeySet, token: string, type?: TokenType): Promise<Claims> {
+export function verifyToken(settings: Settings, keys: KeySet, token: string, type?: TokenType): MaybePromise<Claims> {
+  const remembered = keys.verified?.get(token);
+  const claims = remembered ?? readOwn(keys, token);
+  if (claims === undefined) return verifySlowly(settings, keys, token, type);
+  if (remembered === undefined) keys.verified?.set(token, claims);
+  checkClaims(settings, claims, type);
+  return claims;
+}
+
+/** The claims of a token that one of our keys signed with the header that we write; `undefined` for all others. */
+function readOwn({ verifying }: KeySet, token: string): Claims | undefined {
+  for (const { hmac } of verifying) {
+    if (hmac === undefined || !token.startsWith(hmac.head) || !hmac.isSigned(token)) continue;
+    const payload = token.slice(hmac.head.length, token.lastIndexOf("."));
+    return isCanonicalBase64url(payload) ? readJsonSegment(payload) : undefined;
+  }
+  return undefined;
+}
+
+async function verifySlowly(settings: Settings, keys: KeySet, token: string, type?: TokenType): Promise<Claims> {
   const segments = token.split(".");
   if (segments.length !== 3 || !segments.every(isCanonicalBase64url)) throw fail("token_invalid");
   const header = readJsonSegment(segments[0]!);
@@ -22,8 +42,38 @@ export async function verifyToken(settings: Settings, keys: KeySet, token: strin
   if (!(await isSigned(keys, header, token))) throw fail("token_invalid");
   const claims = readJsonSegment(segments[1]!);
   if (claims === undefined) throw fail("token_invalid");
+  if (keys.remote === undefined) keys.verified?.set(token, claims); // others may withdraw their keys
   checkClaims(settings, claims, type);
   return claims;
+}
+
+/** Longer tokens are not remembered, so that a number of tokens is a bound of memory too. */
+const rememberedLength = 4096;
+
+/** The tokens verified last, in two generations: what was not asked for while one filled up is forgotten. */
+export class VerifiedTokens {
+  readonly #half: number;
+  #young = new Map<string, Claims>();
+  #old = new Map<string, Claims>();
+  /** @param size most tokens that are held. */
+  constructor(size: number) {
+    this.#half = Math.ceil(size / 2);
+  }
+  get(token: string): Claims | undefined {
+    const young = this.#young.get(token);
+    if (young !== undefined) return young;
+    const old = this.#old.get(token);
+    if (old !== undefined) this.set(token, old);
+    return old;
+  }
+  set(token: string, claims: Claims): void {
+    if (token.length > rememberedLength) return;
+    if (this.#young.size >= this.#half) {
+      this.#old = this.#young;
+      this.#young = new Map();
+    }
+    this.#young.set(token, claims);
+  }
 }
 
 async function isSigned(keys: KeySet, header: Claims, token: string): Promise<boolean> {

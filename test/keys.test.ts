@@ -1,0 +1,908 @@
+/**
+ * Where keys come from besides one setting: a JSON Web Key Set elsewhere (`jwkUrl`), a ring that changes (`keys`), and the
+ * files that the `keys` command writes; and what is published of them.
+ */
+import { createPrivateKey, createPublicKey } from "node:crypto";
+import fs from "node:fs";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+import path from "node:path";
+import {
+  CompactSign,
+  type JWK,
+  calculateJwkThumbprint,
+  compactVerify,
+  createLocalJWKSet,
+  decodeProtectedHeader,
+  exportJWK,
+  exportPKCS8,
+  exportSPKI,
+  generateKeyPair,
+} from "jose";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { jwks } from "../src/endpoints/jwks.ts";
+import { type JwtEndpointsSettings, createJwtEndpoints } from "../src/index.ts";
+import { type KeyRing, parseSettings } from "../src/settings.ts";
+import { memoryStore } from "../src/stores/memory.ts";
+import { type KeySet, keysFrom } from "../src/tokens/keys.ts";
+import { signToken } from "../src/tokens/sign.ts";
+import { verifyToken } from "../src/tokens/verify.ts";
+import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
+
+const utf8 = new TextEncoder();
+const secret = "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz-0123456789-";
+const epoch = 1_850_000_000;
+
+/** A clock that a test moves, in seconds. */
+let now = epoch;
+const claims = { token_type: "access", exp: epoch + 90_000, iat: epoch - 60, jti: "0".repeat(32), user_id: "1" };
+
+interface Pair {
+  alg: string;
+  /** Private. */
+  jwk: JWK;
+  publicJwk: JWK;
+  sign(header?: Record<string, unknown>): Promise<string>;
+}
+
+async function pairOf(alg: string, kid?: string): Promise<Pair> {
+  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true });
+  const more = kid === undefined ? { alg } : { alg, kid };
+  const sign = (header = {}) =>
+    new CompactSign(utf8.encode(JSON.stringify(claims)))
+      .setProtectedHeader({ alg, typ: "JWT", ...(kid !== undefined && { kid }), ...header })
+      .sign(privateKey);
+  const jwk = { ...(await exportJWK(privateKey)), ...more };
+  return { alg, jwk, publicJwk: { ...(await exportJWK(publicKey)), ...more }, sign };
+}
+
+const secretJwk = (kid: string | undefined, fill: string): JWK => ({
+  kty: "oct",
+  k: fill.repeat(86),
+  alg: "HS256",
+  ...(kid !== undefined && { kid }),
+});
+
+const hmacToken = (jwk: JWK, header: Record<string, unknown> = {}): Promise<string> =>
+  new CompactSign(utf8.encode(JSON.stringify(claims)))
+    .setProtectedHeader({ alg: "HS256", typ: "JWT", ...(jwk.kid !== undefined && { kid: jwk.kid }), ...header })
+    .sign(Uint8Array.from(atob(jwk.k!), (char) => char.charCodeAt(0)));
+
+function open(more: Partial<JwtEndpointsSettings>) {
+  const log: { code: string; message: string; error?: unknown }[] = [];
+  const input: JwtEndpointsSettings = {
+    store: memoryStore(),
+    now: () => now * 1000,
+    log: (event) => log.push(event),
+    ...more,
+  };
+  const settings = parseSettings(input);
+  const keys = keysFrom(settings);
+  /** `"ok"`, or the code of the refusal and, for a 503, when to try again. */
+  const judge = async (token: string): Promise<string> => {
+    try {
+      await verifyToken(settings, await keys(), token, "access");
+      return "ok";
+    } catch (error) {
+      const { code, retryAfter } = (error as { data: { code: string; retryAfter?: number } }).data;
+      return retryAfter === undefined ? code : `${code} ${retryAfter}`;
+    }
+  };
+  const sign = async () => signToken((await keys()).signing, claims);
+  return { input, settings, keys, judge, sign, log };
+}
+
+/** What is wrong with settings, at once or when the keys are first asked for. */
+async function problem(more: Partial<JwtEndpointsSettings>): Promise<string> {
+  try {
+    await open(more).keys();
+  } catch (error) {
+    assert.is((error as Error).name, "SettingError", (error as Error).stack);
+    assert.not.match((error as Error).message, /\n/);
+    return (error as Error).message;
+  }
+  throw new Error("nothing was wrong");
+}
+
+// ── jwkUrl ──
+
+type Answer = (response: http.ServerResponse) => unknown;
+const json =
+  (value: unknown, status = 200, headers = {}): Answer =>
+  (response) =>
+    response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(value));
+
+/** A publisher of keys on a free port, whose answer a test changes. */
+async function publisher(answer: Answer) {
+  const state = { answer, hits: 0, url: "" };
+  const server = http.createServer((_, response) => {
+    state.hits++;
+    state.answer(response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  server.unref();
+  state.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/keys`;
+  publishers.push(server);
+  return state;
+}
+const publishers: http.Server[] = [];
+
+const rsa = await pairOf("RS256", "r1");
+const rsa2 = await pairOf("RS256", "r2");
+
+const remote = suite("jwkUrl");
+remote.before.each(() => {
+  now = epoch;
+});
+remote.after(() => {
+  for (const server of publishers) {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+for (const algorithm of ["RS256", "PS384", "ES256", "ES384", "EdDSA"] as const) {
+  remote(`verifies ${algorithm} tokens signed elsewhere, and asks once for many`, async () => {
+    const [one, two, stranger] = await Promise.all(["a", "b", "a"].map((kid) => pairOf(algorithm, kid)));
+    const there = await publisher(json({ keys: [one!.publicJwk, two!.publicJwk] }));
+    const { judge, log, keys } = open({ algorithm, jwkUrl: there.url });
+    const tokens = await Promise.all([one!, two!, one!].map((pair) => pair.sign()));
+    assert.equal(await Promise.all(tokens.map(judge)), ["ok", "ok", "ok"]);
+    assert.is(await judge(await one!.sign({ kid: undefined })), "ok");
+    assert.is(await judge(await one!.sign({ kid: "b" })), "token_invalid");
+    assert.is(await judge(await stranger!.sign()), "token_invalid");
+    assert.is(await judge(await stranger!.sign({ kid: undefined })), "token_invalid");
+    for (const kid of [1, null, {}, ""]) assert.is(await judge(await one!.sign({ kid })), "token_invalid");
+    assert.is(there.hits, 1);
+    assert.equal(log, []);
+    assert.is((await keys()).signing, undefined);
+    assert.equal(await jwks({ keys }), { keys: [] });
+  });
+}
+
+remote("leaves tokens of signingKey good, without a look at the URL", async () => {
+  const there = await publisher(json({ keys: [rsa.publicJwk] }));
+  const { judge, sign } = open({ algorithm: "RS256", jwkUrl: there.url, signingKey: rsa2.jwk });
+  assert.is(await judge(await sign()), "ok");
+  assert.is(there.hits, 0);
+  assert.is(await judge(await rsa.sign()), "ok");
+  assert.is(there.hits, 1);
+});
+
+remote("that is down means 503 with Retry-After, and is left in peace for five seconds", async () => {
+  const there = await publisher(json({}, 503));
+  const { judge, log, input } = open({ algorithm: "RS256", jwkUrl: there.url });
+  const token = await rsa.sign();
+  const answers = await Promise.all(Array.from({ length: 20 }, () => judge(token)));
+  assert.equal(new Set(answers), new Set(["keys_unavailable 5"]));
+  assert.is(there.hits, 1);
+  now += 4;
+  assert.is(await judge(token), "keys_unavailable 1");
+  assert.is(there.hits, 1);
+  assert.equal(
+    log.map(({ code }) => code),
+    ["keys_unavailable"],
+  );
+  now += 1;
+  there.answer = json({ keys: [rsa.publicJwk] });
+  assert.is(await judge(token), "ok");
+  assert.is(there.hits, 2);
+
+  there.answer = json({}, 503);
+  const endpoints = createJwtEndpoints(input);
+  await endpoints.ready(); // it starts all the same
+  const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ token }) };
+  const response = await endpoints.fetch(new Request("http://localhost/jwt/verify/", init));
+  assert.is(response.status, 503);
+  assert.is(response.headers.get("retry-after"), "5");
+  assert.not.match(await response.text(), "127.0.0.1");
+});
+
+remote("that answers anything but a key set counts as down", async () => {
+  const there = await publisher(json({}));
+  const file = `file://${temporaryFolder()}/keys.json`;
+  fs.writeFileSync(new URL(file), JSON.stringify({ keys: [rsa.publicJwk] }));
+  const good = { keys: [rsa.publicJwk] };
+  const answers: [string, Answer][] = [
+    ["HTML", (response) => response.writeHead(200, { "content-type": "text/html" }).end("<h1>Keys</h1>")],
+    ["an empty body", (response) => response.end()],
+    ["another object", json({ error: "no" })],
+    ["a list", json([rsa.publicJwk])],
+    ["keys that are no list", json({ keys: rsa.publicJwk })],
+    ["keys that are no objects", json({ keys: ["x"] })],
+    ["null", json(null)],
+    ["500", json(good, 500)],
+    ["404", json(good, 404)],
+    ["204", (response) => response.writeHead(204).end()],
+    ["a redirect to a file", json(good, 302, { location: file })],
+    ["a redirect elsewhere", json(good, 307, { location: there.url })],
+    ["too much", (response) => response.end(JSON.stringify({ ...good, x: "x".repeat(1_048_576) }))],
+    [
+      "an end too soon",
+      (response) => response.writeHead(200, { "content-length": 5000 }).write("{", () => response.destroy()),
+    ],
+  ];
+  for (const [name, answer] of answers) {
+    there.answer = answer;
+    there.hits = 0;
+    const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
+    assert.is(await judge(await rsa.sign()), "keys_unavailable 5", name);
+    assert.is(there.hits, 1, name);
+  }
+});
+
+remote("that closes the connection, or where nobody listens, counts as down", async () => {
+  const token = await rsa.sign();
+  const rude = await publisher((response) => response.destroy()); // some runtimes try it twice
+  const nobody = `http://127.0.0.1:1/keys`;
+  for (const jwkUrl of [rude.url, nobody]) {
+    assert.is(await open({ algorithm: "RS256", jwkUrl }).judge(token), "keys_unavailable 5");
+  }
+});
+
+remote("that never ends its answer is given up after five seconds", async () => {
+  const token = await rsa.sign();
+  const silent = await publisher(() => {});
+  const endless = await publisher((response) => response.writeHead(200).write('{"keys":['));
+  const began = performance.now();
+  const answers = await Promise.all(
+    [silent, endless].map(({ url }) => open({ algorithm: "RS256", jwkUrl: url }).judge(token)),
+  );
+  assert.equal(answers, ["keys_unavailable 5", "keys_unavailable 5"]);
+  assert.ok(performance.now() - began < 9_000);
+});
+
+remote("is asked again for an unknown kid after thirty seconds, not before", async () => {
+  const there = await publisher(json({ keys: [rsa.publicJwk] }));
+  const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
+  assert.is(await judge(await rsa.sign()), "ok");
+  there.answer = json({ keys: [rsa2.publicJwk, rsa.publicJwk] });
+  now += 29;
+  for (let i = 0; i < 5; i++) assert.is(await judge(await rsa2.sign({ kid: `x${i}` })), "token_invalid");
+  assert.is(await judge(await rsa2.sign()), "token_invalid");
+  assert.is(there.hits, 1);
+  now += 1;
+  assert.equal(await Promise.all([rsa2, rsa2, rsa].map(async (pair) => judge(await pair.sign()))), ["ok", "ok", "ok"]);
+  assert.is(there.hits, 2);
+  assert.is(await judge(await rsa.sign({ kid: "x" })), "token_invalid");
+  assert.is(there.hits, 2);
+});
+
+remote("drops a key that is published no more, ten minutes later at most", async () => {
+  const there = await publisher(json({ keys: [rsa.publicJwk, rsa2.publicJwk] }));
+  const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
+  const token = await rsa.sign();
+  assert.is(await judge(token), "ok");
+  there.answer = json({ keys: [rsa2.publicJwk] });
+  now += 599;
+  assert.is(await judge(token), "ok");
+  assert.is(there.hits, 1);
+  now += 1;
+  assert.is(await judge(token), "token_invalid");
+  assert.is(there.hits, 2);
+});
+
+remote("that went down leaves the last keys in use for an hour", async () => {
+  const there = await publisher(json({ keys: [rsa.publicJwk] }));
+  const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
+  const token = await rsa.sign();
+  assert.is(await judge(token), "ok");
+  there.answer = json({}, 500);
+  now += 601;
+  assert.is(await judge(token), "ok");
+  assert.is(there.hits, 2);
+  // A key that may be there, if only one could ask: not a 401.
+  assert.is(await judge(await rsa2.sign()), "keys_unavailable 5");
+  assert.is(there.hits, 2);
+  // From here on nobody waits for a URL that hangs.
+  there.answer = () => {};
+  now += 5;
+  const began = performance.now();
+  assert.is(await judge(token), "ok");
+  assert.ok(performance.now() - began < 2_000);
+  await until(() => there.hits === 3, "it is asked again meanwhile");
+  now = epoch + 3_599;
+  assert.is(await judge(token), "ok");
+
+  const lately = await publisher(json({ keys: [rsa.publicJwk] }));
+  const late = open({ algorithm: "RS256", jwkUrl: lately.url });
+  assert.is(await late.judge(token), "ok");
+  lately.answer = json({}, 500);
+  now += 3_600;
+  assert.is(await late.judge(token), "keys_unavailable 5");
+  lately.answer = json({ keys: [rsa.publicJwk] });
+  now += 5;
+  assert.is(await late.judge(token), "ok");
+});
+
+remote("has keys passed over that are weak, private, symmetric, or for something else", async () => {
+  const publicExponent = Uint8Array.of(1, 0, 1);
+  const params = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", modulusLength: 1024, publicExponent };
+  const weak = await crypto.subtle.generateKey(params, true, ["sign", "verify"]);
+  const input = `${btoa('{"alg":"RS256","kid":"r1"}')}.${btoa(JSON.stringify(claims))}`.replaceAll("=", "");
+  const signature = new Uint8Array(await crypto.subtle.sign(params.name, weak.privateKey, utf8.encode(input)));
+  const weakToken = `${input}.${btoa(String.fromCharCode(...signature))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "")}`;
+  const { kty, n, e } = rsa.publicJwk;
+  const bad: [string, JWK, string][] = [
+    ["weak", { ...(await exportJWK(weak.publicKey)), kid: "r1" }, weakToken],
+    ["private", rsa.jwk, await rsa.sign()],
+    ["another alg", { ...rsa.publicJwk, alg: "RS512" }, await rsa.sign()],
+    ["for encryption", { ...rsa.publicJwk, use: "enc" }, await rsa.sign()],
+    ["no verification", { ...rsa.publicJwk, key_ops: ["encrypt"] }, await rsa.sign()],
+    ["another kty", (await pairOf("ES256", "r1")).publicJwk, await rsa.sign()],
+    ["broken", { kty: kty!, kid: "r1", e: e!, n: "AA" }, await rsa.sign()],
+    ["a secret", { ...secretJwk("r1", "A") }, await hmacToken(secretJwk("r1", "A"))],
+    [
+      "its text as a secret",
+      { kty: kty!, n: n!, e: e!, kid: "r1" },
+      await hmacToken({ ...secretJwk("r1", "A"), k: btoa(n!) }),
+    ],
+  ];
+  for (const [name, jwk, token] of bad) {
+    const there = await publisher(json({ keys: [jwk, rsa2.publicJwk] }));
+    const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
+    assert.is(await judge(token), "token_invalid", name);
+    assert.is(await judge(await rsa2.sign()), "ok", name);
+  }
+});
+
+remote("is the only place keys come from: what a token names is not followed", async () => {
+  const there = await publisher(json({ keys: [rsa.publicJwk] }));
+  const theirs = await publisher(json({ keys: [rsa2.publicJwk] }));
+  const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
+  for (const header of [{ jku: theirs.url }, { x5u: theirs.url }, { jwk: rsa2.publicJwk }]) {
+    assert.is(await judge(await rsa2.sign({ ...header, kid: "r1" })), "token_invalid");
+    assert.is(await judge(await rsa2.sign(header)), "token_invalid");
+  }
+  assert.is(theirs.hits, 0);
+});
+
+remote("needs an http URL and an algorithm with public keys", async () => {
+  const jwkUrl = "https://keys.example/jwks.json";
+  assert.match(
+    await problem({ jwkUrl, signingKey: secret }),
+    /^setting jwkUrl can't be used with algorithm HS256; acc/,
+  );
+  for (const wrong of ["file:///etc/keys.json", "keys.json", "", "ftp://keys.example/", "data:,{}", "//keys.example"]) {
+    assert.match(
+      await problem({ jwkUrl: wrong, algorithm: "RS256" }),
+      /^setting jwkUrl is not an address of keys; accep/,
+    );
+  }
+  const withPassword = await problem({ jwkUrl: "https://u:hunter2@keys.example/", algorithm: "RS256" });
+  assert.match(withPassword, /^setting jwkUrl is not .* without a user name or password$/);
+  assert.not.match(withPassword, "hunter2");
+  assert.match(await problem({}), /^setting signingKey is missing; accepted: /);
+});
+
+remote.run();
+
+// ── keys ──
+
+const ringOf = suite("a key ring");
+ringOf.before.each(() => {
+  now = epoch;
+});
+
+const kids = ({ verifying }: KeySet) => verifying.map(({ kid }) => kid);
+
+ringOf("signs with the active key and verifies with all, each with its own algorithm", async () => {
+  const [next, ec, ed] = [await pairOf("PS256", "n"), await pairOf("ES256", "e"), await pairOf("EdDSA", "d")];
+  const hs = secretJwk("h", "A");
+  const ring: KeyRing = { active: ec.jwk, next: [next.publicJwk], retiring: [rsa.publicJwk, ed.jwk, hs] };
+  const { judge, sign, keys } = open({ keys: () => ring });
+  assert.equal(decodeProtectedHeader(await sign()), { alg: "ES256", typ: "JWT", kid: "e" });
+  for (const token of [
+    await sign(),
+    await hmacToken(hs),
+    ...(await Promise.all([next, rsa, ed].map((p) => p.sign()))),
+  ]) {
+    assert.is(await judge(token), "ok");
+  }
+  assert.ok(!(keys() instanceof Promise), "answers at once");
+  assert.equal(kids(await keys()), ["e", "n", "r1", "d", "h"]);
+  // A kid selects; the algorithm is the key's.
+  assert.is(await judge(await ec.sign({ kid: "d" })), "token_invalid");
+  assert.is(await judge(await ec.sign({ kid: undefined })), "token_invalid");
+  assert.is(await judge(await hmacToken({ ...hs, k: btoa(JSON.stringify(ec.publicJwk)), kid: "e" })), "token_invalid");
+  const { privateKey } = await generateKeyPair("RS256");
+  const forged = new CompactSign(utf8.encode("{}")).setProtectedHeader({ alg: "RS256", kid: "e" });
+  assert.is(await judge(await forged.sign(privateKey)), "token_invalid");
+});
+
+ringOf("leaves tokens without kid to keys without one, and to signingKey", async () => {
+  const ec = await pairOf("ES256", "e");
+  const old = secretJwk(undefined, "B");
+  const plain = secretJwk(undefined, "C");
+  const before = open({ keys: () => ({ active: ec.jwk }) });
+  assert.is(await before.judge(await hmacToken(old)), "token_invalid");
+  const { judge } = open({ keys: () => ({ active: ec.jwk, retiring: [old] }), signingKey: { ...plain, kid: "own" } });
+  assert.is(await judge(await hmacToken(old)), "ok");
+  assert.is(await judge(await hmacToken(plain)), "ok");
+  assert.is(await judge(await hmacToken(plain, { kid: "own" })), "ok");
+  assert.is(await judge(await ec.sign({ kid: undefined })), "token_invalid");
+  const none = open({ keys: () => undefined, signingKey: secret });
+  assert.equal(decodeProtectedHeader(await none.sign()), { alg: "HS256", typ: "JWT" });
+});
+
+ringOf("is followed while requests go on, and an unknown kid is looked up at once", async () => {
+  const pairs = await Promise.all(["a", "b", "c"].map((kid) => pairOf("ES256", kid)));
+  let ring: KeyRing = { active: pairs[0]!.jwk };
+  let asked = 0;
+  const server = open({
+    keys: () => {
+      asked++;
+      return ring;
+    },
+  });
+  const { judge, sign, keys } = server;
+  assert.is(await judge(await pairs[0]!.sign()), "ok");
+  assert.is(asked, 1);
+  for (let i = 0; i < 50; i++) await judge(await sign());
+  assert.is(asked, 1);
+  // Another process signs with a key that it read of before we did.
+  ring = { active: pairs[1]!.jwk, retiring: [pairs[0]!.publicJwk] };
+  const tokens = await Promise.all(Array.from({ length: 30 }, () => pairs[1]!.sign()));
+  assert.equal(new Set(await Promise.all(tokens.map(judge))), new Set(["ok"]));
+  assert.ok(asked <= 3, `asked ${asked} times`);
+  assert.is(decodeProtectedHeader(await sign()).kid, "b");
+  // Names nobody knows don't make it ask more than ten times a second.
+  const from = asked;
+  const began = performance.now();
+  for (let i = 0; i < 5; i++) {
+    await Promise.all([1, 2, 3, 4].map(async (n) => judge(await pairs[2]!.sign({ kid: `x${i}${n}` }))));
+  }
+  const seconds = (performance.now() - began) / 1000;
+  assert.ok(asked - from <= 2 + seconds * 12, `asked ${asked - from} times in ${seconds} s`);
+  // Without any new name: within a second or two.
+  ring = { active: pairs[2]!.jwk, retiring: [pairs[1]!.publicJwk] };
+  await until(async () => (await keys()).signing!.kid === "c", "the ring is read again", 4_000);
+  assert.is(await judge(await pairs[1]!.sign()), "ok");
+  assert.is(await judge(await pairs[0]!.sign()), "token_invalid");
+});
+
+ringOf("that was not needed for a while is read before it is used again", async () => {
+  const [one, two] = await Promise.all(["a", "b"].map((kid) => pairOf("ES256", kid)));
+  let ring: KeyRing = { active: one!.jwk };
+  const { judge, sign } = open({ keys: () => ring });
+  assert.is(decodeProtectedHeader(await sign()).kid, "a");
+  ring = { active: two!.jwk };
+  await new Promise((resolve) => setTimeout(resolve, 2_100));
+  const answers = await Promise.all([judge(await one!.sign()), judge(await one!.sign()), judge(await two!.sign())]);
+  assert.equal(answers, ["token_invalid", "token_invalid", "ok"]);
+});
+
+ringOf("that can't be read again, or answers nonsense, leaves the last one in use and is told of once", async () => {
+  const pair = await pairOf("ES256", "a");
+  let answer: () => KeyRing | Promise<KeyRing> = () => ({ active: pair.jwk });
+  const { judge, keys, log } = open({ keys: () => answer() });
+  const token = await pair.sign();
+  assert.is(await judge(token), "ok");
+  const unknown = await pair.sign({ kid: "x" });
+  for (const bad of [
+    () => {
+      throw new Error("down");
+    },
+    async () => Promise.reject(new Error("down")),
+    () => ({}) as KeyRing,
+    () => ({ active: rsa.publicJwk }),
+  ]) {
+    answer = bad;
+    assert.is(await judge(unknown), "token_invalid");
+    assert.is(await judge(token), "ok");
+  }
+  assert.is(log.length, 1);
+  assert.is(log[0]!.code, "keys_unavailable");
+  answer = () => new Promise(() => {}); // hangs
+  const began = performance.now();
+  while (performance.now() - began < 2_500) {
+    assert.is(await judge(token), "ok");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.ok(!(keys() instanceof Promise));
+});
+
+ringOf("that is wrong from the start is one clear line", async () => {
+  const good = secretJwk("a", "A");
+  const ec = await pairOf("ES256", "e");
+  const bad: [unknown, RegExp][] = [
+    [null, /^setting keys answered no key ring; accepted: /],
+    [{}, /^setting keys\.active is not a JWK$/],
+    [{ active: { ...good, alg: undefined } }, /^setting keys\.active has no known alg; accepted: /],
+    [{ active: { ...good, alg: "none" } }, /^setting keys\.active has no known alg/],
+    [{ active: { ...good, alg: "toString" } }, /^setting keys\.active has no known alg/],
+    [{ active: { ...good, kid: "" } }, /^setting keys\.active is a JWK whose kid is not a name/],
+    [{ active: { ...good, k: "AAAA" } }, /^setting keys\.active is 3 bytes long; accepted: 32 or more/],
+    [{ active: ec.publicJwk }, /^setting keys\.active is a public key; accepted: a private key/],
+    [{ active: { ...ec.jwk, use: "enc" } }, /^setting keys\.active is a JWK whose use is "enc"/],
+    [
+      { active: { ...ec.jwk, alg: "ES384" } },
+      /^setting keys\.active is a key of type P-256, but algorithm ES384 needs/,
+    ],
+    [{ active: good, retiring: [good] }, /^setting keys\.retiring\[0\] has the kid of another key of the ring$/],
+    [{ active: good, retiring: [{ ...rsa.jwk, n: "AA" }] }, /^setting keys\.retiring\[0\] /],
+    [{ active: good, retiring: good }, /^setting keys answered retiring or next keys that are not a list/],
+  ];
+  for (const [ring, message] of bad) assert.match(await problem({ keys: () => ring as KeyRing }), message);
+  assert.match(await problem({ keys: "x" as never }), /^setting keys is not a function; accepted: /);
+  const { keys } = open({
+    keys: () => {
+      throw new Error("the database is down");
+    },
+  });
+  const error = await (keys() as Promise<KeySet>).catch((reason: { data: unknown }) => reason);
+  assert.equal((error as { data: unknown }).data, { code: "keys_unavailable", retryAfter: 1 });
+});
+
+ringOf("and jwkUrl go together", async () => {
+  const there = await publisher(json({ keys: [rsa.publicJwk] }));
+  const ec = await pairOf("ES256", "e");
+  let asked = 0;
+  const ring = () => {
+    asked++;
+    return { active: ec.jwk };
+  };
+  const { judge, sign } = open({ algorithm: "RS256", jwkUrl: there.url, keys: ring });
+  assert.is(await judge(await rsa.sign()), "ok");
+  assert.is(await judge(await sign()), "ok");
+  const before = asked;
+  for (let i = 0; i < 5; i++) assert.is(await judge(await rsa.sign()), "ok");
+  assert.is(asked, before, "a key known there is not looked for here");
+  assert.is(there.hits, 1);
+});
+
+ringOf.run();
+
+// ── what is published ──
+
+const published = suite("the published key set");
+
+published("holds the public keys of the ring, none private and none symmetric", async () => {
+  const [active, next] = [await pairOf("ES384", "a"), await pairOf("EdDSA", "n")];
+  const ring = { active: active.jwk, next: [next.jwk], retiring: [rsa.jwk, secretJwk("h", "A")] };
+  const { keys, sign } = open({ keys: () => ring });
+  const set = await jwks({ keys });
+  assert.equal(
+    set.keys.map(({ kid, alg, use, kty }) => [kid, alg, use, kty]),
+    [
+      ["a", "ES384", "sig", "EC"],
+      ["n", "EdDSA", "sig", "OKP"],
+      ["r1", "RS256", "sig", "RSA"],
+    ],
+  );
+  const members = new Set(set.keys.flatMap((jwk) => Object.keys(jwk)));
+  assert.equal([...members].toSorted(), ["alg", "crv", "e", "kid", "kty", "n", "use", "x", "y"]);
+  const text = JSON.stringify(set);
+  for (const jwk of [active.jwk, next.jwk, rsa.jwk, ring.retiring[1]!]) {
+    for (const name of ["d", "p", "q", "dp", "dq", "qi", "k"]) {
+      if (jwk[name as "d"] !== undefined) assert.not.ok(text.includes(jwk[name as "d"]!), name);
+    }
+  }
+  await compactVerify(await sign(), createLocalJWKSet(JSON.parse(text)));
+});
+
+published("names a key without kid by its thumbprint, whatever the key came as", async () => {
+  const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: true });
+  const publicJwk = await exportJWK(publicKey);
+  const kid = await calculateJwkThumbprint(publicJwk);
+  const [pem, spki] = [await exportPKCS8(privateKey), await exportSPKI(publicKey)];
+  for (const form of [
+    { signingKey: pem },
+    { signingKey: await exportJWK(privateKey) },
+    { signingKey: pem, verifyingKey: spki },
+    { verifyingKey: publicJwk },
+  ]) {
+    const { keys } = open({ algorithm: "ES256", ...form });
+    assert.equal(await jwks({ keys }), { keys: [{ ...publicJwk, kid, alg: "ES256", use: "sig" }] });
+  }
+  const hs = open({ signingKey: secret });
+  assert.equal(await jwks({ keys: hs.keys }), { keys: [] });
+});
+
+published.run();
+
+// ── forms of keys ──
+
+const forms = suite("keys as people have them");
+
+const pemOf = (label: string, body: string): string => `-----BEGIN ${label}-----\n${body}\n-----END ${label}-----\n`;
+
+forms("in PKCS #1 and SEC 1, as openssl writes them and Simple JWT takes them, work", async () => {
+  const cases: [algorithm: JwtEndpointsSettings["algorithm"], type: "pkcs1" | "sec1"][] = [
+    ["RS256", "pkcs1"],
+    ["PS512", "pkcs1"],
+    ["ES256", "sec1"],
+    ["ES384", "sec1"],
+  ];
+  for (const [algorithm, type] of cases) {
+    const { privateKey, publicKey } = await generateKeyPair(algorithm!, { extractable: true });
+    const old = createPrivateKey(await exportPKCS8(privateKey))
+      .export({ type, format: "pem" })
+      .toString();
+    assert.match(old, /^-----BEGIN (RSA|EC) PRIVATE KEY-----/);
+    const { sign, judge } = open({ algorithm, signingKey: old });
+    const token = await sign();
+    assert.is(await judge(token), "ok");
+    await compactVerify(token, publicKey);
+    const around = `Bag Attributes\n${pemOf("EC PARAMETERS", "BggqhkjOPQMBBw==")}${old}`;
+    for (const signingKey of [utf8.encode(old), old.replaceAll("\n", "\\n"), old.replaceAll("\n", "\r\n"), around]) {
+      assert.is(await open({ algorithm, signingKey }).judge(token), "ok");
+    }
+    if (type === "pkcs1") {
+      const verifyingKey = createPublicKey(await exportSPKI(publicKey))
+        .export({ type, format: "pem" })
+        .toString();
+      assert.match(verifyingKey, /^-----BEGIN RSA PUBLIC KEY-----/);
+      assert.is(await open({ algorithm, signingKey: old, verifyingKey }).judge(token), "ok");
+      assert.is(await open({ algorithm, verifyingKey }).judge(token), "ok"); // only verifies
+    }
+  }
+});
+
+forms("of the wrong sort are told what they are and what is accepted", async () => {
+  const ec = await generateKeyPair("ES384", { extractable: true });
+  const [ecPem, ecSpki] = [await exportPKCS8(ec.privateKey), await exportSPKI(ec.publicKey)];
+  const rsaPair = await generateKeyPair("RS256", { extractable: true });
+  const rsaPem = await exportPKCS8(rsaPair.privateKey);
+  const x25519 = pemOf("PRIVATE KEY", "MC4CAQAwBQYDK2VuBCIEIEDIn5GVlLlQnpN0rwRkF3wQ2SYg22zm+xS9pKINxNbq");
+  const pss = pemOf("PRIVATE KEY", "MIIEugIBADALBgkqhkiG9w0BAQoEggSm");
+  const sealed = pemOf("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,A0A3\n\nAAAA");
+  type Row = [
+    alg: string,
+    key: JwtEndpointsSettings["signingKey"],
+    verifying: JwtEndpointsSettings["verifyingKey"],
+    RegExp,
+  ];
+  const rows: Row[] = [
+    ["ES256", ecPem, undefined, /signingKey is a key of type P-384, but algorithm ES256 needs one of type P-256/],
+    ["RS256", ecPem, undefined, /signingKey is a key of type P-384, but algorithm RS256 needs one of type RSA/],
+    ["EdDSA", rsaPem, undefined, /signingKey is a key of type RSA, but algorithm EdDSA needs one of type Ed25519/],
+    ["EdDSA", x25519, undefined, /signingKey is a key of type X25519, but algorithm EdDSA needs one of type Ed25519/],
+    ["PS256", pss, undefined, /signingKey is a key of type RSASSA-PSS, but algorithm PS256 needs one of type RSA/],
+    ["ES384", ecSpki, undefined, /signingKey is a public key; accepted for ES384: a private key \(PEM or JWK\)/],
+    ["ES384", ecPem, ecPem, /verifyingKey is a private key; accepted for ES384: a public key \(PEM or JWK\)/],
+    [
+      "RS256",
+      pemOf("ENCRYPTED PRIVATE KEY", "AAAA"),
+      undefined,
+      /signingKey is an encrypted key, decrypt it with openssl/,
+    ],
+    ["RS256", sealed, undefined, /signingKey is an encrypted key, decrypt it with openssl/],
+    ["RS256", pemOf("OPENSSH PRIVATE KEY", "AAAA"), undefined, /signingKey is a key of OpenSSH, convert a copy/],
+    [
+      "RS256",
+      pemOf("CERTIFICATE", "AAAA"),
+      undefined,
+      /signingKey is a certificate; accepted for RS256: a private key/,
+    ],
+    [
+      "RS256",
+      rsaPem,
+      pemOf("CERTIFICATE", "AAAA"),
+      /verifyingKey is a certificate, take its key out with openssl x509/,
+    ],
+    ["RS256", pemOf("PRIVATE KEY", "!"), undefined, /signingKey can't be read; accepted for RS256: a private key/],
+    ["RS256", "-----BEGIN hunter2", undefined, /signingKey can't be read; accepted for RS256: a private key/],
+    ["RS256", rsa.publicJwk, undefined, /signingKey is a public key; accepted: a private key/],
+    ["RS256", rsa.jwk, rsa.jwk, /verifyingKey is a private key; accepted: a public key/],
+    [
+      "RS256",
+      { ...rsa.jwk, use: "enc" },
+      undefined,
+      /signingKey is a JWK whose use is "enc"; accepted: "sig", or none/,
+    ],
+    ["RS256", { ...rsa.jwk, key_ops: ["verify"] }, undefined, /signingKey is a JWK whose key_ops lack "sign"/],
+    ["RS384", rsa.jwk, undefined, /signingKey is a JWK for "RS256", but algorithm is RS384/],
+    ["EdDSA", { kty: "OKP", crv: "X25519", x: "AA", d: "AA" }, undefined, /signingKey is a key of type X25519, but/],
+    ["RS256", { kty: "oct", k: "A".repeat(86) }, undefined, /signingKey is a key of type secret, but algorithm RS256/],
+    ["HS256", ecPem, undefined, /signingKey is a PEM key, but algorithm HS256 needs a secret/],
+  ];
+  for (const [algorithm, signingKey, verifyingKey, message] of rows) {
+    const told = await problem({ algorithm: algorithm as "RS256", signingKey, verifyingKey });
+    assert.match(told, new RegExp(`^setting ${message.source}`));
+    assert.not.match(told, /hunter2|MIIE|MC4C/);
+  }
+  const halves = { ...rsa.jwk, n: rsa2.jwk.n! };
+  assert.match(
+    await problem({ algorithm: "RS256", signingKey: halves }),
+    /^setting signingKey (has a private and|can't)/,
+  );
+});
+
+forms.run();
+
+// ── the keys command and the server ──
+
+const command = suite("the keys command");
+const program = "src/cli/keys.ts";
+
+interface Key {
+  kid?: string;
+  alg: string;
+  status: string;
+  retireAt?: string;
+  jwk: JWK;
+}
+const keysIn = (folder: string): Key[] => JSON.parse(fs.readFileSync(path.join(folder, "keys.json"), "utf8")).keys;
+const environment = { ...process.env, JWT_STORE: "", JWT_ALGORITHM: "", JWT_SIGNING_KEY: "" };
+
+async function run(folder: string, ...args: string[]) {
+  const result = await finished(start(program, [...args, "--store", `file:${folder}`], { env: environment }));
+  if (fs.existsSync(path.join(folder, "keys.json"))) {
+    for (const { jwk } of keysIn(folder)) {
+      for (const part of [jwk.k, jwk.d, jwk.p]) {
+        if (part !== undefined) assert.not.ok((result.stdout + result.stderr).includes(part), "prints a secret");
+      }
+    }
+  }
+  return result;
+}
+
+async function ran(folder: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run(folder, ...args);
+  assert.is(code, 0, stderr);
+  assert.is(stderr, "");
+  return stdout;
+}
+
+async function serve(folder: string, ...args: string[]) {
+  const all = [
+    "--port",
+    "0",
+    "--hashing-iterations",
+    "1",
+    "--request-log",
+    "false",
+    "--store",
+    `file:${folder}`,
+    ...args,
+  ];
+  const child = start(`src/serve/${runtime}.ts`, all, { env: environment });
+  let output = "";
+  child.stdout!.on("data", (chunk: Uint8Array) => (output += chunk.toString()));
+  let errors = "";
+  child.stderr!.on("data", (chunk: Uint8Array) => (errors += chunk.toString()));
+  await until(() => /runtime /.test(output) || child.exitCode !== null, "the server is up", 30_000);
+  assert.is(child.exitCode, null, errors);
+  const url = /address +(\S+)/.exec(output)![1]!;
+  const post = async (name: string, data: unknown) => {
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(data) };
+    const response = await fetch(`${url}${name}/`, init);
+    return { status: response.status, body: (await response.json()) as Record<string, string> };
+  };
+  const isGood = async (token: string): Promise<boolean> => (await post("verify", { token })).status === 200;
+  return { child, post, isGood, output: () => output, errors: () => errors };
+}
+
+command("carries a running server over from its first key to the next, and nobody is logged out", async () => {
+  const folder = path.join(temporaryFolder(), "store");
+  const first = await serve(folder);
+  await until(() => first.output().includes("shown only once"), "the first user is introduced");
+  const password = /only once: (\S+)/.exec(first.output())![1]!;
+  const second = await serve(folder);
+  const logIn = async (server: typeof first) =>
+    (await server.post("create", { username: "admin", password })).body as { access: string; refresh: string };
+  const old = await logIn(first);
+  assert.equal(decodeProtectedHeader(old.access), { alg: "HS256", typ: "JWT" });
+  assert.not.ok(fs.existsSync(path.join(folder, "keys.json")));
+
+  assert.match(await ran(folder, "list"), /^KID +ALG +STATUS +AGE +RETIRES\n- +HS256 +active +\d+[smhd] +-\n$/);
+  const generated = await ran(folder, "generate", "--algorithm", "ES256");
+  const kid = /^generated ([0-9a-f]{16}) \(ES256\); it signs once you rotate\n$/.exec(generated)![1]!;
+  assert.equal(decodeProtectedHeader((await logIn(first)).access), { alg: "HS256", typ: "JWT" });
+  assert.match(
+    await ran(folder, "rotate"),
+    new RegExp(`^${kid} \\(ES256\\) signs from now on; - \\(HS256\\) retires at `),
+  );
+  assert.equal(
+    keysIn(folder).map((key) => [key.kid, key.alg, key.status]),
+    [
+      [kid, "ES256", "active"],
+      [undefined, "HS256", "retiring"],
+    ],
+  );
+  const kept = Date.parse(keysIn(folder)[1]!.retireAt!) - Date.now();
+  assert.ok(Math.abs(kept - 86_400_000) < 60_000, `${kept} ms`);
+  for (const name of ["keys.json", "signing.key"]) {
+    assert.is(fs.statSync(path.join(folder, name)).mode & 0o777, 0o600, name);
+  }
+
+  for (const server of [first, second]) {
+    await until(async () => decodeProtectedHeader((await logIn(server)).access).kid === kid, "it signs anew", 5_000);
+    assert.ok(await server.isGood(old.access));
+    const { status, body } = await server.post("refresh", { refresh: old.refresh });
+    assert.is(status, 200);
+    assert.is(decodeProtectedHeader(body.access!).kid, kid);
+  }
+  // Whoever signs first, the other knows the key at once.
+  await ran(folder, "rotate", "--algorithm", "HS512");
+  let fresh = old.access;
+  await until(
+    async () => decodeProtectedHeader((fresh = (await logIn(first)).access)).alg === "HS512",
+    "the first signs anew",
+    5_000,
+  );
+  assert.ok(await second.isGood(fresh));
+
+  assert.is(await ran(folder, "retire", "-"), "retired - (HS256)\n");
+  for (const server of [first, second]) {
+    await until(async () => !(await server.isGood(old.access)), "the retired key is dropped", 5_000);
+    assert.ok(await server.isGood(fresh));
+    assert.is(server.errors(), "");
+  }
+  // A fresh start goes on with the same keys.
+  const third = await serve(folder);
+  assert.ok(await third.isGood(fresh));
+  assert.not.ok(await third.isGood(old.access));
+  for (const { child } of [first, second, third]) child.kill();
+});
+
+command("loses no key when several rotate at once", async () => {
+  const folder = path.join(temporaryFolder(), "store");
+  await ran(folder, "generate", "--algorithm", "EdDSA");
+  const told = await Promise.all(Array.from({ length: 4 }, () => ran(folder, "rotate")));
+  const keys = keysIn(folder);
+  assert.is(keys.length, 5);
+  assert.is(new Set(keys.map(({ kid }) => kid)).size, 5);
+  assert.equal(keys.map(({ status }) => status).toSorted(), ["active", ...Array(4).fill("retiring")]);
+  for (const line of told) assert.ok(keys.some(({ kid }) => line.startsWith(kid!)));
+  assert.equal(fs.readdirSync(folder), ["keys.json"]);
+  const kid = keys.find(({ status }) => status === "retiring")!.kid!;
+  await ran(folder, "retire", kid);
+  assert.is(keysIn(folder).length, 4);
+});
+
+command("refuses what it can't do in one line", async () => {
+  const folder = path.join(temporaryFolder(), "store");
+  await ran(folder, "generate");
+  const { kid } = keysIn(folder)[0]!;
+  const cases: [string[], RegExp][] = [
+    [["retire", kid!], /is the one that signs; rotate first/],
+    [["retire", "x"], /there is no key "x"/],
+    [["retire"], /retire needs a KID/],
+    [["generate", "--algorithm", "none"], /"none" is not known; accepted: HS256/],
+    [["rotate", "--keep", "long"], /"long" is not a duration/],
+    [["rotate", "--kid", "x"], /Unknown option '--kid'/],
+    [["list", "x"], /list: too many arguments/],
+    [["turn"], /unknown command "turn"; accepted: list, generate, rotate, retire/],
+  ];
+  const results = await Promise.all(cases.map(([args]) => run(folder, ...args)));
+  for (const [index, { code, stdout, stderr }] of results.entries()) {
+    assert.is(code, 1);
+    assert.is(stdout, "");
+    assert.match(stderr, cases[index]![1]);
+    assert.is(stderr.trimEnd().split("\n").length, 1, stderr);
+  }
+  fs.writeFileSync(path.join(folder, "keys.json"), '{"keys":[{"kid":"hunter2"');
+  for (const args of [["list"], ["rotate"]]) {
+    const { code, stderr } = await finished(
+      start(program, [...args, "--store", `file:${folder}`], { env: environment }),
+    );
+    assert.is(code, 1);
+    assert.match(stderr, /^setting keys: \S+keys\.json is damaged; bring back a copy of it\n$/);
+  }
+  assert.not.ok(fs.existsSync(path.join(folder, "keys.json.lock")));
+});
+
+command("and a fresh start make a key for any algorithm", async () => {
+  const folder = path.join(temporaryFolder(), "store");
+  const server = await serve(folder, "--algorithm", "ES256");
+  await until(() => server.output().includes("shown only once"), "the first user is introduced");
+  const password = /only once: (\S+)/.exec(server.output())![1]!;
+  const { body } = await server.post("create", { username: "admin", password });
+  assert.equal(decodeProtectedHeader(body.access!), { alg: "ES256", typ: "JWT" });
+  assert.match(await ran(folder, "list"), /\n- +ES256 +active /);
+  await ran(folder, "rotate", "--keep", "4s");
+  await until(async () => {
+    const again = await server.post("refresh", { refresh: body.refresh });
+    return decodeProtectedHeader(again.body.access!).kid !== undefined;
+  }, "it signs with the next");
+  await until(async () => !(await server.isGood(body.access!)), "the former key's time is over");
+  server.child.kill();
+});
+
+command.run();
