@@ -117,6 +117,73 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
+    "keeps the time from which a user's tokens count, and has none at first",
+    async (store) => {
+      const { id } = await store.addUser(newUser("una"));
+      same((await store.findUserById(id))?.tokensValidFrom ?? null, null, "a new user has no such time");
+      same(
+        (await store.updateUser(id, { tokensValidFrom: 1700000000.25 }))?.tokensValidFrom,
+        1700000000.25,
+        "it is set",
+      );
+      await store.updateUser(id, { email: "u@example.org" });
+      same((await store.findUserByUsername("una"))?.tokensValidFrom, 1700000000.25, "it stays");
+      await store.addUser(newUser("vera", { tokensValidFrom: 5 }));
+      same((await store.findUserByUsername("vera"))?.tokensValidFrom, 5, "it can be given");
+    },
+  ],
+  [
+    "finds a name whatever its case where it is asked to, an exact one first, and none of several",
+    async (store) => {
+      const find = async (name: string) => (await store.findUserByUsername(name, "case-insensitive"))?.id;
+      await store.addUser(newUser("Ada", { id: "1" }));
+      await store.addUser(newUser("Straße", { id: "2" }));
+      for (const name of ["Ada", "ada", "ADA"]) same(await find(name), "1", "case does not matter");
+      for (const name of ["STRASSE", "strasse", "STRAßE"]) same(await find(name), "2", "nor do its special forms");
+      check((await store.findUserByUsername("ada")) === undefined, "by default it matters");
+      await store.addUser(newUser("ADA", { id: "3" }));
+      same([await find("Ada"), await find("ADA")], ["1", "3"], "who has exactly this name comes first");
+      check((await find("ada")) === undefined, "of several that differ by case, none is found");
+      await store.removeUser("3");
+      same(await find("ada"), "1", "until one is left");
+      for (const name of oddNames) check((await find(`${name}x`)) === undefined, "an unknown name is undefined");
+    },
+  ],
+  [
+    "makes no two users whose names differ by case where it is told not to",
+    async (store) => {
+      const matching = "case-insensitive";
+      const { id } = await store.addUser(newUser("Bea"), matching);
+      const title = "a name that differs by case is taken";
+      await refused(() => store.addUser(newUser("bea"), matching), "USER_EXISTS", title);
+      await refused(() => store.addUsers([newUser("carl"), newUser("BEA")], matching), "USER_EXISTS", title);
+      await refused(() => store.addUsers([newUser("dora"), newUser("Dora")], matching), "USER_EXISTS", title);
+      const other = await store.addUser(newUser("eve"), matching);
+      const rename = () => store.updateUser(other.id, { username: "bEA" }, undefined, matching);
+      await refused(rename, "USER_EXISTS", title);
+      same(await usernames(store), ["Bea", "eve"], "the refused are not there");
+      same(
+        (await store.updateUser(id, { username: "BEA" }, undefined, matching))?.username,
+        "BEA",
+        "but one's own case",
+      );
+      await store.removeUser(id);
+      same(await store.addUsers([newUser("bea"), newUser("fay")], matching), 2, "a name that is given up is free");
+    },
+  ],
+  [
+    "lets one of many racing users have a name, whatever its case",
+    async (store) => {
+      const names = Array.from({ length: 32 }, (_, i) =>
+        [..."prize"].map((char, bit) => ((i >> bit) & 1 ? char.toUpperCase() : char)).join(""),
+      );
+      const tries = names.map(async (name) => store.addUser(newUser(name), "case-insensitive"));
+      const winners = (await Promise.allSettled(tries)).filter(({ status }) => status === "fulfilled");
+      same(winners.length, 1, "exactly one wins");
+      same((await usernames(store)).length, 1, "and is alone");
+    },
+  ],
+  [
     "changes the fields it is told to and no others",
     async (store) => {
       const { id } = await store.addUser(newUser("finn", { email: "f@example.org" }));

@@ -28,7 +28,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
 import { createState } from "./memory.ts";
-import { type NewUser, type Store, StoreError, type User, type UserChanges, completeUser } from "./store.ts";
+import {
+  type NewUser,
+  type Store,
+  StoreError,
+  type User,
+  type UserChanges,
+  type UsernameMatching,
+  completeUser,
+} from "./store.ts";
 
 export interface FileStoreOptions {
   /** The clock, in milliseconds. Default `Date.now`. */
@@ -51,17 +59,24 @@ type UserRow = [
   passwordHash: string,
   isActive: 0 | 1,
   lastLogin: number | null,
+  /** Left out while it is `null`, as it is in journals of before there was one. */
+  tokensValidFrom?: number,
 ];
+
+/** How its writer tells names apart, which is part of the record: every reader must come to the same outcome. */
+interface Matching {
+  m?: UsernameMatching;
+}
 
 type Change =
   | { k: "head"; generation: number; bytes: string }
-  | { k: "add"; u: UserRow }
-  | { k: "set"; id: string; c: UserChanges; x?: UserChanges }
+  | ({ k: "add"; u: UserRow } & Matching)
+  | ({ k: "set"; id: string; c: UserChanges; x?: UserChanges } & Matching)
   | { k: "del"; id: string }
   | { k: "claim"; kind: string; id: string; v: string; exp: number }
   | { k: "flush" }
   | { k: "batch"; b: string; u: UserRow[] }
-  | { k: "commit"; b: string; n: number }
+  | ({ k: "commit"; b: string; n: number } & Matching)
   | { k: "drop"; b: string }
   | { k: "seal" };
 
@@ -148,9 +163,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   function apply(record: JournalRecord): unknown {
     switch (record.k) {
       case "add":
-        return state.addUsers([userFrom(record.u)])[0];
+        return state.addUsers([userFrom(record.u)], record.m)[0];
       case "set":
-        return state.updateUser(record.id, record.c, record.x);
+        return state.updateUser(record.id, record.c, record.x, record.m);
       case "del":
         return state.removeUser(record.id);
       case "claim":
@@ -168,7 +183,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         batches.delete(record.b);
         // Forgotten at a compaction, and perhaps begun anew by the writer since: it may not be added in part.
         if (batch?.users.length !== record.n) throw unavailable("a batch of users took too long to be added to");
-        return state.addUsers(batch.users).length;
+        return state.addUsers(batch.users, record.m).length;
       }
       case "drop":
         batches.delete(record.b);
@@ -571,11 +586,13 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   };
 
   return {
-    findUserByUsername: (username) => readable().findUserByUsername(username),
+    findUserByUsername: (username, matching) => readable().findUserByUsername(username, matching),
     findUserById: (id) => readable().findUserById(id),
-    updateUser: async (id, c, x) => (await append({ k: "set", id, c, ...(x && { x }) })) as User | undefined,
-    addUser: async (user) => (await append({ k: "add", u: rowFrom(completeUser(user)) })) as User,
-    async addUsers(users) {
+    updateUser: async (id, c, x, matching) =>
+      (await append({ k: "set", id, c, ...(x && { x }), ...said(matching) })) as User | undefined,
+    addUser: async (user, matching) =>
+      (await append({ k: "add", u: rowFrom(completeUser(user)), ...said(matching) })) as User,
+    async addUsers(users, matching) {
       const b = `${me}.${++counter}`;
       let n = 0;
       let rows: UserRow[] = [];
@@ -594,7 +611,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         await append({ k: "drop", b }).catch(() => {}); // without it, the batch is forgotten at a later compaction
         throw error;
       }
-      return (await append({ k: "commit", b, n })) as number;
+      return (await append({ k: "commit", b, n, ...said(matching) })) as number;
     },
     removeUser: async (id) => (await append({ k: "del", id })) as boolean,
     listUsers: () => readable().listUsers(),
@@ -625,12 +642,19 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   };
 }
 
-function rowFrom({ id, username, email, passwordHash, isActive, lastLogin }: User): UserRow {
-  return [id, username, email, passwordHash, isActive ? 1 : 0, lastLogin];
+/** Only what is not the default is written. */
+const said = (matching: UsernameMatching | undefined): Matching =>
+  matching === "case-insensitive" ? { m: matching } : {};
+
+function rowFrom({ id, username, email, passwordHash, isActive, lastLogin, tokensValidFrom }: User): UserRow {
+  const row: UserRow = [id, username, email, passwordHash, isActive ? 1 : 0, lastLogin];
+  if (tokensValidFrom !== null && tokensValidFrom !== undefined) row.push(tokensValidFrom);
+  return row;
 }
 
-function userFrom([id, username, email, passwordHash, isActive, lastLogin]: UserRow): User {
-  return { id, username, email, passwordHash, isActive: isActive === 1, lastLogin };
+function userFrom([id, username, email, passwordHash, isActive, lastLogin, tokensValidFrom]: UserRow): User {
+  const voided = { tokensValidFrom: tokensValidFrom ?? null };
+  return { id, username, email, passwordHash, isActive: isActive === 1, lastLogin, ...voided };
 }
 
 function encodeRecord(record: JournalRecord): Buffer {

@@ -1,4 +1,13 @@
-import { type NewUser, type Store, StoreError, type User, type UserChanges, completeUser } from "./store.ts";
+import {
+  type NewUser,
+  type Store,
+  StoreError,
+  type User,
+  type UserChanges,
+  type UsernameMatching,
+  completeUser,
+  foldUsername,
+} from "./store.ts";
 
 export interface MemoryStoreOptions {
   /** The clock, in milliseconds. Default `Date.now`. */
@@ -20,11 +29,11 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
     findUserByUsername: state.findUserByUsername,
     findUserById: state.findUserById,
     updateUser: state.updateUser,
-    addUser: (user) => state.addUsers([completeUser(user)])[0]!,
-    async addUsers(users) {
+    addUser: (user, matching) => state.addUsers([completeUser(user)], matching)[0]!,
+    async addUsers(users, matching) {
       const batch: User[] = [];
       for await (const user of users as AsyncIterable<NewUser>) batch.push(completeUser(user));
-      return state.addUsers(batch).length;
+      return state.addUsers(batch, matching).length;
     },
     removeUser: state.removeUser,
     listUsers: state.listUsers,
@@ -55,7 +64,8 @@ export type State = ReturnType<typeof createState>;
  */
 export function createState() {
   const users = new Map<string, User>();
-  const idByUsername = new Map<string, string>();
+  // Folded name -> id, or ids where names differ by case alone. A name that is its own fold shares the string.
+  const idsByName = new Map<string, string | string[]>();
   const facts = new Map<string, Map<string, Fact>>(); // kind -> id -> fact
 
   function peek(kind: string, id: string, at: number): string | undefined {
@@ -63,45 +73,82 @@ export function createState() {
     return fact !== undefined && fact.expiresAt > at ? fact.value : undefined;
   }
 
+  const foldOf = (username: string): string => {
+    const folded = foldUsername(username);
+    return folded === username ? username : folded;
+  };
+
+  function findUserByUsername(username: string, matching: UsernameMatching = "exact"): User | undefined {
+    const ids = idsByName.get(foldOf(username));
+    if (ids === undefined) return undefined;
+    if (typeof ids === "string") {
+      const user = users.get(ids)!;
+      return matching === "case-insensitive" || user.username === username ? user : undefined;
+    }
+    return ids.map((id) => users.get(id)!).find((user) => user.username === username);
+  }
+
+  /** Who has a name that a user would have to leave to another; `matching` says how like it may be. */
+  const isNameTaken = (username: string, matching: UsernameMatching | undefined, except?: string): boolean => {
+    const ids = [idsByName.get(foldOf(username)) ?? []].flat().filter((id) => id !== except);
+    return matching === "case-insensitive" ? ids.length > 0 : ids.some((id) => users.get(id)!.username === username);
+  };
+
+  function nameUser({ id, username }: User): void {
+    const key = foldOf(username);
+    const ids = idsByName.get(key);
+    idsByName.set(key, ids === undefined ? id : [ids, id].flat());
+  }
+
+  function unnameUser({ id, username }: User): void {
+    const key = foldOf(username);
+    const rest = [idsByName.get(key)!].flat().filter((other) => other !== id);
+    if (rest.length === 0) idsByName.delete(key);
+    else idsByName.set(key, rest.length === 1 ? rest[0]! : rest);
+  }
+
   function forget(user: User): void {
+    unnameUser(user);
     users.delete(user.id);
-    idByUsername.delete(user.username);
   }
 
   return {
-    findUserByUsername(username: string): User | undefined {
-      const id = idByUsername.get(username);
-      return id === undefined ? undefined : users.get(id);
-    },
+    findUserByUsername,
     findUserById: (id: string): User | undefined => users.get(id),
     /** All or none. */
-    addUsers(batch: readonly User[]): readonly User[] {
+    addUsers(batch: readonly User[], matching?: UsernameMatching): readonly User[] {
       const added: User[] = [];
       for (const user of batch) {
-        const clash = idByUsername.has(user.username) ? "username" : users.has(user.id) ? "id" : undefined;
+        const clash = isNameTaken(user.username, matching) ? "username" : users.has(user.id) ? "id" : undefined;
         if (clash !== undefined) {
           added.forEach(forget);
           throw taken(clash, user[clash]);
         }
         users.set(user.id, Object.freeze(user));
-        idByUsername.set(user.username, user.id);
+        nameUser(user);
         added.push(user);
       }
       return added;
     },
-    updateUser(id: string, changes: UserChanges, expected: UserChanges = {}): User | undefined {
+    updateUser(
+      id: string,
+      changes: UserChanges,
+      expected: UserChanges = {},
+      matching?: UsernameMatching,
+    ): User | undefined {
       const user = users.get(id);
       if (user === undefined) return undefined;
       for (const [field, value] of Object.entries(expected)) {
         if (value !== undefined && user[field as keyof User] !== value) return user;
       }
       const changed: User = Object.freeze(completeUser({ ...user, ...named(changes), id }));
-      if (changed.username !== user.username) {
-        if (idByUsername.has(changed.username)) throw taken("username", changed.username);
-        idByUsername.delete(user.username);
-        idByUsername.set(changed.username, id);
+      if (changed.username === user.username) users.set(id, changed);
+      else {
+        if (isNameTaken(changed.username, matching, id)) throw taken("username", changed.username);
+        unnameUser(user);
+        users.set(id, changed);
+        nameUser(changed);
       }
-      users.set(id, changed);
       return changed;
     },
     removeUser(id: string): boolean {
