@@ -653,8 +653,15 @@ function rowFrom({ id, username, email, passwordHash, isActive, lastLogin, token
 }
 
 function userFrom([id, username, email, passwordHash, isActive, lastLogin, tokensValidFrom]: UserRow): User {
-  const voided = { tokensValidFrom: tokensValidFrom ?? null };
-  return { id, username, email, passwordHash, isActive: isActive === 1, lastLogin, ...voided };
+  return {
+    id,
+    username,
+    email,
+    passwordHash,
+    isActive: isActive === 1,
+    lastLogin,
+    tokensValidFrom: tokensValidFrom ?? null,
+  };
 }
 
 function encodeRecord(record: JournalRecord): Buffer {

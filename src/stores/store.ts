@@ -30,6 +30,7 @@ export type UsernameMatching = "exact" | "case-insensitive";
 
 /** A name with differences of case taken out: two names that fold alike are one under `case-insensitive`. */
 export function foldUsername(username: string): string {
+  if (/^[ -@[-~]*$/.test(username)) return username; // ASCII without capitals: most names
   return username.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC");
 }
 
