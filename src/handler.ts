@@ -15,7 +15,7 @@ import { type Answer, type Asked, askedFrom, toResponse } from "./http/exchange.
 import { renderData, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type PasswordQueueFull, createPasswords } from "./passwords/index.ts";
-import { type JwtEndpointsSettings, type Settings, parseSettings } from "./settings.ts";
+import { type JwtEndpointsSettings, type Settings, SettingError, parseSettings } from "./settings.ts";
 import { keysFrom } from "./tokens/keys.ts";
 
 export interface JwtEndpoints {
@@ -196,9 +196,13 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     revokeUser: (id) => revokeUser(context, id),
     errorResponse,
     async ready() {
-      await Promise.all([context.keys(), store.ping?.()]);
+      await Promise.all([context.keys(), store.ping?.(), context.passwords.ready().catch(notPreferable)]);
     },
   };
+}
+
+function notPreferable(error: Error): never {
+  throw new SettingError(`setting hashing.preferred can't be used: ${error.message}`, { cause: error });
 }
 
 /** Path, without its last slash -> route. Left out is what the store or the keys can't do. */

@@ -7,7 +7,13 @@ export { createJwtEndpoints, type JwtEndpoints } from "./handler.ts";
 export type { AuthenticateOptions, Authenticated } from "./endpoints/authenticate.ts";
 export type { Answer, Asked } from "./http/exchange.ts";
 export { type ErrorCode, type ErrorData, type JwtEndpointsError, isFailure } from "./errors.ts";
-export { createPasswords, type PasswordCheck, type PasswordOptions, type Passwords } from "./passwords/index.ts";
+export {
+  createPasswords,
+  type PasswordAlgorithm,
+  type PasswordCheck,
+  type PasswordOptions,
+  type Passwords,
+} from "./passwords/index.ts";
 export {
   type ClaimsHook,
   type DescribedSetting,

@@ -5,6 +5,7 @@
 import type { JWK } from "jose";
 import * as v from "valibot";
 import type { ErrorCode } from "./errors.ts";
+import type { PasswordAlgorithm } from "./passwords/index.ts";
 import type { MaybePromise, Store, User, UserStore } from "./stores/store.ts";
 
 /** How a setting is written as a flag or an environment variable; `none` when it only makes sense in code. */
@@ -39,6 +40,16 @@ export interface EndpointsStore
   /** The user whose `userIdField` has a value; needed when that field is neither `id` nor `username`. */
   findUserBy?(field: string, value: string): MaybePromise<User | undefined>;
 }
+
+/** The six formats that `passwords/` has; named here, so that settings load no hasher. */
+const passwordAlgorithms = [
+  "pbkdf2_sha256",
+  "pbkdf2_sha1",
+  "argon2",
+  "bcrypt_sha256",
+  "bcrypt",
+  "scrypt",
+] as const satisfies readonly PasswordAlgorithm[];
 
 /** A public or secret key: text (a secret, or PEM), raw bytes, or a JWK (RFC 7517). */
 export type KeyMaterial = string | Uint8Array | JWK;
@@ -146,6 +157,17 @@ const algorithms = [
 
 const hashing = v.strictObject(
   {
+    preferred: v.optional(
+      v.pipe(
+        oneOf(passwordAlgorithms),
+        doc(
+          "Format of new password hashes; others are replaced at the next login. `argon2` needs the package " +
+            "`@node-rs/argon2`, `bcrypt` and `bcrypt_sha256` need `@node-rs/bcrypt`.",
+          { form: "text" },
+        ),
+      ),
+      "pbkdf2_sha256",
+    ),
     concurrency: v.optional(
       v.pipe(count(1), doc("Password hashes computed at the same time.", { form: "number", shown: "cores" })),
       () => globalThis.navigator?.hardwareConcurrency || 4,

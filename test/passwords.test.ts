@@ -1,9 +1,20 @@
 /** Password hashes: Django's read, ours in Django's shape, and the queue in front of them. */
+import { spawn } from "node:child_process";
+import { cpSync, mkdirSync, symlinkSync } from "node:fs";
+import path from "node:path";
+import process from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, type PasswordOptions, createJwtEndpoints, createPasswords } from "../src/index.ts";
+import {
+  type JwtEndpointsSettings,
+  type PasswordAlgorithm,
+  type PasswordOptions,
+  createJwtEndpoints,
+  createPasswords,
+} from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import type { Store, UserChanges } from "../src/stores/store.ts";
+import { command, finished, projectRoot, temporaryFolder } from "./runtime.ts";
 
 /** Made by Django 3.2: `make_password(password)`, and PBKDF2PasswordHasher().encode for the last ones. */
 const recordings: [password: string, encoded: string][] = [
@@ -236,6 +247,151 @@ hashes("cost the same for wrong passwords, unknown users, unusable and weak hash
 });
 
 hashes.run();
+
+const formats = suite("formats");
+
+/** Made by Django 3.2 with argon2-cffi and bcrypt, with low work factors; scrypt by hashlib in the format of Django 4.2. */
+const password = "pässwörd 🦊";
+const byDjango: Record<string, string> = {
+  pbkdf2_sha256: "pbkdf2_sha256$1000$seasalt2seasalt2seasal$fiszM05Z3IrxW0Pop4Q8Ib6ii4b+LwNf9MNPIkaiL0M=",
+  pbkdf2_sha1: "pbkdf2_sha1$1000$seasalt2seasalt2seasal$d1tPVELWcAzg0YYFuBYU7gdGJYc=",
+  argon2id: "argon2$argon2id$v=19$m=1024,t=2,p=2$bGxyMTJCQnVUSGpuNk1iMXhkTE56ZA$2FnLzwVeb6JTwiMzSexNuQ",
+  argon2i: "argon2$argon2i$v=19$m=512,t=2,p=1$c29tZXNhbHQtc29tZXNhbHQ$yvGXALttWP+IxIrfi0Jx0XwI7a5U5TcLMUlncjC3Afk",
+  argon2d: "argon2$argon2d$v=19$m=512,t=2,p=1$c29tZXNhbHQtc29tZXNhbHQ$JzBddtFk10XgGGfh617SIoLICc6qiZxUFrl+diiBzrE",
+  bcrypt_sha256: "bcrypt_sha256$$2b$04$cJLHIV2vZtBrOBpLPSwdjOirgKjjKTNRw3y2a145OpiCs9eYNgS/q",
+  bcrypt: "bcrypt$$2b$04$i6LyatCLIsuSFrImDBhinO/v0E1x3qRiD/EZGz/NZ4BSpVfHkQtRm",
+  scrypt:
+    "scrypt$1024$seasalt2seasalt2seasal$8$1$cR6gr0caUxEzsXbwSiQ0kTiCCg8sK2rcEGa6X0aqWiFyd+B37dHyVZE7RqqHKj2uH22cXqQajR7SwxJr05HrDw==",
+};
+const shapes: Record<PasswordAlgorithm, RegExp> = {
+  pbkdf2_sha256: shape(iterations),
+  pbkdf2_sha1: /^pbkdf2_sha1\$10\$[A-Za-z0-9]{22}\$[A-Za-z0-9+/]{27}=$/,
+  argon2: /^argon2\$argon2id\$v=19\$m=102400,t=2,p=8\$[A-Za-z0-9+/]{30}\$[A-Za-z0-9+/]{43}$/,
+  bcrypt_sha256: /^bcrypt_sha256\$\$2b\$12\$[./A-Za-z0-9]{53}$/,
+  bcrypt: /^bcrypt\$\$2b\$12\$[./A-Za-z0-9]{53}$/,
+  scrypt: /^scrypt\$16384\$[A-Za-z0-9]{22}\$8\$5\$[A-Za-z0-9+/]{86}==$/,
+};
+
+for (const [name, encoded] of Object.entries(byDjango)) {
+  formats(`${name} of Django's making is verified, and upgraded to the preferred one`, async () => {
+    const passwords = createPasswords({ iterations });
+    assert.ok(passwords.isHash(encoded));
+    const { ok, rehashed } = await passwords.check(password, encoded);
+    assert.is(ok, true);
+    if (name === "pbkdf2_sha256") assert.is(rehashed, undefined, "it is as strong");
+    else assert.match(rehashed!, shape(iterations));
+    for (const wrong of [`${password} `, password.normalize("NFD"), "x"]) {
+      assert.equal(await passwords.check(wrong, encoded), { ok: false });
+    }
+  });
+}
+
+for (const [preferred, wanted] of Object.entries(shapes) as [PasswordAlgorithm, RegExp][]) {
+  formats(`${preferred} is made in Django's shape where it is preferred, and replaces a weaker one`, async () => {
+    const passwords = createPasswords({ iterations, preferred });
+    await passwords.ready();
+    const encoded = await passwords.hash(password);
+    assert.match(encoded, wanted);
+    assert.equal(await passwords.check(password, encoded), { ok: true });
+    assert.equal(await passwords.check(`${password}x`, encoded), { ok: false });
+    const old = preferred === "pbkdf2_sha256" ? byDjango.pbkdf2_sha1! : byDjango.pbkdf2_sha256!;
+    const { rehashed } = await passwords.check(password, old);
+    assert.match(rehashed!, wanted);
+    assert.is((await passwords.check(password, rehashed)).ok, true);
+    assert.is((await passwords.check(password, undefined)).ok, false);
+  });
+}
+
+formats("of weaker work factors are upgraded within their algorithm", async () => {
+  for (const [preferred, weaker] of [
+    ["argon2", "argon2id"],
+    ["bcrypt", "bcrypt"],
+    ["bcrypt_sha256", "bcrypt_sha256"],
+    ["scrypt", "scrypt"],
+  ] as const) {
+    const { ok, rehashed } = await createPasswords({ preferred }).check(password, byDjango[weaker]);
+    assert.is(ok, true);
+    assert.match(rehashed!, shapes[preferred]);
+  }
+});
+
+formats("bcrypt goes by the first 72 bytes, as Django's does, bcrypt_sha256 by all", async () => {
+  const long = "bcrypt$$2b$04$lCDCnm1SL1v927sI371sZu8M8/hRT6Oh07fSqHAdsPpBrQ6DfbliC"; // of 100 times x
+  assert.is((await createPasswords().check("x".repeat(72), long)).ok, true);
+  assert.is((await createPasswords().check("x".repeat(71), long)).ok, false);
+  const passwords = createPasswords({ preferred: "bcrypt_sha256" });
+  const encoded = await passwords.hash("x".repeat(100));
+  assert.is((await passwords.check("x".repeat(72), encoded)).ok, false);
+});
+
+formats("that would take the machine's memory, or minutes, are of no known format", async () => {
+  const [salt, tail] = ["c29tZXNhbHQtc29tZXNhbHQ", "JzBddtFk10XgGGfh617SIoLICc6qiZxUFrl+diiBzrE"];
+  const scryptTail = byDjango.scrypt!.split("$")[5];
+  for (const hostile of [
+    `argon2$argon2id$v=19$m=4194304,t=1,p=1$${salt}$${tail}`,
+    `argon2$argon2id$v=19$m=102400,t=4000000000,p=1$${salt}$${tail}`,
+    `argon2$argon2id$v=19$m=8,t=1,p=200$${salt}$${tail}`,
+    `argon2$argon2x$v=19$m=512,t=2,p=1$${salt}$${tail}`,
+    `argon2$argon2id$v=20$m=512,t=2,p=1$${salt}$${tail}`,
+    byDjango.bcrypt!.replace("$04$", "$31$"),
+    byDjango.bcrypt!.replace("$04$", "$03$"),
+    byDjango.bcrypt!.slice(0, -1),
+    `scrypt$1073741824$salt$8$1$${scryptTail}`,
+    `scrypt$1023$salt$8$1$${scryptTail}`,
+    `scrypt$1024$salt$8$100000$${scryptTail}`,
+    `scrypt$1024$salt$0$1$${scryptTail}`,
+  ]) {
+    const passwords = createPasswords({ iterations });
+    assert.not(passwords.isHash(hostile), hostile);
+    assert.equal(await passwords.check(password, hostile), { ok: false, unknownFormat: true }, hostile);
+  }
+});
+
+formats("with any one character changed never match, and never throw", async () => {
+  const passwords = createPasswords({ iterations });
+  const seed = Number(process.env.SEED || crypto.getRandomValues(new Uint32Array(1))[0]);
+  console.log(`SEED=${seed}`);
+  let state = seed;
+  const below = (n: number): number => (state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0) % n;
+  const characters = "$,=.+/-_ 0189azAZé\0";
+  for (const [name, encoded] of Object.entries(byDjango)) {
+    for (let i = 0; i < 40; i++) {
+      const at = below(encoded.length);
+      const changed = encoded.slice(0, at) + characters[below(characters.length)]! + encoded.slice(at + 1);
+      if (changed === encoded || (/bcrypt.*\$2[aby]\$/.test(changed) && at < 20)) continue; // $2a$ and $2y$ are the same
+      const { ok } = await passwords.check(password, changed);
+      // A base64 character's spare bits may change: the bytes are the same then.
+      if (ok) assert.ok(/[$=]?.$/.test(encoded.slice(at)) && at >= encoded.length - 3, `${name} at ${at}: ${changed}`);
+    }
+  }
+});
+
+formats("whose package is not there are refused with its name, and stop a start that prefers them", async () => {
+  // A copy of the project without node_modules, but for what everything needs.
+  const folder = temporaryFolder();
+  cpSync(path.join(projectRoot, "src"), path.join(folder, "src"), { recursive: true });
+  for (const file of ["package.json", "tsconfig.json", "deno.json"]) {
+    cpSync(path.join(projectRoot, file), path.join(folder, file));
+  }
+  mkdirSync(path.join(folder, "node_modules"));
+  for (const name of ["@hapi", "@noble", "cookie", "jose", "valibot"]) {
+    symlinkSync(path.join(projectRoot, "node_modules", name), path.join(folder, "node_modules", name));
+  }
+  const program = "test/fixtures/passwords-bare.ts";
+  cpSync(path.join(projectRoot, program), path.join(folder, program));
+  const [runner, args] = command(path.join(folder, program), [byDjango.argon2id!, byDjango.bcrypt!, password]);
+  const { code, stdout, stderr } = await finished(spawn(runner, args, { cwd: folder }));
+  assert.is(code, 0, stderr);
+  const { checks, start } = JSON.parse(stdout);
+  assert.equal(checks, [
+    { ok: false, missingPackage: "@node-rs/argon2" },
+    { ok: false, missingPackage: "@node-rs/bcrypt" },
+  ]);
+  const missing = "argon2 hashes need the package @node-rs/argon2, which is not installed or can't be loaded";
+  assert.is(start, `setting hashing.preferred can't be used: ${missing}`);
+});
+
+formats.run();
 
 const limits = suite("limits");
 

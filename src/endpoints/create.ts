@@ -37,9 +37,12 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   const now = nowOf(settings);
   const user = await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching);
   // Every login hashes once, whoever it names, so that time does not tell which users there are.
-  const { ok, rehashed, unknownFormat } = await passwords.check(password, user?.passwordHash);
-  if (unknownFormat) {
-    const message = "the stored password hash is of no known format";
+  const { ok, rehashed, unknownFormat, missingPackage } = await passwords.check(password, user?.passwordHash);
+  if (unknownFormat || missingPackage !== undefined) {
+    const message =
+      missingPackage === undefined
+        ? "the stored password hash is of no known format"
+        : `the stored password hash needs the package ${missingPackage}, which is not installed`;
     settings.log({ level: "warn", code: "password_format_unknown", message, userId: user!.id });
   }
   if (!ok || user === undefined || !(await mayAuthenticate(settings, user))) {

@@ -7,12 +7,20 @@
  * await passwords.check("correct horse", stored);          // { ok: true }
  * ```
  */
-import { pbkdf2Sha256 } from "./pbkdf2.ts";
+import { argon2 } from "./argon2.ts";
+import { bcrypt, bcryptSha256 } from "./bcrypt.ts";
+import { pbkdf2Sha1, pbkdf2Sha256 } from "./pbkdf2.ts";
+import { scrypt } from "./scrypt.ts";
+
+/** The formats, by the names in front of the hashes. */
+export type PasswordAlgorithm = "pbkdf2_sha256" | "pbkdf2_sha1" | "argon2" | "bcrypt_sha256" | "bcrypt" | "scrypt";
 
 /** One hash format. `verify`, `needsRehash` and `harden` are only asked about hashes that `isValid` accepts. */
 export interface PasswordHasher {
   /** The name before the first `$`. */
   readonly algorithm: string;
+  /** Rejects with {@link HasherUnavailable} when what it needs is not installed. */
+  ready?(): Promise<void>;
   hash(password: string): Promise<string>;
   isValid(encoded: string): boolean;
   verify(password: string, encoded: string): Promise<boolean>;
@@ -25,6 +33,8 @@ export interface PasswordHasher {
 }
 
 export interface PasswordOptions {
+  /** The format of new hashes, and of those that replace others at a login. Default `pbkdf2_sha256`. */
+  preferred?: PasswordAlgorithm;
   /** PBKDF2 iterations of new hashes. Default 600,000. */
   iterations?: number;
   /** Hashes computed at the same time. Default: the cores the runtime tells of, else 4. */
@@ -39,9 +49,16 @@ export interface PasswordCheck {
   rehashed?: string;
   /** The stored text is of no known format (an unusable `!…` is known), or is damaged. */
   unknownFormat?: boolean;
+  /** The npm package that this hash needs and that is not installed. */
+  missingPackage?: string;
 }
 
 export interface Passwords {
+  /**
+   * Resolves when the preferred format can be used.
+   * @throws {HasherUnavailable} when the package that it needs is not installed.
+   */
+  ready(): Promise<void>;
   /**
    * A new hash in the preferred format.
    * @throws {RangeError} for a password over 4,096 bytes.
@@ -49,7 +66,8 @@ export interface Passwords {
    */
   hash(password: string): Promise<string>;
   /**
-   * Checks a password; without a stored hash (unknown user) it takes the same time and fails.
+   * Checks a password; without a stored hash (unknown user) it takes the same time and fails. The same is the time of the
+   * preferred format: a hash of another one takes its own, until its user has logged in once.
    * A password over 4,096 bytes fails without being hashed.
    * @throws {PasswordQueueFull} when too many callers wait already.
    */
@@ -60,6 +78,27 @@ export interface Passwords {
 
 /** Long enough for any passphrase; beyond it the work of hashing is a gift to an attacker. */
 const maxPasswordBytes = 4096;
+
+/** A hash needs an optional package that is not installed, or that can't be loaded here. */
+export class HasherUnavailable extends Error {
+  override readonly name = "HasherUnavailable";
+  readonly code = "HASHER_UNAVAILABLE";
+  readonly packageName: string;
+  constructor(packageName: string, algorithm: string, options?: ErrorOptions) {
+    super(`${algorithm} hashes need the package ${packageName}, which is not installed or can't be loaded`, options);
+    this.packageName = packageName;
+  }
+}
+
+/** Loads an optional package when it is first needed, and again only if that failed. */
+export function requirePackage<T>(packageName: string, algorithm: string, load: () => Promise<T>): () => Promise<T> {
+  let loading: Promise<T> | undefined;
+  return () =>
+    (loading ??= load().catch((cause: unknown) => {
+      loading = undefined;
+      throw new HasherUnavailable(packageName, algorithm, { cause });
+    }));
+}
 
 /** Thrown instead of letting logins pile up; answered as 503. */
 export class PasswordQueueFull extends Error {
@@ -76,8 +115,10 @@ export class PasswordQueueFull extends Error {
 export function createPasswords(options: PasswordOptions = {}): Passwords {
   const concurrency = options.concurrency ?? (globalThis.navigator?.hardwareConcurrency || 4);
   const inTurn = createTurns(concurrency, options.queue ?? 100);
-  const preferred = pbkdf2Sha256(options.iterations ?? 600_000);
-  const hashers = new Map([preferred].map((hasher) => [hasher.algorithm, hasher]));
+  const iterations = options.iterations ?? 600_000;
+  const all = [pbkdf2Sha256(iterations), pbkdf2Sha1(iterations), argon2(), bcryptSha256(), bcrypt(), scrypt()];
+  const hashers = new Map(all.map((hasher) => [hasher.algorithm, hasher]));
+  const preferred = hashers.get(options.preferred ?? "pbkdf2_sha256")!;
 
   const hasherOf = (encoded: string): PasswordHasher | undefined => {
     const hasher = hashers.get(encoded.slice(0, Math.max(0, encoded.indexOf("$"))));
@@ -87,6 +128,7 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
     password.length > maxPasswordBytes || new TextEncoder().encode(password).length > maxPasswordBytes;
 
   return {
+    ready: async () => preferred.ready?.(),
     async hash(password) {
       if (isTooLong(password)) throw new RangeError(`the password is longer than ${maxPasswordBytes} bytes`);
       return inTurn(() => preferred.hash(password));
@@ -99,7 +141,14 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
           await preferred.burn(password);
           return { ok: false, unknownFormat: encoded !== undefined && !encoded.startsWith("!") };
         }
-        const ok = await hasher.verify(password, encoded!);
+        let ok: boolean;
+        try {
+          ok = await hasher.verify(password, encoded!);
+        } catch (error) {
+          if (!(error instanceof HasherUnavailable)) throw error;
+          if (hasher !== preferred) await preferred.burn(password);
+          return { ok: false, missingPackage: error.packageName };
+        }
         if (!ok) await hasher.harden(password, encoded!);
         const isWeak = hasher !== preferred || hasher.needsRehash(encoded!);
         return ok && isWeak ? { ok, rehashed: await preferred.hash(password) } : { ok };

@@ -1,37 +1,45 @@
 /**
- * Django's `pbkdf2_sha256$iterations$salt$hash` (RFC 8018 §5.2; hash in padded base64), computed by WebCrypto, which
- * works off the main thread.
+ * Django's `pbkdf2_sha256$iterations$salt$hash` and `pbkdf2_sha1$…` (RFC 8018 §5.2; hash in padded base64), computed by
+ * WebCrypto, which works off the main thread.
  */
 import { type PasswordHasher, randomSalt, sameBytes } from "./index.ts";
 
 const utf8 = new TextEncoder();
-const hashBytes = 32;
 /** Ten times what anybody uses; a damaged or hostile count must not hold a place for minutes. */
 const maxIterations = 20_000_000;
 
-async function derive(password: string, salt: string, iterations: number): Promise<Uint8Array> {
-  const key = await crypto.subtle.importKey("raw", utf8.encode(password), "PBKDF2", false, ["deriveBits"]);
-  const parameters = { name: "PBKDF2", hash: "SHA-256", salt: utf8.encode(salt), iterations };
-  return new Uint8Array(await crypto.subtle.deriveBits(parameters, key, hashBytes * 8));
-}
-
-function decode(encoded: string): { iterations: number; salt: string; hash: Uint8Array } | undefined {
-  const parts = /^pbkdf2_sha256\$([1-9]\d{0,9})\$([^$]+)\$([A-Za-z0-9+/]{43}=)$/.exec(encoded);
-  if (parts === null) return undefined;
-  const iterations = Number(parts[1]);
-  if (iterations > maxIterations) return undefined;
-  return { iterations, salt: parts[2]!, hash: Uint8Array.from(atob(parts[3]!), (char) => char.charCodeAt(0)) };
-}
-
 /** @param iterations of new hashes; a stored hash with fewer is due for an upgrade. */
-export function pbkdf2Sha256(iterations: number): PasswordHasher {
+export const pbkdf2Sha256 = (iterations: number): PasswordHasher =>
+  pbkdf2("pbkdf2_sha256", "SHA-256", /^pbkdf2_sha256\$([1-9]\d{0,9})\$([^$]+)\$([A-Za-z0-9+/]{43}=)$/, iterations);
+
+/** SHA-1 takes no fewer iterations here than SHA-256: a weaker hash needs more, not less. */
+export const pbkdf2Sha1 = (iterations: number): PasswordHasher =>
+  pbkdf2("pbkdf2_sha1", "SHA-1", /^pbkdf2_sha1\$([1-9]\d{0,9})\$([^$]+)\$([A-Za-z0-9+/]{27}=)$/, iterations);
+
+function pbkdf2(algorithm: string, digest: string, form: RegExp, iterations: number): PasswordHasher {
+  const hashBits = digest === "SHA-1" ? 160 : 256;
   let costliest = iterations; // of the hashes checked so far, within reason
+
+  async function derive(password: string, salt: string, count: number): Promise<Uint8Array> {
+    const key = await crypto.subtle.importKey("raw", utf8.encode(password), "PBKDF2", false, ["deriveBits"]);
+    const parameters = { name: "PBKDF2", hash: digest, salt: utf8.encode(salt), iterations: count };
+    return new Uint8Array(await crypto.subtle.deriveBits(parameters, key, hashBits));
+  }
+
+  function decode(encoded: string): { iterations: number; salt: string; hash: Uint8Array } | undefined {
+    const parts = form.exec(encoded);
+    if (parts === null) return undefined;
+    const count = Number(parts[1]);
+    if (count > maxIterations) return undefined;
+    return { iterations: count, salt: parts[2]!, hash: Uint8Array.from(atob(parts[3]!), (char) => char.charCodeAt(0)) };
+  }
+
   return {
-    algorithm: "pbkdf2_sha256",
+    algorithm,
     async hash(password) {
       const salt = randomSalt();
       const hash = await derive(password, salt, iterations);
-      return `pbkdf2_sha256$${iterations}$${salt}$${btoa(String.fromCharCode(...hash))}`;
+      return `${algorithm}$${iterations}$${salt}$${btoa(String.fromCharCode(...hash))}`;
     },
     isValid: (encoded) => decode(encoded) !== undefined,
     async verify(password, encoded) {

@@ -1,0 +1,49 @@
+/**
+ * Django's `argon2$argon2id$v=19$m=102400,t=2,p=8$salt$hash` (RFC 9106), computed by the optional package
+ * `@node-rs/argon2` on threads of its own. A hash takes 100 MiB while it is computed, times `hashing.concurrency`.
+ */
+import { type PasswordHasher, randomSalt, requirePackage } from "./index.ts";
+
+/** Django's work factors; memory in KiB. */
+const memoryCost = 102_400;
+const timeCost = 2;
+const parallelism = 8;
+/** A damaged or hostile hash must not take the machine's memory, or hold a place for minutes. */
+const maxMemory = 1_048_576;
+const maxWork = 16 * maxMemory; // KiB times passes
+
+const load = requirePackage("@node-rs/argon2", "argon2", () => import("@node-rs/argon2"));
+
+function decode(encoded: string) {
+  const form =
+    /^argon2\$(argon2(?:id|i|d))\$(?:v=(16|19)\$)?m=([1-9]\d{0,9}),t=([1-9]\d{0,9}),p=([1-9]\d{0,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}$/;
+  const parts = form.exec(encoded);
+  if (parts === null) return undefined;
+  const [memory, passes, lanes] = [Number(parts[3]), Number(parts[4]), Number(parts[5])];
+  if (memory > maxMemory || memory * passes > maxWork || lanes > 255 || memory < 8 * lanes) return undefined;
+  return { variant: parts[1]!, version: Number(parts[2] ?? 16), memory, passes };
+}
+
+export function argon2(): PasswordHasher {
+  const hash = async (password: string): Promise<string> => {
+    const options = { memoryCost, timeCost, parallelism, algorithm: 2 as const, version: 1 as const };
+    const salt = new TextEncoder().encode(randomSalt());
+    return `argon2${await (await load()).hash(password, { ...options, salt })}`;
+  };
+  return {
+    algorithm: "argon2",
+    ready: async () => void (await load()),
+    hash,
+    isValid: (encoded) => decode(encoded) !== undefined,
+    async verify(password, encoded) {
+      const { verify } = await load();
+      return verify(encoded.slice("argon2".length), password).catch(() => false); // it throws for some that are damaged
+    },
+    needsRehash(encoded) {
+      const { variant, version, memory, passes } = decode(encoded)!;
+      return variant !== "argon2id" || version < 19 || memory < memoryCost || passes < timeCost;
+    },
+    async harden() {}, // as in Django: what memory a weaker hash saves can't be made up for
+    burn: async (password) => void (await hash(password)),
+  };
+}

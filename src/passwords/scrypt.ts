@@ -1,0 +1,67 @@
+/**
+ * Django's `scrypt$n$salt$r$p$hash` (RFC 7914; hash of 64 bytes in padded base64), computed by `node:crypto` on a thread of
+ * its own, or else in turns of the event loop.
+ */
+import { scryptAsync } from "@noble/hashes/scrypt.js";
+import { nodeCrypto } from "../native.ts";
+import { type PasswordHasher, randomSalt, sameBytes } from "./index.ts";
+
+interface Work {
+  N: number;
+  r: number;
+  p: number;
+}
+
+const work: Work = { N: 16_384, r: 8, p: 5 }; // of Django 5.1; 4.x has a p of 1
+const hashBytes = 64;
+/** A damaged or hostile hash must not take the machine's memory, or hold a place for minutes. */
+const maxMemory = 1 << 30;
+const maxWork = 1 << 24;
+
+const utf8 = new TextEncoder();
+
+function derive(password: string, salt: string, { N, r, p }: Work): Promise<Uint8Array> {
+  const [secret, salted] = [utf8.encode(password), utf8.encode(salt)];
+  if (nodeCrypto === undefined)
+    return scryptAsync(secret, salted, { N, r, p, dkLen: hashBytes, maxmem: 2 * maxMemory });
+  const { scrypt: native } = nodeCrypto;
+  return new Promise((resolve, reject) => {
+    const options = { N, r, p, maxmem: 2 * maxMemory };
+    native(secret, salted, hashBytes, options, (error, key) => (error ? reject(error) : resolve(key)));
+  });
+}
+
+function decode(encoded: string) {
+  const form = /^scrypt\$([1-9]\d{0,9})\$([^$]+)\$([1-9]\d{0,5})\$([1-9]\d{0,5})\$([A-Za-z0-9+/]{86}==)$/;
+  const parts = form.exec(encoded);
+  if (parts === null) return undefined;
+  const [N, r, p] = [Number(parts[1]), Number(parts[3]), Number(parts[4])];
+  if (N < 2 || !Number.isInteger(Math.log2(N)) || 128 * N * r > maxMemory || N * r * p > maxWork) return undefined;
+  return { N, r, p, salt: parts[2]!, hash: Uint8Array.from(atob(parts[5]!), (char) => char.charCodeAt(0)) };
+}
+
+export function scrypt(): PasswordHasher {
+  return {
+    algorithm: "scrypt",
+    async hash(password) {
+      const salt = randomSalt();
+      const hash = await derive(password, salt, work);
+      return `scrypt$${work.N}$${salt}$${work.r}$${work.p}$${btoa(String.fromCharCode(...hash))}`;
+    },
+    isValid: (encoded) => decode(encoded) !== undefined,
+    async verify(password, encoded) {
+      const { salt, hash, ...stored } = decode(encoded)!;
+      return sameBytes(await derive(password, salt, stored), hash);
+    },
+    needsRehash(encoded) {
+      const { N, r, p } = decode(encoded)!;
+      return N < work.N || r < work.r || p < work.p;
+    },
+    async harden(password, encoded) {
+      const { N, r, p, salt } = decode(encoded)!;
+      const missing = Math.ceil((work.N * work.r * work.p - N * r * p) / (work.N * work.r));
+      if (missing > 0) await derive(password, salt, { ...work, p: missing });
+    },
+    burn: async (password) => void (await derive(password, "no user, no salt", work)),
+  };
+}
