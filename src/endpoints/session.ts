@@ -62,6 +62,26 @@ export async function requireUser(context: Context, claims: Claims): Promise<Use
   return user;
 }
 
+/** What a token was followed by, and when. */
+interface Rotation extends Issue {
+  usedAt: number;
+}
+
+/** Whether a used token still answers with its successor. */
+async function isInGrace({ settings, store }: Context, { jti, usedAt }: Rotation, now: number): Promise<boolean> {
+  if (settings.refreshGrace === "until-used") return (await store.peek!("successor", jti)) === undefined;
+  return now - usedAt < settings.refreshGrace;
+}
+
+/** Whether a refresh token has been rotated and its grace is over. Who only asks has not used it again. */
+export async function isUsedUp(context: Context, claims: Claims): Promise<boolean> {
+  const { settings, store } = context;
+  const { rotateRefreshTokens, blacklistAfterRotation, tokenTypeClaim } = settings;
+  if (!rotateRefreshTokens || blacklistAfterRotation === false || claims[tokenTypeClaim] !== "refresh") return false;
+  const standing = await store.peek!("successor", jtiFrom(settings, claims));
+  return standing !== undefined && !(await isInGrace(context, JSON.parse(standing) as Rotation, nowOf(settings)));
+}
+
 /** Makes a token and its whole session void; again and again, if asked to. */
 export async function endSession({ settings, store }: Context, claims: Claims, now: number): Promise<void> {
   const { leeway, refreshTokenLifetime, slidingTokenLifetime, slidingTokenRefreshExpClaim } = settings;
@@ -100,16 +120,12 @@ export async function rotate(context: Context, claims: Claims, user: User, iat: 
   const issue: Issue = { jti: newJti(), iat, exp: Math.min(Math.floor(iat + settings.refreshTokenLifetime), end) };
   if (settings.blacklistAfterRotation === false) return issue;
 
-  const mine = JSON.stringify({ ...issue, usedAt: now });
+  const mine = JSON.stringify({ ...issue, usedAt: now } satisfies Rotation);
   const expiresAt = Math.ceil((claims.exp as number) + settings.leeway) + 1;
   const standing = await store.claim!("successor", jtiFrom(settings, claims), mine, expiresAt);
   if (standing === mine) return issue;
-  const { usedAt, ...successor } = JSON.parse(standing) as Issue & { usedAt: number };
-  const isInGrace =
-    settings.refreshGrace === "until-used"
-      ? (await store.peek!("successor", successor.jti)) === undefined
-      : now - usedAt < settings.refreshGrace;
-  if (isInGrace) return successor;
+  const rotation = JSON.parse(standing) as Rotation;
+  if (await isInGrace(context, rotation, now)) return rotation;
   await endSession(context, claims, now);
   const message = "a used refresh token was presented again; its session has been ended";
   settings.log({ level: "warn", code: "refresh_reuse", message, userId: user.id });

@@ -2,7 +2,7 @@ import { fail } from "../errors.ts";
 import { isPasswordUnchanged } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import { type Endpoint, charField, parseFields } from "./endpoint.ts";
-import { findUserOf, isRevoked } from "./session.ts";
+import { findUserOf, isRevoked, isUsedUp } from "./session.ts";
 
 /**
  * A token of any type in, an empty object out when it is good: it says valid, not what for (Simple JWT's TokenVerify).
@@ -13,7 +13,7 @@ export const verify: Endpoint = async (context, data) => {
   const { token } = parseFields({ token: charField({ trim: true }) }, data);
   const claims = await verifyToken(settings, await context.keys(), token);
   const user = await findUserOf(context, claims);
-  if (await isRevoked(context, claims, user)) throw fail("verify_blacklisted");
+  if ((await isRevoked(context, claims, user)) || (await isUsedUp(context, claims))) throw fail("verify_blacklisted");
   if (user !== undefined && !isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
   return {};
 };

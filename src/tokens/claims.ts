@@ -121,6 +121,8 @@ function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti,
   for (const name of Object.keys(from)) {
     if (!own.includes(name)) setClaim(claims, name, from[name]);
   }
+  if (settings.issuer !== undefined) claims.iss = settings.issuer;
+  if (settings.audience !== undefined) claims.aud = settings.audience;
   return claims;
 }
 
@@ -171,7 +173,8 @@ export function checkClaims(settings: Settings, claims: Claims, type?: TokenType
 
 function sharesAudience(claim: unknown, accepted: string | string[]): boolean {
   const wanted = [accepted].flat();
-  return [claim].flat().some((audience) => wanted.includes(audience as string));
+  const given = [claim].flat();
+  return given.every((one) => typeof one === "string") && given.some((one) => wanted.includes(one as string));
 }
 
 /** The user a token speaks of: a string, or a number as Simple JWT before 5.5 wrote it. */
