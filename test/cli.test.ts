@@ -1,19 +1,20 @@
-/** The `user` command as people run it: spawned, on a file store that this process may have open at the same time. */
+/** The `user` and `token` commands as people run them: spawned, on a file store that this process may have open at the same time. */
 import { Buffer } from "node:buffer";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Mistake } from "../src/cli/fields.ts";
 import { importUsers } from "../src/cli/import.ts";
-import { createPasswords } from "../src/index.ts";
+import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../src/index.ts";
+import { openFileStore } from "../src/stores/file.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { openStore } from "../src/stores/open.ts";
 import type { Store, User } from "../src/stores/store.ts";
-import { command, finished, start, temporaryFolder, until } from "./runtime.ts";
+import { command, finished, projectRoot, start, temporaryFolder, until } from "./runtime.ts";
 
 const passwords = createPasswords();
 // Every password of these tests contains "hunter", so that any output can be searched for it.
@@ -29,9 +30,17 @@ interface Result {
 }
 
 const program = "src/cli/user.ts";
-const environment = (extra: Record<string, string> = {}) => ({ ...process.env, JWT_STORE: "", ...extra });
+const unset = { JWT_STORE: "", JWT_USERNAME_MATCHING: "", JWT_SIGNING_KEY: "", JWT_ALGORITHM: "" };
+const environment = (extra: Record<string, string> = {}) => ({ ...process.env, ...unset, ...extra });
 
-async function user(args: string[], { input = "", env = {} }: { input?: string; env?: Record<string, string> } = {}) {
+interface Given {
+  input?: string;
+  env?: Record<string, string>;
+}
+
+const user = (args: string[], given?: Given): Promise<Result> => run(program, args, given);
+
+async function run(program: string, args: string[], { input = "", env = {} }: Given = {}): Promise<Result> {
   const child = start(program, args, { stdio: ["pipe", "pipe", "pipe"], env: environment(env) });
   child.stdin!.on("error", () => {}); // a command that reads nothing may be gone already
   child.stdin!.end(input);
@@ -166,6 +175,59 @@ single("changes, disables, enables and removes a user of a store that is open el
   });
 });
 
+single(
+  "ends all sessions with logout, passwd and disable, each time later than before, and not with enable",
+  async () => {
+    const url = newStore();
+    const before = Date.now() / 1000;
+    const future = before + 3600; // as by a clock that was wrong
+    await withStore(url, async (store) => {
+      await store.addUser({ username: "rosa", passwordHash: hashFor(1) });
+      await store.addUser({ username: "sven", passwordHash: hashFor(1), tokensValidFrom: future });
+    });
+    const marks = async () => (await usersOf(url)).map(({ tokensValidFrom }) => tokensValidFrom!);
+    const run = (...args: string[]) => user([...args, "--store", url], { input: "hunter" });
+
+    done(await run("logout", "rosa"), /^ended all sessions of "rosa"\n$/);
+    const [first] = await marks();
+    assert.ok(first! >= before && first! <= Date.now() / 1000, `${first}`);
+    done(await run("passwd", "rosa", "--password-stdin"), /^changed the password/);
+    const [second] = await marks();
+    assert.ok(second! > first!);
+    done(await run("disable", "rosa"), /^disabled/);
+    const [third] = await marks();
+    assert.ok(third! > second!);
+    done(await run("enable", "rosa"), /^enabled/);
+    assert.is((await marks())[0], third);
+
+    await Promise.all([run("disable", "sven"), run("passwd", "sven", "--password-stdin"), run("logout", "sven")]);
+    const [, sven] = await usersOf(url);
+    assert.ok(sven!.tokensValidFrom! > future && sven!.tokensValidFrom! < future + 1);
+    assert.is(sven!.isActive, false, "none is lost of those that come upon the same time");
+    assert.ok(await isPasswordOf(sven, "hunter"));
+    assert.not.match((await run("list", "--json")).stdout, /alid/);
+  },
+);
+
+single("finds, and refuses to add, names that differ by case alone when told so", async () => {
+  const url = newStore();
+  await withStore(url, (store) => store.addUser({ username: "Straße", passwordHash: hashFor(1) }));
+  const run = (args: string[], env?: Record<string, string>) =>
+    user([...args, "--password-stdin", "--store", url], { input: "hunter", env: env ?? {} });
+  const insensitive = ["--username-matching", "case-insensitive"];
+  const environment = { JWT_USERNAME_MATCHING: "case-insensitive" };
+
+  refused(await run(["passwd", "STRASSE"]), /^there is no user "STRASSE"\n$/);
+  done(await run(["passwd", "STRASSE", ...insensitive]), /^changed the password of "Straße"\n$/);
+  done(await run(["passwd", "strasse"], environment), /^changed the password of "Straße"\n$/);
+  refused(await run(["add", "STRASSE", ...insensitive]), /^the username "STRASSE" is taken\n$/);
+  refused(await run(["add", "strasse", "--username-matching", "loose"]), /is not one of exact, case-insensitive\n$/);
+  refused(await run(["add", "x"], { JWT_USERNAME_MATCHING: "loose" }), /^JWT_USERNAME_MATCHING is not one of exact, /);
+  done(await run(["add", "strasse", "--username-matching", "exact"], environment), /^added "strasse"/);
+  refused(await run(["passwd", "STRASSE"], environment), /^several users have the name "STRASSE" but for case; /);
+  done(await run(["passwd", "strasse"], environment), /of "strasse"\n$/);
+});
+
 single("says in one line that there is no such user", async () => {
   const url = newStore();
   const commands = ["passwd", "disable"];
@@ -180,14 +242,17 @@ const usage = suite("user command: usage");
 
 usage("refuses unknown commands, flags and arguments by name, but never repeats what may be a password", async () => {
   const cases: [args: string[], reason: RegExp][] = [
-    [[], /^name a command; accepted: add, list, passwd, disable, enable, remove, import/],
+    [[], /^name a command; accepted: add, list, passwd, logout, disable, enable, remove, import;/],
     [["constructor"], /^unknown command "constructor"; accepted: add/],
-    [["list", "--jsno"], /^unknown flag --jsno for list; accepted: --json, --store\n$/],
+    [["list", "--jsno"], /^unknown flag --jsno for list; accepted: --json, --username-matching, --store\n$/],
     [["list", "--store", "--json"], /^--store needs a value/],
     [["add"], /^add needs a username/],
     [["add", "eve", "hunter2"], /^add takes one username/],
     [["add", "eve", "--password=hunter2"], /^unknown flag --password for add/],
     [["import", "users.csv", "--format", "xml"], /^--format is not one of csv, jsonl/],
+    [["import", "users.csv", "--model", "app.user"], /^--model needs --django\n$/],
+    [["import", "users.json", "--username-field", "email"], /^--username-field needs --django\n$/],
+    [["import", "users.csv", "--django", "--format", "csv"], /^--format csv can't be used with --django/],
   ];
   const results = await Promise.all(cases.map(([args]) => user(args)));
   for (const [index, result] of results.entries()) refused(result, cases[index]![1]);
@@ -196,7 +261,7 @@ usage("refuses unknown commands, flags and arguments by name, but never repeats 
 usage("explains itself and its commands with --help", async () => {
   const commands = [["--help"], ["add", "--help"], ["import", "x", "-h"]];
   const [all, add, imports] = (await Promise.all(commands.map((args) => user(args)))) as [Result, Result, Result];
-  for (const name of ["add", "list", "passwd", "disable", "enable", "remove", "import"]) {
+  for (const name of ["add", "list", "passwd", "logout", "disable", "enable", "remove", "import"]) {
     assert.match(all.stdout, new RegExp(`^ +${name} `, "m"));
   }
   assert.match(add.stdout, /USAGE jwt-endpoints-user add [^]*--password-stdin [^]*--store=<url>/);
@@ -464,6 +529,25 @@ importing("streams 20,000 users into a store that is open elsewhere, and lists t
   assert.is(table.stdout.trimEnd().split("\n").length, count + 1);
 });
 
+importing("takes names that differ by case alone for one when told so", async () => {
+  const url = newStore();
+  await withStore(url, async (store) => {
+    for (const username of ["Tom", "TOM"]) await store.addUser({ username, passwordHash: hashFor(1) });
+  });
+  const names = ["Uwe", "tom", "vera", "uwe"];
+  const file = jsonFile(names.map((username) => ({ username, password: hashFor(2) })));
+  const args = ["import", file, "--skip-bad", "--store", url];
+  const insensitive = await user([...args, "--username-matching", "case-insensitive"]);
+  assert.is(insensitive.stderr, "line 2: the username is taken\nline 4: the same username as line 1\n");
+  assert.is(insensitive.stdout, "imported 2 users, skipped 2 bad lines\n");
+  const exact = await user(args);
+  assert.is(exact.stdout, "imported 2 users, skipped 2 bad lines\n");
+  assert.equal(
+    (await usersOf(url)).map(({ username }) => username),
+    ["Tom", "TOM", "Uwe", "vera", "tom", "uwe"],
+  );
+});
+
 /** As `… | head -1` does: no reason to complain. */
 async function leavesEarly(args: string[]): Promise<void> {
   const child = start(program, args, { env: environment() });
@@ -476,6 +560,369 @@ async function leavesEarly(args: string[]): Promise<void> {
 }
 
 importing.run();
+
+const django = suite("user command: import --django");
+
+// Written by Django's `dumpdata auth.group auth.user` and `dumpdata auth.user --format jsonl`; the passwords are weak
+// on purpose.
+const dump = path.join(projectRoot, "test/fixtures/cli-dumpdata.json");
+
+async function assertDumpImported(url: string): Promise<void> {
+  const users = await usersOf(url);
+  const rest = users.map(({ passwordHash, ...fields }) => (assert.type(passwordHash, "string"), fields));
+  const common = { email: "", isActive: true, lastLogin: null, tokensValidFrom: null };
+  assert.equal(rest, [
+    { ...common, id: "1", username: "anna", email: "anna@example.org", lastLogin: 1_714_979_289.123 },
+    { ...common, id: "2", username: "björn@example.org", email: "björn@example.org", isActive: false },
+    { ...common, id: "3", username: "carl" },
+    { ...common, id: "4", username: "dora" },
+  ]);
+  assert.ok(await isPasswordOf(users[0], "hunter anna"));
+  assert.ok(await isPasswordOf(users[1], "hunter björn"));
+  assert.match(users[2]!.passwordHash, /^![A-Za-z0-9]{40}$/);
+  assert.ok(await isPasswordOf(users[3], "hunter dora"));
+}
+
+django("adds users as Django dumped them, and passes over other models", async () => {
+  const [array, lines, stdin] = [newStore(), newStore(), newStore()];
+  const jsonl = dump.replace(".json", ".jsonl");
+  const results = await Promise.all([
+    user(["import", "--django", dump, "--store", array]),
+    user(["import", "--django", jsonl, "--model", "Auth.User", "--store", lines]),
+    user(["import", "-", "--django", "--store", stdin], { input: `\uFEFF \n${readFileSync(jsonl, "utf8")}` }),
+  ]);
+  done(results[0], /^imported 4 users, passed over 1 record of other models\n$/);
+  done(results[1], /^imported 4 users\n$/);
+  done(results[2], /^imported 4 users\n$/);
+  for (const url of [array, lines, stdin]) await assertDumpImported(url);
+  const again = await user(["import", "--django", dump, "--store", array]);
+  assert.match(
+    again.stderr,
+    /^record 2: the username is taken\n.*\n.*\n.*\nnothing was imported: 4 of 4 records are bad /,
+  );
+  assert.is(again.code, 1);
+});
+
+const dumpFile = (records: unknown[], name = "dump.json"): string => fileOf(name, JSON.stringify(records));
+const account = (pk: unknown, fields: Record<string, unknown> = {}, model = "accounts.account") => ({
+  model,
+  pk,
+  fields: { password: hashFor(1), last_login: null, login: `user${String(pk)}`, ...fields },
+});
+const custom = { model: "accounts.Account", usernameField: "login" };
+
+/** Without a process for each. */
+async function importDump(file: string, { skipBad = false, options = custom, store = memoryStore() } = {}) {
+  let reports = "";
+  const { write } = process.stderr;
+  process.stderr.write = (text: string | Uint8Array) => ((reports += String(text)), true);
+  try {
+    const summary = await importUsers(store, file, { django: options, skipBad });
+    return { summary, reports, users: [...(store.listUsers() as Iterable<User>)] };
+  } catch (error) {
+    assert.instance(error, Mistake);
+    assert.not.match((error as Mistake).message + reports, secret);
+    return { summary: (error as Mistake).message, reports, users: [...(store.listUsers() as Iterable<User>)] };
+  } finally {
+    process.stderr.write = write;
+  }
+}
+
+django("takes a user model and a login field of the site's own, and ids that are UUIDs", async () => {
+  const uuid = "5a1b8f2e-6c0d-4e7f-9a3b-1c2d3e4f5a6b";
+  const file = dumpFile([
+    account(uuid, { login: "ada", email: "ada@example.org", last_login: "2024-01-02T03:04:05+02:00" }),
+    account(2, { last_login: "2024-01-02T01:04:05.5" }, "Accounts.ACCOUNT"), // USE_TZ = False
+    account(3, { password: "", is_active: false, email: null }),
+    account(4, {}, "auth.user"),
+  ]);
+  const { summary, reports, users } = await importDump(file);
+  assert.is(summary, "imported 3 users, passed over 1 record of other models");
+  assert.is(reports, "");
+  const common = { passwordHash: hashFor(1), email: "", isActive: true, lastLogin: null, tokensValidFrom: null };
+  assert.equal(users, [
+    { ...common, id: uuid, username: "ada", email: "ada@example.org", lastLogin: 1_704_157_445 },
+    { ...common, id: "2", username: "user2", lastLogin: 1_704_157_445.5 },
+    { ...common, id: "3", username: "user3", passwordHash: "!", isActive: false },
+  ]);
+});
+
+django("adds nobody when records are bad, tells which and why, and with --skip-bad adds the others", async () => {
+  const records: [record: unknown, reason: string | undefined][] = [
+    [account(1), undefined],
+    [{}, "not a record with model, pk and fields"],
+    ["hunter", "not a record with model, pk and fields"],
+    [{ model: "accounts.account", pk: 3, fields: [] }, "not a record with model, pk and fields"],
+    [{ ...account(4), pk: undefined }, "no pk: tokens name it; dump without --natural-primary"],
+    [account(2 ** 53), "pk is not a whole number or a word"],
+    [account(6, { login: undefined }), 'no field "login"; --username-field says which users log in with'],
+    [account(7, { login: 7 }), '"login" is not text'],
+    [account(8, { login: " " }), "the username is blank"],
+    [account(9, { login: "\uFFFD" }), "not UTF-8"],
+    [account(10, { password: "hunter" }), "the password hash is damaged or of no known format"],
+    [account(11, { password: `${hashFor(1)}=` }), "the password hash is damaged or of no known format"],
+    [
+      account(12, { password: "0".repeat(32) }),
+      "the password is an MD5 hash, which is not accepted: the user needs a new password",
+    ],
+    [
+      account(13, { password: "sha1$salt$hunter" }),
+      "the password is a SHA-1 hash, which is not accepted: the user needs a new password",
+    ],
+    [account(14, { is_active: "yes" }), "is_active is not true or false"],
+    [account(15, { last_login: "yesterday" }), "last_login is not an ISO 8601 time"],
+    [account(16, { last_login: "2024-13-01T00:00:00Z" }), "last_login is not an ISO 8601 time"],
+    [account(17, { email: ["a"] }), "email is not text"],
+    [account(18, { login: "user1" }), "the same username as record 1"],
+    [account(1, { login: "user19" }), "the same id as record 1"],
+    [account(20), undefined],
+  ];
+  const expected = records.flatMap(([, reason], index) =>
+    reason === undefined ? [] : `record ${index + 1}: ${reason}\n`,
+  );
+  const file = dumpFile(records.map(([record]) => record));
+
+  const all = await importDump(file);
+  assert.is(all.reports, expected.join(""));
+  assert.is(all.summary, "nothing was imported: 19 of 21 records are bad (--skip-bad imports the others)");
+  assert.equal(all.users, []);
+
+  const good = await importDump(file, { skipBad: true });
+  assert.is(good.reports, expected.join(""));
+  assert.is(good.summary, "imported 2 users, skipped 19 bad records");
+  assert.equal(
+    good.users.map(({ id }) => id),
+    ["1", "20"],
+  );
+
+  const lines = fileOf("dump.jsonl", `${JSON.stringify(account(1))}\n\n{"model": "hunter`);
+  const damaged = await importDump(lines);
+  assert.is(damaged.reports, "line 3: not valid JSON\n");
+  assert.is(damaged.summary, "nothing was imported: 1 of 2 lines is bad (--skip-bad imports the others)");
+});
+
+django("refuses a file it can't make sense of, even with --skip-bad", async () => {
+  const whole = JSON.stringify(Array.from({ length: 2000 }, (_, n) => account(n)));
+  const json = (text: string | Uint8Array) => fileOf("dump.json", text);
+  const cut = /^nothing was imported: the JSON is damaged or cut off somewhere after record \d+$/;
+  const noDump = /^nothing was imported: .*dump.json is not a dump as JSON in UTF-8$/;
+  const cases: [file: string, reason: RegExp][] = [
+    [json(whole.slice(0, -1)), cut],
+    [json(whole.slice(0, 150_000)), cut],
+    [json(whole.slice(0, 20)), cut],
+    [json("["), cut],
+    [json(`${whole.slice(0, 150_000)}\0${whole.slice(150_000)}`), cut],
+    [json(`${whole} []`), cut],
+    [json("[hunter]"), cut],
+    [json(""), noDump],
+    [json(" \n"), noDump],
+    [json("<django-objects>"), noDump],
+    [json("- model: auth.user\n"), noDump],
+    [json(Buffer.from("\uFEFF[]", "utf16le")), noDump],
+    [fileOf("none.json", '"hunter"'), /^nothing was imported: .*none.json is not a dump/],
+    [
+      dumpFile([account(1, {}, "auth.user"), account(2, {}, "auth.group")]),
+      /no record is of the model "accounts.Account" \(--model\), but of "auth.user", "auth.group"$/,
+    ],
+    [path.join(temporaryFolder(), "none.json"), /^can't read .*none.json: no such file$/],
+  ];
+  for (const [file, reason] of cases) {
+    const { summary, users, reports } = await importDump(file, { skipBad: true });
+    assert.match(summary, reason);
+    assert.is(reports, "");
+    assert.equal(users, []);
+  }
+  assert.is((await importDump(json("[]"))).summary, "imported 0 users");
+  assert.is((await importDump(json(whole))).summary, "imported 2000 users");
+
+  const url = newStore();
+  refused(await user(["import", "--django", json(whole.slice(0, 150_000)), "--store", url]), /^nothing was imported: /);
+  assert.equal(await usersOf(url), []);
+});
+
+django("streams 20,000 users into a store that is open elsewhere", async () => {
+  const url = newStore();
+  const count = 20_000;
+  const file = dumpFile(
+    Array.from({ length: count }, (_, n) => account(n, { login: `user${n}`, bio: "x".repeat(200) })),
+  );
+  await withStore(url, async (store) => {
+    const args = ["import", "--django", file, "--model", custom.model, "--username-field", "login", "--store", url];
+    done(await user(args), /^imported 20000 users\n$/);
+    await until(async () => (await store.findUserById("19999")) !== undefined, "the last user appears");
+  });
+});
+
+django.run();
+
+const tokens = suite("token command");
+
+const token = (args: string[], given?: Given): Promise<Result> => run("src/cli/token.ts", args, given);
+const signingKey = "the signing key of the hunter's tests";
+const withKey = { JWT_SIGNING_KEY: signingKey };
+
+/** Tokens of a login, and the endpoints that made them. */
+async function login(store: Store, settings: Partial<JwtEndpointsSettings> = {}) {
+  const endpoints = createJwtEndpoints({ store, signingKey, hashing: { iterations: 1 }, ...settings });
+  const post = async (name: string, data: unknown) => {
+    const body = JSON.stringify(data);
+    const headers = { "content-type": "application/json" };
+    const response = await endpoints.fetch(new Request(`http://x/jwt/${name}/`, { method: "POST", headers, body }));
+    return { status: response.status, ...((await response.json()) as { access: string; refresh: string }) };
+  };
+  const { access, refresh } = await post("create", { username: "ada", password: "hunter" });
+  return { access, refresh, post };
+}
+
+const weakHash = () => createPasswords({ iterations: 1 }).hash("hunter");
+const addAda = async (store: Store) => store.addUser({ id: "1", username: "ada", passwordHash: await weakHash() });
+const claimsOf = (text: string) => JSON.parse(Buffer.from(text.split(".")[1]!, "base64url").toString());
+
+tokens("shows what a token says, without any key, and that it was not verified", async () => {
+  const store = memoryStore();
+  await addAda(store);
+  const { refresh } = await login(store, { claims: () => ({ note: "a\u202eb\nc", list: [1, "2"] }) });
+  const { exp, jti } = claimsOf(refresh);
+  const { code, stdout, stderr } = await token(["inspect"], { input: ` ${refresh}\r\nand more` });
+  const lines = stdout.trimEnd().split("\n");
+  assert.equal(lines.slice(0, 4), ["header", '  alg  "HS256"', '  typ  "JWT"', "claims"]);
+  assert.is(lines[4], '  token_type  "refresh"');
+  const [expLine, remaining] = lines[5]!.split(", in ");
+  assert.is(expLine, `  exp         ${new Date(exp * 1000).toISOString()}`);
+  assert.match(remaining!, /^(1d|23h 59m)$/);
+  assert.match(lines[6]!, /^  iat         20\S+Z, \d+s ago$/);
+  assert.equal(lines.slice(7, 12), [
+    `  jti         "${jti}"`,
+    '  user_id     "1"',
+    '  note        "a\\u{202e}b\\nc"',
+    '  list        [1,"2"]',
+    "token",
+  ]);
+  assert.match(lines[12]!, /^  expired   no, (1d|23h 59m) remain$/);
+  assert.match(lines[13]!, /^  verified  no, nobody checked the signature \(--verify does\)/);
+  assert.is(lines.length, 14);
+  assert.not.match(stdout, new RegExp(refresh.split(".")[2]!), "its signature");
+  assert.is(stderr, "");
+  assert.is(code, 0);
+});
+
+tokens("refuses what is no token in one line that does not repeat it", async () => {
+  const part = Buffer.from('{"a":1}').toString("base64url");
+  const cases: [input: string, reason: RegExp][] = [
+    ["", /^there is no token on standard input\n$/],
+    ["hunter2", /^not a token: a signed JWT is three texts joined by dots\n$/],
+    ["hunter.hunter.hunter", /^not a token: its header /],
+    [`${part}.hunter.x`, /^not a token: its claims /],
+    [`${part}.x.x.x.x`, /^the token is encrypted/],
+    ["hunter".repeat(20_000), /^the token is longer than 65536 bytes\n$/],
+  ];
+  const results = await Promise.all(cases.map(([input]) => token(["inspect"], { input })));
+  for (const [index, result] of results.entries()) refused(result, cases[index]![1]);
+  refused(await token(["inspect", "hunter.hunter.hunter"]), /^inspect takes no argument and no further arguments\n$/);
+  refused(await token(["forge"]), /^unknown command "forge"; accepted: inspect, revoke, flush; /);
+});
+
+tokens("verifies with the environment's key or the store's, and looks revocations up in the store", async () => {
+  const url = newStore();
+  const { access, refresh, expired, forged } = await withStore(url, async (store) => {
+    await addAda(store);
+    const pair = await login(store);
+    const { access: expired } = await login(store, { now: () => Date.now() - 3_600_000 });
+    const { access: forged } = await login(store, { signingKey: "another key of the hunter's, as long" });
+    return { ...pair, expired, forged };
+  });
+  const verdict = async (input: string, env: Record<string, string> = withKey, store = url) => {
+    const { code, stdout, stderr } = await token(["inspect", "--verify", "--store", store], { input, env });
+    assert.is(stderr, "");
+    return [code, /^  verified  (.*)$/m.exec(stdout)?.[1]];
+  };
+  const nowhere = newStore();
+  const results = await Promise.all([
+    verdict(access),
+    verdict(expired),
+    verdict(forged),
+    verdict(access, { ...withKey, JWT_ALGORITHM: "HS384", JWT_SIGNING_KEY: "k".repeat(48) }),
+    verdict(access, withKey, nowhere),
+    verdict(access, withKey, "memory:"),
+  ]);
+  assert.equal(results, [
+    [0, "yes, the signature and the claims are good"],
+    [1, "no, the signature is good, but it has expired"],
+    [1, "no, no key of ours signed it, or its issuer, audience or id is not as it has to be"],
+    [1, "no, its algorithm is none of ours (HS384; JWT_ALGORITHM)"],
+    [0, "yes, the signature and the claims are good; no store was asked whether it is revoked"],
+    [0, "yes, the signature and the claims are good; no store was asked whether it is revoked"],
+  ]);
+  assert.not.ok(existsSync(nowhere.slice("file:".length)), "to look makes no store");
+  const keyless = await token(["inspect", "--verify", "--store", url], { input: access });
+  refused(keyless, /^there is no key to verify with: set JWT_SIGNING_KEY, or name the server's store with --store\n$/);
+
+  writeFileSync(path.join(url.slice("file:".length), "signing.key"), `${signingKey}\n`);
+  assert.equal(await verdict(refresh, {}), [0, "yes, the signature and the claims are good"]);
+  done(await user(["logout", "ada", "--store", url]), /^ended/);
+  assert.equal(await verdict(refresh, {}), [1, "no, the signature is good, but: Token is blacklisted"]);
+});
+
+tokens("revokes a good token, with its session, on a store that is open elsewhere", async () => {
+  const url = newStore();
+  await withStore(url, async (store) => {
+    await addAda(store);
+    const [plain, session, other] = [
+      await login(store),
+      await login(store, { rotateRefreshTokens: true }),
+      await login(store),
+    ];
+    const revoke = (input: string) => token(["revoke", "--store", url], { input, env: withKey });
+    const id = (text: string) => claimsOf(text).jti;
+
+    done(await revoke(plain.access), new RegExp(`^revoked the token with the id "${id(plain.access)}"\n$`));
+    await until(async () => (await store.peek("blacklist", id(plain.access))) !== undefined, "the token is revoked");
+    assert.is((await plain.post("verify", { token: plain.access })).status, 400);
+    assert.is((await plain.post("refresh", { refresh: plain.refresh })).status, 200, "only what was named");
+
+    const { sid } = claimsOf(session.access);
+    const { refresh: successor } = await session.post("refresh", { refresh: session.refresh });
+    done(await revoke(session.access), / and its session\n$/);
+    await until(async () => (await store.peek("session", sid)) !== undefined, "the session is ended");
+    assert.is((await session.post("refresh", { refresh: successor })).status, 400);
+    assert.is((await session.post("verify", { token: session.refresh })).status, 400);
+
+    refused(await revoke(`${other.refresh.slice(0, -4)}AAAA`), /^nothing was revoked: no key of ours signed it/);
+    const { access: expired } = await login(store, { now: () => Date.now() - 3_600_000 });
+    refused(await revoke(expired), /^nothing was revoked: the signature is good, but it has expired\n$/);
+    assert.is((await other.post("verify", { token: other.refresh })).status, 200);
+  });
+});
+
+tokens("keeps a session ended for 30 days, or as long as its refresh tokens may last", async () => {
+  const url = newStore();
+  const { access } = await withStore(url, async (store) => {
+    await addAda(store);
+    return login(store, { rotateRefreshTokens: true });
+  });
+  done(await token(["revoke", "--store", url], { input: access, env: withKey }), /and its session\n$/);
+  const days = async (n: number) => {
+    const later = await openFileStore(url.slice("file:".length), { now: () => Date.now() + n * 86_400_000 });
+    const standing = await later.peek("session", claimsOf(access).sid);
+    await later.close();
+    return standing !== undefined;
+  };
+  assert.equal([await days(29.9), await days(30.1)], [true, false]);
+});
+
+tokens("forgets what has expired with flush", async () => {
+  const url = newStore();
+  await withStore(url, async (store) => {
+    await store.claim("blacklist", "a", "1", Date.now() / 1000 + 0.05);
+    await store.claim("blacklist", "b", "1", Date.now() / 1000 + 1000);
+    await until(async () => (await store.peek("blacklist", "a")) === undefined, "one expires");
+  });
+  done(await token(["flush", "--store", url]), /^forgot [01] expired facts?\n$/); // a store may have by itself
+  await withStore(url, async (store) => assert.is(await store.peek("blacklist", "b"), "1"));
+  refused(await token(["flush", "--store", "memory:"]), /lives in its server alone/);
+});
+
+tokens.run();
 
 const terminal = suite("user command: password prompt");
 

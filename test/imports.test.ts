@@ -41,6 +41,7 @@ const allowed: Record<string, string[]> = {
   "serve/": ["serve/", "index", "http/exchange", "stores/open", "node:"],
   "cli/": ["cli/", "index", "stores/", "passwords/", "tokens/", "csv-parse", "stream-json", "citty", "node:"],
   "cli/keys": ["serve/key-file"],
+  "cli/token": ["settings", "endpoints/", "serve/key-file", "serve/options"],
 };
 
 /** Files that may know which runtime they are on. */

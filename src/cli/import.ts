@@ -2,17 +2,32 @@
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { createPasswords } from "../passwords/index.ts";
-import { type NewUser, type Store, StoreError } from "../stores/store.ts";
-import { Mistake, counted } from "./fields.ts";
-import { type Draft, type ImportFormat, type Line, formatOf, openSource, readLines } from "./users-file.ts";
+import { type NewUser, type Store, StoreError, type UsernameMatching, foldUsername } from "../stores/store.ts";
+import { type DumpOptions, openDump } from "./django-dump.ts";
+import { Mistake, counted, quoted } from "./fields.ts";
+import {
+  type Draft,
+  type ImportFormat,
+  type Line,
+  type UsersFile,
+  formatOf,
+  openSource,
+  readLines,
+} from "./users-file.ts";
 
 const maxReported = 20;
+/** Other models of a dump that are told by name. */
+const maxModels = 10;
 /** Lines looked at or hashed at a time; the hasher itself keeps to the cores. */
 const width = 64;
 
 export interface ImportOptions {
   /** Default: by the file's extension. */
   format?: ImportFormat | undefined;
+  /** The file is a dump of a Django site. */
+  django?: DumpOptions | undefined;
+  /** Default `exact`. */
+  matching?: UsernameMatching | undefined;
   /** Add the good lines although others are bad. */
   skipBad: boolean;
 }
@@ -22,35 +37,52 @@ export interface ImportOptions {
  * @param file a path, or `-` for standard input, which is kept in memory: passwords don't go to a temporary file.
  */
 export async function importUsers(store: Store, file: string, options: ImportOptions): Promise<string> {
-  const format = options.format ?? formatOf(file);
-  const read = await openSource(file);
+  const { django, matching = "exact" } = options;
   const passwords = createPasswords({ concurrency: availableParallelism() });
-  const lines = () => readLines(read(), format, passwords.isHash);
+  const { isHash } = passwords;
+  const openFile = async (): Promise<UsersFile> => {
+    const format = options.format ?? (django === undefined ? formatOf(file) : undefined);
+    const read = await openSource(file);
+    if (django !== undefined) return openDump({ read, file, format, isHash }, django);
+    return { noun: "line", lines: () => readLines(read(), format!, isHash) };
+  };
+  const { noun, lines, passedOver = new Map<string, number>() } = await openFile();
   const progress = createProgress();
+  const isTaken = await takenUsernames(store, matching);
+  const judgedLines = inParallel(lines(), (line) => refuseTaken(store, line, isTaken));
 
   const bad = new Set<number>();
   const reports: string[] = [];
   let good = 0;
-  for await (const { number, reason } of refuseRepeated(inParallel(lines(), (line) => refuseTaken(store, line)))) {
+  for await (const { number, reason } of refuseRepeated(judgedLines, noun, matching)) {
     if (reason === undefined) good++;
     else {
       bad.add(number);
-      if (reports.length < maxReported) reports.push(`line ${number}: ${reason}\n`);
+      if (reports.length < maxReported) reports.push(`${noun} ${number}: ${reason}\n`);
     }
-    progress.show(() => `${good + bad.size} lines checked, ${bad.size} bad`);
+    progress.show(() => `${good + bad.size} ${noun}s checked, ${bad.size} bad`);
   }
   progress.clear();
-  if (bad.size > reports.length) reports.push(`and ${counted(bad.size - reports.length, "more bad line")}\n`);
+  if (bad.size > reports.length) reports.push(`and ${counted(bad.size - reports.length, `more bad ${noun}`)}\n`);
   process.stderr.write(reports.join(""));
+  if (django !== undefined && good + bad.size === 0 && passedOver.size > 0) {
+    const names = [...passedOver.keys()].slice(0, maxModels).map(quoted).join(", ");
+    const told = `${names}${passedOver.size > maxModels ? ", …" : ""}`;
+    throw new Mistake(
+      `nothing was imported: no record is of the model ${quoted(django.model)} (--model), but of ${told}`,
+    );
+  }
   if (bad.size > 0 && !options.skipBad) {
-    const share = `${bad.size} of ${counted(good + bad.size, "line")} ${bad.size === 1 ? "is" : "are"} bad`;
+    const share = `${bad.size} of ${counted(good + bad.size, noun)} ${bad.size === 1 ? "is" : "are"} bad`;
     throw new Mistake(`nothing was imported: ${share} (--skip-bad imports the others)`);
   }
 
   async function* drafts(): AsyncGenerator<Draft> {
     for await (const { number, draft } of lines()) {
       if (bad.has(number)) continue;
-      if (draft === undefined) throw new Mistake(`nothing was imported: the file changed meanwhile (line ${number})`);
+      if (draft === undefined) {
+        throw new Mistake(`nothing was imported: the file changed meanwhile (${noun} ${number})`);
+      }
       yield draft;
     }
   }
@@ -68,9 +100,11 @@ export async function importUsers(store: Store, file: string, options: ImportOpt
     }
   }
   try {
-    const imported = good === 0 ? 0 : await store.addUsers(newUsers());
-    const skipped = bad.size === 0 ? "" : `, skipped ${counted(bad.size, "bad line")}`;
-    return `imported ${counted(imported, "user")}${skipped}`;
+    const imported = good === 0 ? 0 : await store.addUsers(newUsers(), matching);
+    const skipped = bad.size === 0 ? "" : `, skipped ${counted(bad.size, `bad ${noun}`)}`;
+    const others = [...passedOver.values()].reduce((sum, count) => sum + count, 0);
+    const passed = others === 0 ? "" : `, passed over ${counted(others, "record")} of other models`;
+    return `imported ${counted(imported, "user")}${skipped}${passed}`;
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== "USER_EXISTS") throw error;
     throw new Mistake(`nothing was imported: ${error.message}, since a moment ago`);
@@ -79,7 +113,11 @@ export async function importUsers(store: Store, file: string, options: ImportOpt
   }
 }
 
-async function* refuseRepeated(lines: AsyncIterable<Line>): AsyncGenerator<Line> {
+async function* refuseRepeated(
+  lines: AsyncIterable<Line>,
+  noun: string,
+  matching: UsernameMatching,
+): AsyncGenerator<Line> {
   const usernames = new Map<string, number>();
   const ids = new Map<string, number>();
   for await (const line of lines) {
@@ -88,22 +126,33 @@ async function* refuseRepeated(lines: AsyncIterable<Line>): AsyncGenerator<Line>
       continue;
     }
     const { number, draft } = line;
-    const sameName = usernames.get(draft.username);
+    const name = matching === "exact" ? draft.username : foldUsername(draft.username);
+    const sameName = usernames.get(name);
     const sameId = draft.id === undefined ? undefined : ids.get(draft.id);
-    if (sameName !== undefined) yield { number, reason: `the same username as line ${sameName}` };
-    else if (sameId !== undefined) yield { number, reason: `the same id as line ${sameId}` };
+    if (sameName !== undefined) yield { number, reason: `the same username as ${noun} ${sameName}` };
+    else if (sameId !== undefined) yield { number, reason: `the same id as ${noun} ${sameId}` };
     else {
-      usernames.set(draft.username, number);
+      usernames.set(name, number);
       if (draft.id !== undefined) ids.set(draft.id, number);
       yield line;
     }
   }
 }
 
-async function refuseTaken(store: Store, line: Line): Promise<Line> {
+type IsTaken = (username: string) => boolean | Promise<boolean>;
+
+/** A store doesn't find a name that several users share but for case; so the names are gathered to tell. */
+async function takenUsernames(store: Store, matching: UsernameMatching): Promise<IsTaken> {
+  if (matching === "exact") return async (username) => (await store.findUserByUsername(username)) !== undefined;
+  const taken = new Set<string>();
+  for await (const { username } of store.listUsers()) taken.add(foldUsername(username));
+  return (username) => taken.has(foldUsername(username));
+}
+
+async function refuseTaken(store: Store, line: Line, isTaken: IsTaken): Promise<Line> {
   const { number, draft } = line;
   if (draft === undefined) return line;
-  if (await store.findUserByUsername(draft.username)) return { number, reason: "the username is taken" };
+  if (await isTaken(draft.username)) return { number, reason: "the username is taken" };
   if (draft.id !== undefined && (await store.findUserById(draft.id))) return { number, reason: "the id is taken" };
   return line;
 }

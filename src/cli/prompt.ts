@@ -1,6 +1,6 @@
 /**
- * Where a password comes from: the keyboard, unseen and twice, or one line of standard input. Never the command line,
- * which every user of the machine can see.
+ * Where a password or a token comes from: the keyboard, a password unseen and twice, or one line of standard input.
+ * Never the command line, which every user of the machine can see.
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
@@ -9,11 +9,22 @@ import { Writable } from "node:stream";
 import { Mistake, parsePassword } from "./fields.ts";
 
 export async function readPassword({ fromStdin }: { fromStdin: boolean }): Promise<string> {
-  if (fromStdin) return parsePassword(await firstLine());
+  if (fromStdin) return parsePassword(await firstLine("password", 8192)); // longer than any
   if (!process.stdin.isTTY) {
     throw new Mistake("there is no terminal to ask for the password; pipe it in with --password-stdin");
   }
   return promptTwice();
+}
+
+const maxTokenBytes = 65_536; // what the server takes as a body
+
+/** @throws {Mistake} when there is none, or far too much for one. */
+export async function readToken(): Promise<string> {
+  if (process.stdin.isTTY) process.stderr.write("Token: ");
+  const token = (await firstLine("token", maxTokenBytes)).trim();
+  if (token === "") throw new Mistake("there is no token on standard input");
+  if (token.length > maxTokenBytes) throw new Mistake(`the token is longer than ${maxTokenBytes} bytes`);
+  return token;
 }
 
 async function promptTwice(): Promise<string> {
@@ -38,8 +49,11 @@ async function promptTwice(): Promise<string> {
   }
 }
 
-/** Up to the first newline, which is cut off; the rest is left alone, so a writer that stays open is not waited for. */
-async function firstLine(): Promise<string> {
+/**
+ * Up to the first newline, which is cut off; the rest is left alone, so a writer that stays open is not waited for.
+ * @param limit bytes after which no more is read, though there was no newline.
+ */
+async function firstLine(what: string, limit: number): Promise<string> {
   const { stdin } = process;
   const chunks: Buffer[] = [];
   let size = 0;
@@ -48,7 +62,7 @@ async function firstLine(): Promise<string> {
     stdin.on("data", (chunk: Buffer) => {
       chunks.push(chunk);
       size += chunk.length;
-      if (chunk.includes(0x0a) || size > 8192) resolve(); // longer than any password
+      if (chunk.includes(0x0a) || size > limit) resolve();
     });
     stdin.once("end", resolve);
     stdin.once("error", reject);
@@ -61,6 +75,6 @@ async function firstLine(): Promise<string> {
     const line = new TextDecoder("utf-8", { fatal: true }).decode(end === -1 ? bytes : bytes.subarray(0, end));
     return line.replace(/\r$/, "");
   } catch {
-    throw new Mistake("the password on standard input is not UTF-8");
+    throw new Mistake(`the ${what} on standard input is not UTF-8`);
   }
 }

@@ -4,20 +4,27 @@
  * may do so while servers run on the same store.
  */
 import process from "node:process";
-import { parseArgs, stripVTControlCharacters } from "node:util";
-import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
+import { type ArgsDef, defineCommand } from "citty";
 import { createPasswords } from "../passwords/index.ts";
-import { openStore } from "../stores/open.ts";
-import { type Store, StoreError, type User, type UserChanges } from "../stores/store.ts";
+import { type Store, type User, type UserChanges, type UsernameMatching, foldUsername } from "../stores/store.ts";
+import { print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
+import type { DumpOptions } from "./django-dump.ts";
 import { Mistake, normalizeUsername, parseEmail, parseUsername, printable, quoted } from "./fields.ts";
 import { readPassword } from "./prompt.ts";
 import type { ImportFormat } from "./users-file.ts";
 
-const defaultStore = "file:./data";
+const matchings: UsernameMatching[] = ["exact", "case-insensitive"];
 
-const storeFlag = {
-  store: { type: "string", valueHint: "url", description: `Store; default: JWT_STORE, else ${defaultStore}` },
-} as const;
+/** Of every command. */
+const usersFlags = {
+  "username-matching": {
+    type: "enum",
+    options: matchings,
+    description:
+      "Whether names that differ by case alone are one, as the server has it; default: JWT_USERNAME_MATCHING, else exact",
+  },
+  ...storeFlag,
+} satisfies ArgsDef;
 const passwordFlag = {
   "password-stdin": { type: "boolean", description: "Read the password from standard input, up to a newline" },
 } as const;
@@ -32,17 +39,19 @@ const add = defineCommand({
     email: { type: "string", description: "Email address" },
     inactive: { type: "boolean", description: "Add the user disabled" },
     ...passwordFlag,
-    ...storeFlag,
+    ...usersFlags,
   },
   async run({ args }) {
     const username = parseUsername(args.username);
     const email = parseEmail(args.email ?? "");
-    await withStore(args.store, async (store) => {
+    await withUsers(args, async (store, matching) => {
       // Before anybody types a password in vain; the store has the last word.
-      if (await store.findUserByUsername(username)) throw new Mistake(`the username ${quoted(username)} is taken`);
+      if (await store.findUserByUsername(username, matching))
+        throw new Mistake(`the username ${quoted(username)} is taken`);
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
       const passwordHash = await createPasswords().hash(password);
-      const user = await store.addUser({ username, email, passwordHash, isActive: args.inactive !== true });
+      const isActive = args.inactive !== true;
+      const user = await store.addUser({ username, email, passwordHash, isActive }, matching);
       await print(`added ${quoted(user.username)}, id ${user.id}${user.isActive ? "" : ", disabled"}\n`);
     });
   },
@@ -50,9 +59,9 @@ const add = defineCommand({
 
 const list = defineCommand({
   meta: { name: "list", description: "List the users, in the order they were added" },
-  args: { json: { type: "boolean", description: "One JSON object per line" }, ...storeFlag },
+  args: { json: { type: "boolean", description: "One JSON object per line" }, ...usersFlags },
   async run({ args }) {
-    await withStore(args.store, async (store) => {
+    await withUsers(args, async (store) => {
       let text = "";
       for await (const line of args.json === true ? jsonLines(store) : tableLines(store)) {
         text += `${line}\n`;
@@ -66,36 +75,60 @@ const list = defineCommand({
 });
 
 const passwd = defineCommand({
-  meta: { name: "passwd", description: "Change a user's password; asks for the new one" },
-  args: { ...usernameArgument, ...passwordFlag, ...storeFlag },
+  meta: { name: "passwd", description: "Change a user's password and end all sessions; asks for the new one" },
+  args: { ...usernameArgument, ...passwordFlag, ...usersFlags },
   async run({ args }) {
-    await withStore(args.store, async (store) => {
-      const user = await findUser(store, args.username);
+    await withUsers(args, async (store, matching) => {
+      const user = await findUser(store, args.username, matching);
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
-      await change(store, user, { passwordHash: await createPasswords().hash(password) });
+      await endSessions(store, user, { passwordHash: await createPasswords().hash(password) });
       await print(`changed the password of ${quoted(user.username)}\n`);
     });
   },
 });
 
+const logout = defineCommand({
+  meta: { name: "logout", description: "End all sessions of a user: every token issued until now is void" },
+  args: { ...usernameArgument, ...usersFlags },
+  async run({ args }) {
+    await withUsers(args, async (store, matching) => {
+      const user = await findUser(store, args.username, matching);
+      await endSessions(store, user);
+      await print(`ended all sessions of ${quoted(user.username)}\n`);
+    });
+  },
+});
+
 const disable = defineCommand({
-  meta: { name: "disable", description: "Keep a user from logging in" },
-  args: { ...usernameArgument, ...storeFlag },
-  run: ({ args }) => setActive(args.store, args.username, false),
+  meta: { name: "disable", description: "Keep a user from logging in, and end all sessions" },
+  args: { ...usernameArgument, ...usersFlags },
+  async run({ args }) {
+    await withUsers(args, async (store, matching) => {
+      const user = await findUser(store, args.username, matching);
+      await endSessions(store, user, { isActive: false });
+      await print(`disabled ${quoted(user.username)}\n`);
+    });
+  },
 });
 
 const enable = defineCommand({
   meta: { name: "enable", description: "Let a disabled user log in again" },
-  args: { ...usernameArgument, ...storeFlag },
-  run: ({ args }) => setActive(args.store, args.username, true),
+  args: { ...usernameArgument, ...usersFlags },
+  async run({ args }) {
+    await withUsers(args, async (store, matching) => {
+      const { id, username } = await findUser(store, args.username, matching);
+      if ((await store.updateUser(id, { isActive: true })) === undefined) throw noSuchUser(username);
+      await print(`enabled ${quoted(username)}\n`);
+    });
+  },
 });
 
 const remove = defineCommand({
   meta: { name: "remove", description: "Remove a user for good" },
-  args: { ...usernameArgument, ...storeFlag },
+  args: { ...usernameArgument, ...usersFlags },
   async run({ args }) {
-    await withStore(args.store, async (store) => {
-      const user = await findUser(store, args.username);
+    await withUsers(args, async (store, matching) => {
+      const user = await findUser(store, args.username, matching);
       if (!(await store.removeUser(user.id))) throw noSuchUser(user.username);
       await print(`removed ${quoted(user.username)}, id ${user.id}\n`);
     });
@@ -107,63 +140,98 @@ const importCommand = defineCommand({
     name: "import",
     description:
       "Add users from JSON lines, or CSV with a header line, all or none. Keys or columns: username; password (a " +
-      "hash in a known format, or plain), or surely password_hash or plain_password; optional email, id, is_active",
+      "hash in a known format, or plain), or surely password_hash or plain_password; optional email, id, is_active. " +
+      "With --django, from what `manage.py dumpdata auth.user` writes",
   },
   args: {
     file: { type: "positional", required: true, description: "Path, or - for standard input (kept in memory)" },
     format: { type: "enum", options: ["csv", "jsonl"], description: "Default: by the file's extension" },
-    "skip-bad": { type: "boolean", description: "Report bad lines, but add the others" },
-    ...storeFlag,
+    django: { type: "boolean", description: "The file is a dump of a Django site, as JSON or JSON lines" },
+    model: { type: "string", valueHint: "app.name", description: "The site's user model; default: auth.user" },
+    "username-field": {
+      type: "string",
+      valueHint: "name",
+      description: "The model's field with the name users log in with; default: username",
+    },
+    "skip-bad": { type: "boolean", description: "Report bad lines or records, but add the others" },
+    ...usersFlags,
   },
   async run({ args }) {
     const { importUsers } = await import("./import.ts"); // the other commands start sooner without
     const format = args.format as ImportFormat | undefined;
-    await withStore(args.store, async (store) => {
-      await print(`${await importUsers(store, args.file, { format, skipBad: args["skip-bad"] === true })}\n`);
+    const django = djangoOptions(args);
+    await withUsers(args, async (store, matching) => {
+      const options = { format, django, matching, skipBad: args["skip-bad"] === true };
+      await print(`${await importUsers(store, args.file, options)}\n`);
     });
   },
 });
 
-const commands = new Map<string, CommandDef<any>>(
-  Object.entries({ add, list, passwd, disable, enable, remove, import: importCommand }),
-);
-const root = defineCommand({
-  meta: { name: "jwt-endpoints-user", description: "The users of a store; works while servers run on it" },
-  subCommands: Object.fromEntries(commands),
-});
-
-async function withStore(url: string | undefined, use: (store: Store) => Promise<void>): Promise<void> {
-  const chosen = url ?? (process.env["JWT_STORE"] || defaultStore);
-  if (/^memory:/i.test(chosen)) {
-    throw new Mistake("a memory: store lives in its server alone; name another with --store");
-  }
-  const store = await openStore(chosen).catch((error: unknown) => {
-    throw error instanceof TypeError ? new Mistake(error.message) : error; // a URL that names no store
-  });
-  try {
-    await use(store);
-  } finally {
-    await store.close();
-  }
+interface DjangoFlags {
+  django?: boolean | undefined;
+  format?: string | undefined;
+  model?: string | undefined;
+  "username-field"?: string | undefined;
 }
 
-async function findUser(store: Store, name: string): Promise<User> {
+function djangoOptions({
+  django,
+  format,
+  model,
+  "username-field": usernameField,
+}: DjangoFlags): DumpOptions | undefined {
+  if (django === true) {
+    if (format === "csv") throw new Mistake("--format csv can't be used with --django: it reads JSON or JSON lines");
+    return { model: model ?? "auth.user", usernameField: usernameField ?? "username" };
+  }
+  if (model !== undefined) throw new Mistake("--model needs --django");
+  if (usernameField !== undefined) throw new Mistake("--username-field needs --django");
+  return undefined;
+}
+
+interface UsersFlags {
+  store?: string | undefined;
+  "username-matching"?: string | undefined;
+}
+
+async function withUsers(
+  flags: UsersFlags,
+  use: (store: Store, matching: UsernameMatching) => Promise<void>,
+): Promise<void> {
+  const text = flags["username-matching"] ?? (process.env["JWT_USERNAME_MATCHING"] || "exact");
+  const matching = matchings.find((each) => each === text);
+  if (matching === undefined) throw new Mistake(`JWT_USERNAME_MATCHING is not one of ${matchings.join(", ")}`);
+  await withStore(storeUrl(flags.store), (store) => use(store, matching));
+}
+
+async function findUser(store: Store, name: string, matching: UsernameMatching): Promise<User> {
   const username = normalizeUsername(name);
-  const found = await store.findUserByUsername(username);
-  if (found === undefined) throw noSuchUser(username);
-  return found;
+  const found = await store.findUserByUsername(username, matching);
+  if (found !== undefined) return found;
+  if (matching === "case-insensitive") {
+    const folded = foldUsername(username);
+    for await (const user of store.listUsers()) {
+      if (foldUsername(user.username) !== folded) continue;
+      throw new Mistake(`several users have the name ${quoted(username)} but for case; say it as list shows it`);
+    }
+  }
+  throw noSuchUser(username);
 }
 
-async function change(store: Store, { id, username }: User, changes: UserChanges): Promise<void> {
-  if ((await store.updateUser(id, changes)) === undefined) throw noSuchUser(username);
-}
-
-async function setActive(url: string | undefined, name: string, isActive: boolean): Promise<void> {
-  await withStore(url, async (store) => {
-    const found = await findUser(store, name);
-    await change(store, found, { isActive });
-    await print(`${isActive ? "enabled" : "disabled"} ${quoted(found.username)}\n`);
-  });
+/**
+ * Voids all tokens of a user that were issued until now, and changes the user in the same step. Later than any earlier
+ * mark, also one that another process sets meanwhile, so that two within a millisecond both count.
+ */
+async function endSessions(store: Store, { id, username, ...user }: User, changes: UserChanges = {}): Promise<void> {
+  let standing = user.tokensValidFrom ?? null;
+  for (;;) {
+    const wanted: UserChanges = { ...changes, tokensValidFrom: Math.max(Date.now() / 1000, (standing ?? 0) + 0.001) };
+    const stands = await store.updateUser(id, wanted, { tokensValidFrom: standing });
+    if (stands === undefined) throw noSuchUser(username);
+    // The mark alone doesn't tell whose it is: two processes may have come upon the same one.
+    if (Object.entries(wanted).every(([field, value]) => stands[field as keyof User] === value)) return;
+    standing = stands.tokensValidFrom ?? null;
+  }
 }
 
 const noSuchUser = (username: string): Mistake => new Mistake(`there is no user ${quoted(username)}`);
@@ -200,79 +268,8 @@ async function* tableLines(store: Store): AsyncGenerator<string> {
   }
 }
 
-/** Resolves when the text is out, so that a slow reader slows the writer. */
-async function print(text: string): Promise<void> {
-  try {
-    await new Promise<void>((resolve, reject) => {
-      process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
-    });
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw code === "EPIPE" ? error : new Mistake(`can't write the output: ${message}`);
-  }
-}
-
-/** citty lets pass what it doesn't know. A stray argument isn't quoted: it may be a password. */
-function refuseUnknown(name: string, rawArgs: string[], definitions: ArgsDef): void {
-  const flags = Object.entries(definitions).filter(([, { type }]) => type !== "positional");
-  const options = Object.fromEntries(
-    flags.map(([flag, { type }]) => [flag, { type: type === "boolean" ? ("boolean" as const) : ("string" as const) }]),
-  );
-  const lenient = { strict: false, allowPositionals: true, tokens: true } as const;
-  const { tokens, positionals } = parseArgs({ args: rawArgs, options, ...lenient });
-  for (const token of tokens) {
-    if (token.kind !== "option") continue;
-    const definition = Object.hasOwn(definitions, token.name) ? definitions[token.name] : undefined;
-    if (definition === undefined || !token.rawName.startsWith("--")) {
-      const known = flags.map(([flag]) => `--${flag}`).join(", ");
-      throw new Mistake(`unknown flag ${printable(token.rawName)} for ${name}; accepted: ${known}`);
-    }
-    if (definition.type === "boolean") {
-      if (token.value !== undefined) throw new Mistake(`${token.rawName} takes no value`);
-    } else if (token.value === undefined || (!token.inlineValue && /^-./.test(token.value))) {
-      throw new Mistake(`${token.rawName} needs a value`);
-    } else if (definition.type === "enum" && !definition.options?.includes(token.value)) {
-      throw new Mistake(`${token.rawName} is not one of ${definition.options?.join(", ")}`);
-    }
-  }
-  const wanted = Object.keys(definitions).filter((key) => definitions[key]!.type === "positional");
-  if (positionals.length < wanted.length) throw new Mistake(`${name} needs a ${wanted[positionals.length]}`);
-  if (positionals.length > wanted.length) {
-    const takes = wanted.length === 0 ? "no argument" : `one ${wanted[0]}`;
-    throw new Mistake(`${name} takes ${takes} and no further arguments`);
-  }
-}
-
-async function showHelp(command: CommandDef, parent?: CommandDef): Promise<void> {
-  const text = `${await renderUsage(command, parent)}\n`;
-  await print(process.stdout.isTTY ? text : stripVTControlCharacters(text));
-}
-
-/** Behind `--` even `-h` may be a name. */
-const wantsHelp = (args: string[]): boolean =>
-  args.some((arg, index) => /^(-h|--help)$/.test(arg) && !args.slice(0, index).includes("--"));
-
-async function main([name, ...rawArgs]: string[]): Promise<void> {
-  const accepted = `accepted: ${[...commands.keys()].join(", ")}; --help tells more`;
-  if (name === undefined) throw new Mistake(`name a command; ${accepted}`);
-  if (wantsHelp([name])) return showHelp(root);
-  const command = commands.get(name);
-  if (command === undefined) throw new Mistake(`unknown command ${quoted(name)}; ${accepted}`);
-  if (wantsHelp(rawArgs)) return showHelp(command, root);
-  refuseUnknown(name, rawArgs, command.args as ArgsDef);
-  await runCommand(command, { rawArgs });
-}
-
-// Without a listener, a reader that went away (`list | head`) ends the process with a stack; `print` tells of it too.
-for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  const code = (error as { code?: unknown } | undefined)?.code;
-  if (code !== "EPIPE") {
-    process.exitCode = 1;
-    const isExpected = error instanceof Mistake || error instanceof StoreError;
-    const unexpected = error instanceof Error ? error.stack : String(error);
-    process.stderr.write(`${isExpected ? error.message.replace(/\s*\n\s*/g, " ") : unexpected}\n`);
-  }
-}
+await runProgram({
+  name: "jwt-endpoints-user",
+  description: "The users of a store; works while servers run on it",
+  commands: { add, list, passwd, logout, disable, enable, remove, import: importCommand },
+});

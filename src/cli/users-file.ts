@@ -25,7 +25,7 @@ export type ImportFormat = "csv" | "jsonl";
 
 type Field = "username" | "email" | "password" | "passwordHash" | "plainPassword" | "id" | "isActive";
 type Fields = Map<Field, unknown>;
-type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+export type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 const fieldNames: ReadonlyMap<string, Field> = new Map([
   ["username", "username"],
@@ -51,8 +51,18 @@ type Password = { passwordHash: string } | { plainPassword: string };
 /** A user as the file has it, the password not hashed yet. */
 export type Draft = Omit<NewUser, "passwordHash"> & Password;
 
-/** `number` counts from 1; a bad line has a `reason`. */
+/** A user's line or record. `number` counts from 1; a bad one has a `reason`. */
 export type Line = { number: number } & ({ draft: Draft; reason?: undefined } | { draft?: undefined; reason: string });
+
+/** Users from somewhere, to be read more than once. */
+export interface UsersFile {
+  /** What a {@link Line} is in this file. */
+  noun: "line" | "record";
+  /** All of them, judged, from the beginning. Throws what makes no sense of the whole file. */
+  lines(): AsyncIterable<Line>;
+  /** How many records of other models the last reading passed over, by model. */
+  passedOver?: ReadonlyMap<string, number>;
+}
 
 const maxLineLength = 65_536;
 
@@ -87,22 +97,33 @@ export async function openSource(file: string): Promise<() => Bytes> {
   return () => chunks;
 }
 
-/** Every line that isn't blank, judged. Throws what makes no sense of the whole file. */
-export function readLines(bytes: Bytes, format: ImportFormat, isHash: (text: string) => boolean): AsyncGenerator<Line> {
-  const judge = (number: number, read: () => Fields): Line => {
-    try {
-      return { number, draft: draftFrom(read(), isHash) };
-    } catch (error) {
-      if (!(error instanceof Mistake)) throw error;
-      return { number, reason: error.message };
-    }
-  };
-  return format === "csv" ? readCsv(bytes, judge) : readJsonLines(bytes, judge);
+/** What can be read of a line, or the reason why nothing can. */
+export function judged(number: number, read: () => Draft): Line {
+  try {
+    return { number, draft: read() };
+  } catch (error) {
+    if (!(error instanceof Mistake)) throw error;
+    return { number, reason: error.message };
+  }
 }
 
-type Judge = (number: number, read: () => Fields) => Line;
+/** Every line that isn't blank, judged. Throws what makes no sense of the whole file. */
+export async function* readLines(
+  bytes: Bytes,
+  format: ImportFormat,
+  isHash: (text: string) => boolean,
+): AsyncGenerator<Line> {
+  if (format === "csv") {
+    for await (const { number, fields } of readCsv(bytes)) yield judged(number, () => draftFrom(fields(), isHash));
+  } else {
+    for await (const { number, value } of readJsonLines(bytes)) {
+      yield judged(number, () => draftFrom(jsonFields(value()), isHash));
+    }
+  }
+}
 
-async function* readJsonLines(bytes: Bytes, judge: Judge): AsyncGenerator<Line> {
+/** Lines that aren't blank; `value` throws a {@link Mistake} for one that is no JSON. */
+export async function* readJsonLines(bytes: Bytes): AsyncGenerator<{ number: number; value: () => unknown }> {
   const decoder = new TextDecoder(); // takes a byte order mark away
   let number = 0;
   let rest = "";
@@ -114,21 +135,23 @@ async function* readJsonLines(bytes: Bytes, judge: Judge): AsyncGenerator<Line> 
     }
     for (const line of lines) {
       number++;
-      if (line.trim() !== "") yield judge(number, () => jsonFields(line));
+      if (line.trim() !== "") yield { number, value: () => parseJson(line) };
     }
   }
   rest += decoder.decode();
-  if (rest.trim() !== "") yield judge(number + 1, () => jsonFields(rest));
+  if (rest.trim() !== "") yield { number: number + 1, value: () => parseJson(rest) };
 }
 
-function jsonFields(line: string): Fields {
+function parseJson(line: string): unknown {
   refuseMangled(line);
-  let data: unknown;
   try {
-    data = JSON.parse(line);
+    return JSON.parse(line);
   } catch {
     throw new Mistake("not valid JSON"); // the parser's own message quotes the line
   }
+}
+
+function jsonFields(data: unknown): Fields {
   if (typeof data !== "object" || data === null || Array.isArray(data)) throw new Mistake("not a JSON object");
   const fields: Fields = new Map();
   for (const [name, value] of Object.entries(data)) {
@@ -140,7 +163,7 @@ function jsonFields(line: string): Fields {
   return fields;
 }
 
-async function* readCsv(bytes: Bytes, judge: Judge): AsyncGenerator<Line> {
+async function* readCsv(bytes: Bytes): AsyncGenerator<{ number: number; fields: () => Fields }> {
   let lastLine = 0;
   const parser = csvParser({
     bom: true,
@@ -159,7 +182,7 @@ async function* readCsv(bytes: Bytes, judge: Judge): AsyncGenerator<Line> {
       if (columns === undefined) columns = csvColumns(cells);
       else {
         const header = columns;
-        yield judge(Number(line), () => csvFields(header, cells));
+        yield { number: Number(line), fields: () => csvFields(header, cells) };
       }
     }
   } catch (error) {
@@ -209,7 +232,7 @@ function refuseMangled(text: string): void {
 function draftFrom(fields: Fields, isHash: (text: string) => boolean): Draft {
   const username = textOf(fields, "username");
   if (username === undefined) throw new Mistake("no username");
-  const id = idOf(fields);
+  const id = fields.has("id") ? parseId(fields.get("id"), "id") : undefined;
   const isActive = flagOf(fields);
   return {
     username: parseUsername(username),
@@ -220,9 +243,12 @@ function draftFrom(fields: Fields, isHash: (text: string) => boolean): Draft {
   };
 }
 
-function textOf(fields: Fields, field: Field): string | undefined {
-  const value = fields.get(field);
-  if (value !== undefined && typeof value !== "string") throw new Mistake(`${field} is not text`);
+const textOf = (fields: Fields, field: Field): string | undefined => textFrom(fields.get(field), field);
+
+export function textFrom(value: unknown, name: string): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== "string") throw new Mistake(`${name} is not text`);
+  refuseMangled(value);
   return value;
 }
 
@@ -243,12 +269,11 @@ function passwordOf(fields: Fields, isHash: (text: string) => boolean): Password
   throw new Mistake(`the password looks like a hash, but is damaged or of no known format; ${remedy}`);
 }
 
-function idOf(fields: Fields): string | undefined {
-  const value = fields.get("id");
-  if (value === undefined) return undefined;
+/** An id as text, from a whole number or a word without spaces. */
+export function parseId(value: unknown, name: string): string {
   const id = Number.isSafeInteger(value) ? String(value) : value;
   if (typeof id === "string" && /^[^\s\p{Cc}\p{Cs}]+$/u.test(id)) return id;
-  throw new Mistake("id is not a whole number or a word");
+  throw new Mistake(`${name} is not a whole number or a word`);
 }
 
 /** JSON's and Python's words, and `t`, `f`, 1 and 0, as databases write them. */

@@ -123,6 +123,8 @@ export async function rotate(context: Context, claims: Claims, user: User, iat: 
   const mine = JSON.stringify({ ...issue, usedAt: now } satisfies Rotation);
   const expiresAt = Math.ceil((claims.exp as number) + settings.leeway) + 1;
   const standing = await store.claim!("successor", jtiFrom(settings, claims), mine, expiresAt);
+  // A store of several processes has caught up with the others by now: did one of them end the session?
+  if (await isRevoked(context, claims, undefined)) throw fail("token_blacklisted");
   if (standing === mine) return issue;
   const rotation = JSON.parse(standing) as Rotation;
   if (await isInGrace(context, rotation, now)) return rotation;

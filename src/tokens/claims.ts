@@ -32,13 +32,16 @@ export interface Issue {
 export function issueTime(now: number, user: User): number {
   const whole = Math.floor(now);
   const mark = user.tokensValidFrom ?? 0;
-  return whole >= mark ? whole : Math.max(now, mark);
+  return whole > mark ? whole : Math.max(now, mark + 0.001);
 }
 
-/** Whether a token of a user was issued before the user's tokens were voided. One without `iat` can't prove otherwise. */
+/**
+ * Whether a token of a user was issued before the user's tokens were voided, or at that very moment, when its request may
+ * have been under way already. One without `iat` can't prove otherwise.
+ */
 export function isIssuedTooEarly(claims: Claims, user: User): boolean {
   const mark = user.tokensValidFrom ?? null;
-  return mark !== null && !((claims.iat as number) >= mark);
+  return mark !== null && !((claims.iat as number) > mark);
 }
 
 /** Claims that say what a token is: a new token gets its own. */
@@ -157,7 +160,7 @@ export function checkClaims(settings: Settings, claims: Claims, type?: TokenType
   const { exp, nbf, iat } = claims as { exp?: number; nbf?: number; iat?: number };
   if (exp !== undefined && exp <= Math.floor(now) - leeway) throw fail("token_invalid");
   if (nbf !== undefined && nbf > now + leeway) throw fail("token_invalid");
-  if (iat !== undefined && iat > now + leeway) throw fail("token_invalid");
+  if (iat !== undefined && Math.floor(iat) > now + leeway) throw fail("token_invalid"); // see issueTime
   if (settings.issuer !== undefined && claims.iss !== settings.issuer) throw fail("token_invalid");
   if (settings.audience !== undefined && !sharesAudience(claims.aud, settings.audience)) throw fail("token_invalid");
 
