@@ -132,21 +132,31 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     return address ?? "";
   }
 
-  /** In DRF's order: content negotiation, throttle, method, body. */
-  async function dispatch(asked: Asked, route: Route | undefined): Promise<Answer> {
+  /** One step, in DRF's order: content negotiation, throttle, method, body. */
+  async function answerAlone(asked: Asked): Promise<Answer> {
     const { method } = asked;
-    if (route === undefined) throw fail("not_found");
-    if (!acceptsJson(asked.headers.get("accept"))) throw fail("not_acceptable");
-    if (method === "OPTIONS") return renderData(describe(route), 200, route.methods);
-    if (method === "POST" && route.post !== undefined) {
-      if (throttle && route.isLogin) throttle(clientOf(asked));
-      const data = await readData(asked, settings.maxBodySize);
-      if (cookies !== undefined && route.cookieField !== undefined) return withCookies(cookies, asked, route, data);
-      return renderData(await route.post(context, data, asked), 200, route.methods);
+    const route = routes.get(asked.url) ?? routes.get(pathOf(asked.url));
+    try {
+      if (route === undefined) throw fail("not_found");
+      if (!acceptsJson(asked.headers.get("accept"))) throw fail("not_acceptable");
+      if (method === "POST" && route.post !== undefined) {
+        if (throttle && route.isLogin) throttle(clientOf(asked));
+        const data = await readData(asked, settings.maxBodySize);
+        if (cookies !== undefined && route.cookieField !== undefined) {
+          return await withCookies(cookies, asked, route, data);
+        }
+        return renderData(await route.post(context, data, asked), 200, route.methods);
+      }
+      if (method === "OPTIONS") return renderData(describe(route), 200, route.methods);
+      if (method === "GET" && route.get !== undefined) return await route.get();
+      if (method === "HEAD" && route.get !== undefined) return { ...(await route.get()), body: "" };
+      throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
+    } catch (error) {
+      const answer = renderError(toFailure(error), settings, route?.methods);
+      return method === "HEAD" ? { ...answer, body: "" } : answer;
     }
-    if ((method === "GET" || method === "HEAD") && route.get !== undefined) return route.get();
-    throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
   }
+  const answer = settings.cors === false ? answerAlone : withCors(answerAlone, settings);
 
   /** The token from the cookie when the body has none; what the cookies carry leaves the body. */
   async function withCookies(jar: Cookies, asked: Asked, route: Route, data: unknown): Promise<Answer> {
@@ -167,18 +177,6 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
       throw error;
     }
   }
-
-  async function answerAlone(asked: Asked): Promise<Answer> {
-    const route = routes.get(pathOf(asked.url));
-    let answer: Answer;
-    try {
-      answer = await dispatch(asked, route);
-    } catch (error) {
-      answer = renderError(toFailure(error), settings, route?.methods);
-    }
-    return asked.method === "HEAD" ? { ...answer, body: "" } : answer;
-  }
-  const answer = settings.cors === false ? answerAlone : withCors(answerAlone, settings);
 
   const { prefix, responses, usernameField, hashing } = settings;
   return {
@@ -205,7 +203,7 @@ function notPreferable(error: Error): never {
   throw new SettingError(`setting hashing.preferred can't be used: ${error.message}`, { cause: error });
 }
 
-/** Path, without its last slash -> route. Left out is what the store or the keys can't do. */
+/** Path, with and without its last slash -> route. Left out is what the store or the keys can't do. */
 function routeTable(context: Context): Map<string, Route> {
   const { settings, store } = context;
   const { prefix, usernameField, authTokenClasses } = settings;
@@ -245,6 +243,7 @@ function routeTable(context: Context): Map<string, Route> {
       routes.set(`${prefix}/jwt/${path}`, { ...logout, cookieField: token, isLogout: true });
     }
   }
+  for (const [path, route] of [...routes]) routes.set(`${path}/`, route);
   return routes;
 }
 
@@ -257,25 +256,24 @@ function describe({ about: { name, description, fields }, post }: Route): unknow
   return { ...common, actions: { POST: Object.fromEntries(described) } };
 }
 
-/** The path of an absolute URL, decoded, without one trailing slash. Cheaper than `new URL` on the way of every request. */
+/** The path of a URL, decoded. Cheaper than `new URL` on the way of every request. */
 function pathOf(url: string): string {
   const scheme = url.indexOf("://"); // Bun makes none for a request without Host
   const start = url.indexOf("/", scheme === -1 ? 0 : scheme + 3);
   if (start === -1) return "";
   const end = url.slice(start).search(/[?#]/);
   const path = end === -1 ? url.slice(start) : url.slice(start, start + end);
-  const bare = path.endsWith("/") ? path.slice(0, -1) : path;
-  if (!bare.includes("%")) return bare;
+  if (!path.includes("%")) return path;
   try {
-    return decodeURIComponent(bare);
+    return decodeURIComponent(path);
   } catch {
-    return bare; // not UTF-8, so no route of ours
+    return path; // not UTF-8, so no route of ours
   }
 }
 
 /** Whether an `Accept` header takes JSON (RFC 9110 §12.5.1); none takes everything. */
 function acceptsJson(accept: string | null): boolean {
-  if (accept === null || accept.trim() === "") return true;
+  if (accept === null || accept === "*/*" || accept.trim() === "") return true;
   return accept.split(",").some((range) => {
     const [type, ...parameters] = range.split(";").map((part) => part.trim().toLowerCase());
     if (type !== "*/*" && type !== "application/*" && type !== "application/json") return false;

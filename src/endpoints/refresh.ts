@@ -5,10 +5,13 @@ import { verifyToken } from "../tokens/verify.ts";
 import { type Endpoint, charField, parseFields } from "./endpoint.ts";
 import { requireUser, rotate } from "./session.ts";
 
+const refreshFields = { refresh: charField({ trim: true }) };
+const slidingFields = { token: charField({ trim: true }) };
+
 /** A refresh token in, a new access token out, and with rotation the next refresh token (Simple JWT's TokenRefresh). */
 export const refresh: Endpoint = async (context, data) => {
   const { settings } = context;
-  const { refresh: token } = parseFields({ refresh: charField({ trim: true }) }, data);
+  const { refresh: token } = parseFields(refreshFields, data);
   const now = nowOf(settings);
   const keys = await context.keys();
   const claims = await verifyToken(settings, keys, token, "refresh");
@@ -26,7 +29,7 @@ export const refresh: Endpoint = async (context, data) => {
 /** A sliding token in, the same with a later `exp` out (Simple JWT's TokenRefreshSliding). */
 export const refreshSliding: Endpoint = async (context, data) => {
   const { settings } = context;
-  const { token } = parseFields({ token: charField({ trim: true }) }, data);
+  const { token } = parseFields(slidingFields, data);
   const now = nowOf(settings);
   const keys = await context.keys();
   const claims = await verifyToken(settings, keys, token, "sliding");

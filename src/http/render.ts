@@ -17,8 +17,20 @@ const baseHeaders = {
 
 /** @param allow the methods of the resource, for `Allow`; none for an unknown path. */
 export function renderData(data: unknown, status: number, allow?: string, headers?: Record<string, string>): Answer {
-  const all = allow === undefined ? { ...baseHeaders, ...headers } : { ...baseHeaders, allow, ...headers };
-  return { status, headers: all, body: JSON.stringify(data) };
+  const base = headersFor(allow);
+  return { status, headers: headers === undefined ? base : { ...base, ...headers }, body: JSON.stringify(data) };
+}
+
+const headersByAllow = new Map<string | undefined, Readonly<Record<string, string>>>();
+
+/** The same object for the same methods, so that a server can prepare what it makes of it. */
+function headersFor(allow: string | undefined): Readonly<Record<string, string>> {
+  let headers = headersByAllow.get(allow);
+  if (headers === undefined) {
+    headers = Object.freeze(allow === undefined ? baseHeaders : { ...baseHeaders, allow });
+    headersByAllow.set(allow, headers);
+  }
+  return headers;
 }
 
 /**

@@ -5,7 +5,7 @@ import { type IncomingMessage, type ServerResponse, createServer } from "node:ht
 import type { AddressInfo, Socket } from "node:net";
 import process from "node:process";
 import { setInterval } from "node:timers";
-import type { Asked } from "../index.ts";
+import type { Answer, Asked } from "../index.ts";
 import { decodeUtf8, tooLarge, unreadable } from "../http/exchange.ts";
 import { type Listen, type Step, start } from "./start.ts";
 
@@ -24,6 +24,12 @@ class NodeAsked implements Asked {
     return this.#request.socket.remoteAddress;
   }
   bytes(limit: number): Promise<Buffer<ArrayBuffer>> {
+    return this.#read(limit, (bytes) => bytes);
+  }
+  text(limit: number): Promise<string> {
+    return this.#read(limit, textOf);
+  }
+  #read<T>(limit: number, finish: (bytes: Buffer<ArrayBuffer>) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       const request = this.#request;
       if (Number(this.headers.get("content-length")) > limit) return reject(tooLarge(limit));
@@ -39,18 +45,22 @@ class NodeAsked implements Asked {
         if (first === undefined) first = chunk;
         else (more ??= [first]).push(chunk);
       });
-      request.on("end", () => resolve(more === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(more)));
-      request.on("error", (error) => reject(unreadable(error)));
+      // Always the last event, also when the client goes away.
       request.on("close", () => {
-        if (!request.complete) reject(unreadable(new Error("the client went away")));
+        if (!request.complete) return reject(unreadable(request.errored));
+        try {
+          resolve(finish(more === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(more)));
+        } catch (error) {
+          reject(error);
+        }
       });
     });
   }
-  async text(limit: number): Promise<string> {
-    const bytes = await this.bytes(limit);
-    const text = bytes.toString();
-    return text.includes("\ufffd") ? decodeUtf8(bytes) : text;
-  }
+}
+
+function textOf(bytes: Buffer<ArrayBuffer>): string {
+  const text = bytes.toString();
+  return text.includes("\ufffd") ? decodeUtf8(bytes) : text;
 }
 
 /** Looks a header up among those that came; to make an object of them all costs more than the few that are asked for. */
@@ -71,10 +81,18 @@ class NodeHeaders {
   }
 }
 
+const prepared = new WeakMap<object, string[]>();
+
+/** Headers as the flat list that `writeHead` takes; those of most answers are one and the same object. */
+function linesOf(headers: Answer["headers"]): string[] {
+  let lines = prepared.get(headers);
+  if (lines === undefined) prepared.set(headers, (lines = Object.entries(headers).flat()));
+  return lines;
+}
+
 async function respond(step: Step, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { status, headers, cookies, body } = await step(new NodeAsked(request));
-  const lines: string[] = [];
-  for (const name in headers) lines.push(name, headers[name]!);
+  const lines = linesOf(headers).slice();
   for (const cookie of cookies ?? []) lines.push("set-cookie", cookie);
   if (status !== 204 && request.method !== "HEAD") lines.push("content-length", String(Buffer.byteLength(body)));
   response.writeHead(status, lines).end(body);
