@@ -16,11 +16,8 @@ export interface Hmac {
 
 /** @returns `undefined` where there is no `node:crypto`. */
 export function hmacOf(alg: string, kid: string | undefined, secret: Uint8Array): Hmac | undefined {
-  if (nodeCrypto === undefined) return undefined;
-  const { createHmac, createSecretKey } = nodeCrypto;
-  const hash = `sha${alg.slice(2)}`;
-  const key = createSecretKey(secret);
-  const sign = (text: string): string => createHmac(hash, key).update(text).digest("base64url");
+  if (nodeCrypto?.hash === undefined) return undefined;
+  const sign = hmacWith(nodeCrypto.hash, `sha${alg.slice(2)}`, secret);
   return {
     head: `${base64url(headerOf(alg, kid))}.`,
     sign,
@@ -28,6 +25,37 @@ export function hmacOf(alg: string, kid: string | undefined, secret: Uint8Array)
       const dot = token.lastIndexOf(".");
       return sameText(sign(token.slice(0, dot)), token.slice(dot + 1));
     },
+  };
+}
+
+type Hash = NonNullable<typeof nodeCrypto>["hash"];
+/** What such a hash answers: the one kind of array that Latin-1 text can be written to. */
+type Bytes = Uint8Array & { write(text: string, offset: number, encoding: "latin1"): number };
+
+/**
+ * HMAC by its definition (RFC 2104 §2), of two one-shot hashes over buffers that stay: `createHmac` makes a stream, and a
+ * native object for the garbage collector to finish, for each token.
+ * @returns a function of ASCII text; of a character beyond Latin-1 only the low byte counts.
+ */
+function hmacWith(hash: Hash, algorithm: string, secret: Uint8Array): (text: string) => string {
+  const blockBytes = algorithm === "sha256" ? 64 : 128;
+  const hashBytes = Number(algorithm.slice(3)) / 8;
+  const key = secret.length > blockBytes ? hash(algorithm, secret, "buffer") : secret;
+  const padded = (pad: number) => Uint8Array.from({ length: blockBytes }, (_, i) => (key[i] ?? 0) ^ pad);
+  const { constructor } = hash(algorithm, secret, "buffer");
+  const { alloc } = constructor as unknown as { alloc(size: number): Bytes };
+  let inner = alloc(blockBytes + 4096);
+  inner.set(padded(0x36));
+  const outer = alloc(blockBytes + hashBytes);
+  outer.set(padded(0x5c));
+  return (text) => {
+    if (blockBytes + text.length > inner.length) {
+      inner = alloc(blockBytes + 2 * text.length);
+      inner.set(padded(0x36));
+    }
+    const end = blockBytes + inner.write(text, blockBytes, "latin1");
+    outer.write(hash(algorithm, inner.subarray(0, end), "latin1" as "binary"), blockBytes, "latin1");
+    return hash(algorithm, outer, "base64url");
   };
 }
 
