@@ -841,6 +841,47 @@ command("carries a running server over from its first key to the next, and nobod
   for (const { child } of [first, second, third]) child.kill();
 });
 
+command("rotates twice under constant load on two servers, and not one verification fails", async () => {
+  const folder = path.join(temporaryFolder(), "store");
+  const servers = [await serve(folder)];
+  await until(() => servers[0]!.output().includes("shown only once"), "the first user is introduced");
+  const password = /only once: (\S+)/.exec(servers[0]!.output())![1]!;
+  servers.push(await serve(folder));
+  const { refresh } = (await servers[0]!.post("create", { username: "admin", password })).body;
+  const algorithms = new Set<string>();
+  const tokens: string[] = [];
+  const failures: string[] = [];
+  let verified = 0;
+  let isOver = false;
+  const renewing = (async () => {
+    for (let turn = 0; !isOver; turn++) {
+      const { status, body } = await servers[turn % 2]!.post("refresh", { refresh });
+      if (status !== 200) failures.push(`refresh ${status}`);
+      else tokens.push(body.access!);
+      algorithms.add(String(decodeProtectedHeader(body.access!).alg));
+    }
+  })();
+  const verifying = [0, 1].map(async (index) => {
+    for (let turn = 0; !isOver; turn++) {
+      const token = tokens[turn % 3 === 0 ? 0 : tokens.length - 1];
+      if (token === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+      else if (await servers[index]!.isGood(token)) verified++;
+      else failures.push(`verify of ${JSON.stringify(decodeProtectedHeader(token))}`);
+    }
+  });
+  for (const algorithm of ["ES256", "HS384"]) {
+    await ran(folder, "rotate", "--algorithm", algorithm);
+    await until(() => algorithms.has(algorithm), `tokens are signed with ${algorithm}`, 10_000);
+  }
+  isOver = true;
+  await Promise.all([renewing, ...verifying]);
+  assert.equal(failures, []);
+  assert.equal([...algorithms], ["HS256", "ES256", "HS384"]);
+  assert.ok(verified > 100, `${verified} verifications`);
+  assert.is((await servers[1]!.post("refresh", { refresh })).status, 200, "nobody was logged out");
+  for (const { child } of servers) child.kill();
+});
+
 command("loses no key when several rotate at once", async () => {
   const folder = path.join(temporaryFolder(), "store");
   await ran(folder, "generate", "--algorithm", "EdDSA");
