@@ -243,7 +243,8 @@ function routeTable(context: Context): Map<string, Route> {
       routes.set(`${prefix}/jwt/${path}`, { ...logout, cookieField: token, isLogout: true });
     }
   }
-  for (const [path, route] of [...routes]) routes.set(`${path}/`, route);
+  const paths = [...routes.keys()];
+  for (const path of paths) routes.set(`${path}/`, routes.get(path)!);
   return routes;
 }
 
