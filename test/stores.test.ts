@@ -1,14 +1,16 @@
 import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { crc32 } from "node:zlib";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { storeCases } from "../src/stores/conformance.ts";
 import { type FileStore, type FileStoreOptions, openFileStore } from "../src/stores/file.ts";
-import { memoryStore } from "../src/stores/memory.ts";
+import { createState, memoryStore } from "../src/stores/memory.ts";
 import { openStore } from "../src/stores/open.ts";
-import type { Store, User } from "../src/stores/store.ts";
+import { type Store, type User, foldUsername } from "../src/stores/store.ts";
 import { command, finished, start, temporaryFolder, until } from "./runtime.ts";
 
 const stores: [name: string, open: () => Store | Promise<Store>][] = [
@@ -98,7 +100,81 @@ for (const [name, open] of stores.slice(0, 2)) {
   });
 }
 
+for (const [ids, idOf] of [
+  ["random", () => randomUUID().replaceAll("-", "")],
+  ["numbered", (i: number) => `id-${i}`],
+] as const) {
+  flushing(`forgets ${ids} ids a small part at a time, though all are gone at once`, () => {
+    const state = createState();
+    const all = Array.from({ length: 100_000 }, (_, i) => idOf(i));
+    for (const id of all) state.claim("k", id, "x", 11, 10);
+    state.markExpired(11);
+    for (const id of all) assert.is(state.peek("k", id, 10), undefined);
+    const parts: number[] = [];
+    for (let before = state.factCount(); state.sweepShard(); before = state.factCount()) {
+      parts.push(before - state.factCount());
+    }
+    assert.is(state.factCount(), 0);
+    assert.ok(Math.max(...parts) < 1000, `${Math.max(...parts)} at a time`);
+  });
+}
+
+flushing("comes to the same whenever what is marked is swept, and whatever clocks say", () => {
+  const random = randomFrom(seed);
+  const pick = (count: number): number => Math.floor(random() * count);
+  for (let round = 0; round < 200; round++) {
+    const states = [createState(), createState(), createState()];
+    /** The rules in their plainest form: a flush drops at once. */
+    const plain = new Map<string, { value: string; expiresAt: number }>();
+    for (let step = 0; step < 60; step++) {
+      const [kind, id, at, expiresAt] = [`kind-${pick(2)}`, `id-${pick(6)}`, pick(10), pick(12)];
+      const key = `${kind} ${id}`;
+      const told = `round ${round}, step ${step}, SEED=${seed}`;
+      if (pick(5) === 0) {
+        for (const [name, fact] of plain) if (fact.expiresAt <= at) plain.delete(name);
+        for (const state of states) state.markExpired(at);
+        while (states[0]!.sweepShard()); // at once; another some time; another never
+      }
+      if (pick(3) === 0) states[1]!.sweepShard();
+      const fact = plain.get(key);
+      const stands = fact !== undefined && fact.expiresAt > at ? fact.value : undefined;
+      for (const state of states) assert.is(state.peek(kind, id, at), stands, told);
+      if (pick(2) === 0) continue;
+      if (stands === undefined) plain.set(key, { value: `${step}`, expiresAt });
+      for (const state of states) assert.is(state.claim(kind, id, `${step}`, expiresAt, at), stands ?? `${step}`, told);
+    }
+    for (const state of states) while (state.sweepShard());
+    for (const state of states) assert.is(state.factCount(), plain.size, `round ${round}, SEED=${seed}`);
+    for (const state of states) assert.is([...state.facts()].length, plain.size, `round ${round}, SEED=${seed}`);
+  }
+});
+
 flushing.run();
+
+const folding = suite("foldUsername");
+
+folding("folds every character, its capital and its small form alike, and what is folded no further", () => {
+  const missed: string[] = [];
+  for (let code = 0; code <= 0x1ffff; code++) {
+    if (code >= 0xd800 && code <= 0xdfff) continue;
+    const char = String.fromCodePoint(code).normalize("NFKC");
+    const folded = foldUsername(char);
+    if (foldUsername(folded) !== folded || foldUsername(char.toUpperCase()) !== folded) missed.push(code.toString(16));
+  }
+  assert.equal(missed, []);
+  for (const [name, folded] of [
+    ["Ada", "ada"],
+    ["straße", "strasse"],
+    ["STRAẞE", "strasse"],
+    ["ΟΔΟΣ", "οδος"],
+    ["ZOË", "zoë"],
+    ["\uFF21da", "ada"],
+  ] as const) {
+    assert.is(foldUsername(name), folded);
+  }
+});
+
+folding.run();
 
 const memory = suite("memory store");
 
@@ -176,6 +252,81 @@ file("keeps everything from one opening to the next", async () => {
     assert.is(await store.findUserByUsername("user-8"), undefined);
     assert.is([...(store.listUsers() as Iterable<User>)].length, 2999);
   });
+});
+
+file("opens a journal of before tokens had a time to count from, and writes the same while there is none", async () => {
+  const folder = temporaryFolder();
+  const lineOf = (record: unknown): string => {
+    const json = JSON.stringify(record);
+    return `\n${crc32(json).toString(16).padStart(8, "0")} ${Buffer.byteLength(json)} ${json}`;
+  };
+  const row = (id: string, username: string) => [id, username, "", "!", 1, null];
+  const old = [
+    { k: "head", generation: 1, bytes: "000000000000000", at: 0 },
+    { k: "add", u: row("1", "ann"), at: 1, by: "a.1" },
+    { k: "batch", b: "a.2", u: [row("2", "Bob"), row("3", "bob")], at: 1, by: "a.3" },
+    { k: "commit", b: "a.2", n: 2, at: 1, by: "a.4" },
+    { k: "set", id: "1", c: { lastLogin: 5 }, at: 2, by: "a.5" },
+    { k: "claim", kind: "jti", id: "x", v: "gone", exp: later, at: 2, by: "a.6" },
+  ];
+  fs.writeFileSync(path.join(folder, "journal-000001.jsonl"), old.map(lineOf).join(""));
+  await using(folder, async (store) => {
+    const users = [...(store.listUsers() as Iterable<User>)].map((user) => [user.username, user.tokensValidFrom]);
+    assert.equal(users, [
+      ["ann", null],
+      ["Bob", null],
+      ["bob", null],
+    ]);
+    assert.is(await store.peek("jti", "x"), "gone");
+    await store.addUser({ ...guest("eve"), id: "4" });
+    await store.updateUser("1", { username: "Ann" }, undefined, "exact");
+  });
+  const added = fs.readFileSync(journal(folder), "utf8").split("\n").slice(-2);
+  assert.match(added[0]!, /"u":\["4","eve","","[^"]+",1,null\],"at":/);
+  assert.not.match(added.join(), /"m":|tokensValidFrom/);
+});
+
+file("comes to the same outcome in every process when names that differ by case race", async () => {
+  const folder = path.join(temporaryFolder(), "new");
+  const at = String(Date.now() + 1200);
+  const names = ["ada", "Ada", "ADA"];
+  const children = names.map((name) =>
+    finished(start("test/fixtures/store-opener.ts", [folder, at, name, "case-insensitive"])),
+  );
+  const results = (await Promise.all(children)).map(({ stdout, stderr }) => stdout.trim() || stderr);
+  assert.equal([...results].sort(), ["USER_EXISTS", "USER_EXISTS", "done"]);
+  await using(folder, async (store) => {
+    const users = [...(store.listUsers() as Iterable<User>)].map(({ username }) => username);
+    assert.equal(users, [names[results.indexOf("done")]]);
+  });
+});
+
+file("comes to the same outcome in every opener when the clock of one is behind", async () => {
+  const folder = temporaryFolder();
+  const behind = { now: () => 99_000 };
+  await using(
+    folder,
+    (ahead) =>
+      using(
+        folder,
+        async (late) => {
+          for (const id of ["a", "b"]) assert.is(await ahead.claim("k", id, "first", 100), "first");
+          assert.is(await late.claim("k", "a", "late", 100), "first", "good by this clock");
+          const flush = ahead.flushExpired();
+          await until(() => late.peek("k", "a") === undefined, "the flush is seen");
+          assert.is(await late.claim("k", "a", "second", 100), "second", "flushed is gone, whatever the clock says");
+          assert.is(await flush, 2);
+          assert.is(await late.peek("k", "a"), "second", "a flush is not meant for what comes after it");
+        },
+        behind,
+      ),
+    { now: () => 101_000 },
+  );
+  await using(
+    folder,
+    (store) => assert.equal([store.peek("k", "a"), store.peek("k", "b")], ["second", undefined]),
+    behind,
+  );
 });
 
 file("keeps a fact without an end, as the memory store does", async () => {

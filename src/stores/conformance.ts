@@ -129,7 +129,14 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       await store.updateUser(id, { email: "u@example.org" });
       same((await store.findUserByUsername("una"))?.tokensValidFrom, 1700000000.25, "it stays");
       await store.addUser(newUser("vera", { tokensValidFrom: 5 }));
-      same((await store.findUserByUsername("vera"))?.tokensValidFrom, 5, "it can be given");
+      const vera = (await store.findUserByUsername("vera"))!;
+      same(vera.tokensValidFrom, 5, "it can be given");
+      await store.updateUser(vera.id, { email: "v" }, { tokensValidFrom: 4 });
+      same((await store.findUserById(vera.id))?.email, "", "it is compared as every field is");
+      await store.updateUser(vera.id, { tokensValidFrom: null }, { tokensValidFrom: 5 });
+      await store.updateUser(vera.id, { email: "v" }, { tokensValidFrom: null });
+      const { tokensValidFrom, email } = (await store.findUserById(vera.id))!;
+      same([tokensValidFrom ?? null, email], [null, "v"], "and can be emptied");
     },
   ],
   [
@@ -147,6 +154,20 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       await store.removeUser("3");
       same(await find("ada"), "1", "until one is left");
       for (const name of oddNames) check((await find(`${name}x`)) === undefined, "an unknown name is undefined");
+    },
+  ],
+  [
+    "takes names of any characters where case does not matter",
+    async (store) => {
+      const matching = "case-insensitive";
+      for (const name of oddNames) await store.addUser(newUser(name, { id: `id-${name}` }), matching);
+      for (const name of oddNames) {
+        for (const other of [name, name.toUpperCase(), name.toLowerCase()]) {
+          same((await store.findUserByUsername(other, matching))?.id, `id-${name}`, "a name finds its own user");
+          await refused(() => store.addUser(newUser(other), matching), "USER_EXISTS", "a taken name is refused");
+        }
+      }
+      same(await usernames(store), oddNames, "all keep the name they were given");
     },
   ],
   [
@@ -172,15 +193,48 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
+    "minds case or not as each caller asks, whoever was there before",
+    async (store) => {
+      const matching = "case-insensitive";
+      await store.addUser(newUser("gus", { id: "1" }), matching);
+      await store.addUsers([newUser("GUS", { id: "2" }), newUser("guS", { id: "3" })]);
+      await refused(() => store.addUser(newUser("guS")), "USER_EXISTS", "the same name is taken for everybody");
+      await refused(() => store.addUser(newUser("Gus"), matching), "USER_EXISTS", "a like name is taken for who asks");
+      const rename = () => store.updateUser("1", { username: "Gus" }, undefined, matching);
+      await refused(rename, "USER_EXISTS", "nor can a user move among like names of others");
+      const changed = await store.updateUser("1", { username: "gus", email: "g" }, undefined, matching);
+      same(changed?.email, "g", "who keeps the name can change the rest");
+      for (const id of ["2", "3"]) await store.removeUser(id);
+      same((await rename())?.username, "Gus", "once the others are gone, the name is free");
+      check((await store.findUserByUsername("gus")) === undefined, "the old name finds nobody");
+      same((await store.updateUser("1", { username: "gustav" }))?.username, "gustav", "a name can be given up");
+      for (let i = 0; i < 3; i++) {
+        const { id } = await store.addUser(newUser(i % 2 ? "gus" : "GUS"), matching);
+        same((await store.findUserByUsername("Gus", matching))?.id, id, "a name that is free can be given again");
+        same(await store.removeUser(id), true, "removing a user is true");
+      }
+      same(await usernames(store), ["gustav"], "one is left");
+    },
+  ],
+  [
     "lets one of many racing users have a name, whatever its case",
     async (store) => {
-      const names = Array.from({ length: 32 }, (_, i) =>
-        [..."prize"].map((char, bit) => ((i >> bit) & 1 ? char.toUpperCase() : char)).join(""),
+      const names = Array.from({ length: 64 }, (_, i) =>
+        [..."prizes"].map((char, bit) => ((i >> bit) & 1 ? char.toUpperCase() : char)).join(""),
       );
       const tries = names.map(async (name) => store.addUser(newUser(name), "case-insensitive"));
       const winners = (await Promise.allSettled(tries)).filter(({ status }) => status === "fulfilled");
       same(winners.length, 1, "exactly one wins");
       same((await usernames(store)).length, 1, "and is alone");
+      const ids: string[] = [];
+      for (let i = 0; i < 16; i++) ids.push((await store.addUser(newUser(`runner-${i}`))).id);
+      const moves = ids.map(async (id, i) =>
+        store.updateUser(id, { username: `gold${i % 2 ? "en" : "EN"}` }, undefined, "case-insensitive"),
+      );
+      const moved = (await Promise.allSettled(moves)).filter(({ status }) => status === "fulfilled");
+      same(moved.length, 1, "exactly one is renamed");
+      const golden = (await usernames(store)).filter((name) => name.toLowerCase() === "golden");
+      same(golden.length, 1, "and has the name alone");
     },
   ],
   [
@@ -360,6 +414,21 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       check(forgotten >= 0 && forgotten <= 5, "the number of forgotten facts is answered"); // less what it forgot by itself
       same(await store.flushExpired(), 0, "nothing is left to forget");
       same(await store.peek("flush", "stays"), "x", "a fact that is good stays");
+    },
+  ],
+  [
+    "goes on while it forgets expired facts",
+    async (store) => {
+      const ids = Array.from({ length: 500 }, (_, i) => `id-${i}`);
+      const past = Date.now() / 1000 - 1;
+      await Promise.all(ids.map(async (id) => store.claim("busy", id, "gone", past)));
+      const flush = store.flushExpired();
+      check((await store.peek("busy", "id-0")) === undefined, "an expired fact is undefined");
+      const answers = new Set(await Promise.all(ids.map(async (id) => store.claim("busy", id, "new", soon()))));
+      same([...answers], ["new"], "an expired fact can be claimed anew at any moment");
+      await flush;
+      await store.flushExpired();
+      for (const id of ids) same(await store.peek("busy", id), "new", "what was claimed meanwhile stays");
     },
   ],
   ["answers a ping", async (store) => void (await store.ping())],

@@ -10,6 +10,8 @@
  * - A writer appends (one `O_APPEND` write and one `fdatasync` for all that waits), reads forward to its own record, and
  *   so learns the outcome that every other reader of the file learns: each applies all records, in file order, to the
  *   same state machine (`createState`). Times that matter are in the records, never taken from the reader's clock.
+ *   How a writer tells names apart (`m`) is in its record too. (Letters that a runtime's Unicode is too old to know have
+ *   no case there, so processes of one folder should agree on that version where case does not matter.)
  * - Users that come in bulk are `batch` records, which a later `commit` record adds, all or none. Batches that are under
  *   way at a compaction are carried over, until their writer has been silent for an hour.
  * - Compaction: somebody appends a `seal`. Records after it are void, and their writers repeat them in the next
@@ -23,7 +25,7 @@ import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { clearInterval, setInterval } from "node:timers";
+import { clearInterval, setImmediate, setInterval } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
@@ -106,6 +108,8 @@ const fsync = (fd: number): Promise<void> => promisify(fs.fsync)(fd);
 const pollMs = 50;
 const newline = 10;
 const chunkBytes = 1 << 20;
+/** Read or written in one go while requests are served: some milliseconds of work. */
+const sliceBytes = 1 << 17;
 const usersPerBatch = 1000;
 /** A batch whose writer has not been heard of for so long will not be committed; in seconds. */
 const batchLifetime = 3600;
@@ -240,12 +244,22 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   /** Applies what has been appended since, up to a seal. Synchronous: nobody sees half of it. */
   function readForward(): void {
+    readSlice(Infinity);
+  }
+
+  /** Applies about so many bytes of what has been appended, and answers whether there is more. */
+  function readSlice(bytes: number): boolean {
     if (broken !== undefined) throw broken;
     try {
       const { size, nlink } = fs.fstatSync(readFd);
-      while (sealedAt === undefined && offset < size) if (!readChunk(size)) break;
+      const end = offset + bytes;
+      while (sealedAt === undefined && offset < size) {
+        if (offset >= end) return true;
+        if (!readChunk(size, Math.min(bytes, chunkBytes))) break;
+      }
       seenSize = size;
       if (nlink === 0 && sealedAt === undefined) throw unavailable("the journal was removed from");
+      return false;
     } catch (error) {
       broken = error instanceof StoreError ? error : unavailable("can't read", error);
       // While it runs, damage is a reason not to serve; at the start it is for somebody to look at.
@@ -257,8 +271,8 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   /** Answers whether any line was taken. */
-  function readChunk(size: number): boolean {
-    for (let length = chunkBytes; ; length *= 2) {
+  function readChunk(size: number, bytes: number): boolean {
+    for (let length = bytes; ; length *= 2) {
       const buffer = Buffer.allocUnsafe(Math.min(length, size - offset));
       const got = fs.readSync(readFd, buffer, 0, buffer.length, offset);
       const reachesEnd = offset + got >= size;
@@ -337,7 +351,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
           if (sealedAt !== undefined) {
             if (performance.now() < retryAt) throw lastFailure;
             await moveOn(sealedAt);
-          } else if (suspect || (mayCompact && isCompactionDue())) {
+          } else if (suspect || (mayCompact && (await isCompactionDue()))) {
             await commit([pendingFor({ k: "seal" })]);
             mayCompact = false;
             if (suspect && sealedAt === undefined) throw lastFailure;
@@ -375,9 +389,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   /** Whether most records are superseded or expired. Counting takes a while, so it is done as the journal grows. */
-  function isCompactionDue(): boolean {
+  async function isCompactionDue(): Promise<boolean> {
     if (records < checkAt) return false;
-    const live = state.size(seconds());
+    const live = state.userCount() + (await state.liveFactCount(seconds()));
     if (records > 2 * live && canCompact()) return true;
     checkAt = records + Math.max(compactAfter, live);
     return false;
@@ -396,7 +410,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   /** From a sealed generation to the next, which is written unless somebody was faster. */
   async function moveOn(sealTime: number): Promise<void> {
-    state.flushExpired(sealTime);
+    await state.flushExpired(sealTime);
     for (const [id, { at }] of batches) if (at < sealTime - batchLifetime) batches.delete(id);
     const next = generation + 1;
     for (const end = performance.now() + patienceMs; !sealedByMe && performance.now() < end; await sleep(10)) {
@@ -420,7 +434,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     }
     syncFolder();
     retryAt = 0;
-    removeOldGenerations();
+    await removeOldGenerations();
   }
 
   async function createGeneration(number: number): Promise<void> {
@@ -443,7 +457,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         const line = encodeRecord(record);
         lines.push(line);
         waiting += line.length;
-        if (waiting >= chunkBytes) await flush();
+        if (waiting >= sliceBytes) await flush();
       }
       await flush();
       const final = head(size);
@@ -502,16 +516,16 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     const head = json === undefined || json === "damaged" ? undefined : (JSON.parse(json) as JournalRecord);
     if (head?.k !== "head") throw (broken = damage(1));
     offset = syncedOffset = Number(head.bytes);
-    records = state.size(0);
+    records = state.userCount() + state.factCount();
     checkAt = Math.max(compactAfter, 2 * records);
   }
 
-  function removeOldGenerations(): void {
+  async function removeOldGenerations(): Promise<void> {
     for (const name of fs.readdirSync(folder)) {
       const old = /^journal-(\d{6,})\.jsonl(\.[0-9a-f]{12}\.tmp)?$/.exec(name);
       if (old === null || Number(old[1]) >= generation) continue;
       try {
-        fs.rmSync(filePath(name), { force: true });
+        await fs.promises.rm(filePath(name), { force: true }); // freeing a large file takes a while
       } catch (error) {
         warn(unavailable(`can't remove ${name} from`, error).message); // it takes up room, no more
       }
@@ -554,7 +568,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     if (latestGeneration() === 0) await createGeneration(1);
     openLatest();
     syncFolder();
-    removeOldGenerations();
+    await removeOldGenerations();
     await pump();
     if (sealedAt !== undefined) throw lastFailure;
   }
@@ -567,16 +581,17 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   isOpen = true;
-  const poll = setInterval(() => {
-    if (broken !== undefined) return;
+  const readOthers = (): void => {
+    if (broken !== undefined || closed) return;
     try {
       const { size, nlink } = fs.fstatSync(readFd);
-      if (size > seenSize || nlink === 0) readForward();
+      if ((size > seenSize || nlink === 0) && readSlice(sliceBytes)) setImmediate(readOthers);
       if (sealedAt !== undefined && performance.now() >= retryAt) void pump();
     } catch (error) {
       if (error instanceof StoreError) warn(error.message);
     }
-  }, pollMs);
+  };
+  const poll = setInterval(readOthers, pollMs);
   poll.unref();
 
   const readable = (): typeof state => {

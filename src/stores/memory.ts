@@ -14,12 +14,12 @@ export interface MemoryStoreOptions {
   now?: () => number;
 }
 
-/** How many facts are claimed between two rounds of forgetting expired ones. */
+/** The fewest facts that are claimed between two rounds of forgetting expired ones. */
 const flushEvery = 10_000;
 
 /**
  * A store that lives as long as its process: for tests, and for hosts that bring their users anew at each start. Imports
- * nothing of a runtime and answers at once.
+ * nothing of a runtime and answers at once, but for `addUsers` and `flushExpired`.
  */
 export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store {
   const state = createState();
@@ -39,9 +39,10 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
     listUsers: state.listUsers,
     claim(kind, id, value, expiresAt) {
       if (--claimsUntilFlush <= 0) {
-        claimsUntilFlush = flushEvery;
-        state.flushExpired(seconds());
+        claimsUntilFlush = Math.max(flushEvery, state.factCount() / 4); // the more there are, the longer a round takes
+        state.markExpired(seconds());
       }
+      state.sweepShard(); // a little with each claim: some hosts let no timer run between two requests
       return state.claim(kind, id, value, expiresAt, seconds());
     },
     peek: (kind, id) => state.peek(kind, id, seconds()),
@@ -56,22 +57,50 @@ interface Fact {
   expiresAt: number;
 }
 
+/** Facts that are swept, and whose table grows, in one go. */
+interface Shard {
+  facts: Map<string, Fact>;
+  /** Marked: what had expired at this time is gone, though it may still take up room. */
+  flushedAt: number;
+}
+
+interface Kind {
+  shards: (Shard | undefined)[];
+  size: number;
+}
+
+/** A power of two. A million facts of a kind make shards that are swept in less than a millisecond each. */
+const shardsPerKind = 256;
+/** How long work on all facts may keep everything else waiting. */
+const sliceMs = 4;
+
+/** Ids are random as a rule; numbered ones are spread by their last characters just as well. */
+function shardOf(id: string): number {
+  let hash = id.length;
+  for (let i = Math.max(0, id.length - 6); i < id.length; i++) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193);
+  return (hash ^ (hash >>> 15)) & (shardsPerKind - 1);
+}
+
+const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
+
 export type State = ReturnType<typeof createState>;
 
 /**
  * Users and facts as Maps, with the rules of the store interface and no clock: every time is an argument, in seconds. The
  * memory store is this state; the file store replays its journal into one, which is why equal journals make equal states.
+ *
+ * Nothing here takes long with a million facts: they are spread over shards, and a flush only marks the shards. A fact
+ * that is marked as gone is gone for every method, so it does not matter when its shard is swept.
  */
 export function createState() {
   const users = new Map<string, User>();
   // Folded name -> id, or ids where names differ by case alone. A name that is its own fold shares the string.
   const idsByName = new Map<string, string | string[]>();
-  const facts = new Map<string, Map<string, Fact>>(); // kind -> id -> fact
-
-  function peek(kind: string, id: string, at: number): string | undefined {
-    const fact = facts.get(kind)?.get(id);
-    return fact !== undefined && fact.expiresAt > at ? fact.value : undefined;
-  }
+  const kinds = new Map<string, Kind>();
+  let factCount = 0;
+  let dropped = 0; // facts, by sweeping
+  const unswept: [name: string, kind: Kind, index: number][] = [];
+  let sweeping: Promise<void> | undefined;
 
   const foldOf = (username: string): string => {
     const folded = foldUsername(username);
@@ -110,6 +139,57 @@ export function createState() {
   function forget(user: User): void {
     unnameUser(user);
     users.delete(user.id);
+  }
+
+  function peek(kind: string, id: string, at: number): string | undefined {
+    const shard = kinds.get(kind)?.shards[shardOf(id)];
+    const fact = shard?.facts.get(id);
+    return fact !== undefined && fact.expiresAt > at && fact.expiresAt > shard!.flushedAt ? fact.value : undefined;
+  }
+
+  /** Marks what has expired at a time as gone. */
+  function markExpired(at: number): void {
+    for (const [name, kind] of kinds) {
+      for (let i = 0; i < shardsPerKind; i++) {
+        const shard = kind.shards[i];
+        if (shard === undefined) continue;
+        if (shard.flushedAt === -Infinity) unswept.push([name, kind, i]);
+        shard.flushedAt = Math.max(shard.flushedAt, at);
+      }
+    }
+  }
+
+  function sweep(name: string, kind: Kind, index: number): void {
+    const shard = kind.shards[index];
+    if (shard === undefined || shard.flushedAt === -Infinity) return;
+    const { facts, flushedAt } = shard;
+    let gone = 0;
+    for (const { expiresAt } of facts.values()) if (expiresAt <= flushedAt) gone++;
+    if (2 * gone > facts.size) {
+      shard.facts = new Map(); // deleting costs several times as much as keeping
+      for (const [id, fact] of facts) if (fact.expiresAt > flushedAt) shard.facts.set(id, fact);
+    } else if (gone > 0) {
+      for (const [id, { expiresAt }] of facts) if (expiresAt <= flushedAt) facts.delete(id);
+    }
+    dropped += gone;
+    factCount -= gone;
+    kind.size -= gone;
+    shard.flushedAt = -Infinity;
+    if (shard.facts.size === 0) kind.shards[index] = undefined;
+    if (kind.size === 0 && kinds.get(name) === kind) kinds.delete(name);
+  }
+
+  /** Drops what is marked in one shard, and answers whether there was a marked one. */
+  function sweepShard(): boolean {
+    const next = unswept.pop();
+    if (next !== undefined) sweep(...next);
+    return next !== undefined;
+  }
+
+  async function sweepAll(): Promise<void> {
+    do await pause();
+    while (!runSlice(sweepShard));
+    sweeping = undefined;
   }
 
   return {
@@ -160,35 +240,61 @@ export function createState() {
     claim(kind: string, id: string, value: string, expiresAt: number, at: number): string {
       const standing = peek(kind, id, at);
       if (standing !== undefined) return standing;
-      let ofKind = facts.get(kind);
-      if (ofKind === undefined) facts.set(kind, (ofKind = new Map()));
-      ofKind.set(id, { value, expiresAt });
+      const i = shardOf(id);
+      const marked = kinds.get(kind);
+      // Claimed after the mark, by a clock behind the one that set it: the mark is not meant for this fact.
+      if (marked !== undefined && expiresAt <= (marked.shards[i]?.flushedAt ?? -Infinity)) sweep(kind, marked, i);
+      let ofKind = kinds.get(kind);
+      if (ofKind === undefined) {
+        ofKind = { shards: Array.from({ length: shardsPerKind }, () => undefined), size: 0 };
+        kinds.set(kind, ofKind);
+      }
+      const { facts } = (ofKind.shards[i] ??= { facts: new Map(), flushedAt: -Infinity });
+      const before = facts.size;
+      facts.set(id, { value, expiresAt });
+      factCount += facts.size - before;
+      ofKind.size += facts.size - before;
       return value;
     },
     peek,
-    flushExpired(at: number): number {
-      let flushed = 0;
-      for (const [kind, ofKind] of facts) {
-        for (const [id, { expiresAt }] of ofKind) {
-          if (expiresAt <= at) {
-            ofKind.delete(id);
-            flushed++;
-          }
-        }
-        if (ofKind.size === 0) facts.delete(kind);
-      }
-      return flushed;
+    markExpired,
+    sweepShard,
+    /** Marks what has expired at a time as gone at once, and answers how much room that made when all is swept. */
+    async flushExpired(at: number): Promise<number> {
+      const before = dropped;
+      markExpired(at);
+      await (sweeping ??= sweepAll());
+      return dropped - before;
     },
+    /** To be read when all is swept: a fact that is marked as gone is among them until then. */
     *facts(): Iterable<[kind: string, id: string, fact: Fact]> {
-      for (const [kind, ofKind] of facts) for (const [id, fact] of ofKind) yield [kind, id, fact];
+      for (const [name, { shards }] of kinds) {
+        for (const shard of shards) if (shard) for (const [id, fact] of shard.facts) yield [name, id, fact];
+      }
     },
-    /** Users, and facts that have not expired at a time. */
-    size(at: number): number {
-      let size = users.size;
-      for (const ofKind of facts.values()) for (const { expiresAt } of ofKind.values()) if (expiresAt > at) size++;
-      return size;
+    /** Facts that take up room, whether they have expired or not. */
+    factCount: (): number => factCount,
+    userCount: (): number => users.size,
+    /** Facts that have not expired at a time, counted without a long pause: those claimed meanwhile may be missed. */
+    async liveFactCount(at: number): Promise<number> {
+      let live = 0;
+      const shards = [...kinds.values()].flatMap((kind) => kind.shards);
+      const countShard = (): boolean => {
+        const shard = shards.pop();
+        const from = Math.max(at, shard?.flushedAt ?? 0);
+        if (shard) for (const { expiresAt } of shard.facts.values()) if (expiresAt > from) live++;
+        return shards.length > 0;
+      };
+      while (!runSlice(countShard)) await pause();
+      return live;
     },
   };
+}
+
+/** Repeats a step while it answers that more is to do, and answers whether all was done before the time was up. */
+function runSlice(step: () => boolean): boolean {
+  for (const end = performance.now() + sliceMs; performance.now() < end;) if (!step()) return true;
+  return false;
 }
 
 /** A field that is `undefined` counts as not named, as in JSON. */

@@ -31,7 +31,8 @@ export type UsernameMatching = "exact" | "case-insensitive";
 /** A name with differences of case taken out: two names that fold alike are one under `case-insensitive`. */
 export function foldUsername(username: string): string {
   if (/^[ -@[-~]*$/.test(username)) return username; // ASCII without capitals: most names
-  return username.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC");
+  // Small first: some capitals (ẞ) stay as they are when made capital, where their small form (ß) becomes others (SS).
+  return username.normalize("NFKC").toLowerCase().toUpperCase().toLowerCase().normalize("NFKC");
 }
 
 /** A user to add: only the name and the hash must be said. The id defaults to a random UUID. */
