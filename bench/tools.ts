@@ -4,6 +4,9 @@ import { availableParallelism } from "node:os";
 import process from "node:process";
 import { runtime } from "../test/runtime.ts";
 
+/** Of the machine: a bench may pin itself to some of them later. */
+const cores = availableParallelism();
+
 /** `--quick` tells whether everything works; its figures are rough. */
 export const quick = process.argv.includes("--quick");
 
@@ -25,7 +28,7 @@ export function print(title: string, header: string[], rows: string[][]): void {
   const name = runtime[0]!.toUpperCase() + runtime.slice(1);
   const all = [header, ...rows];
   const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
-  console.log(`\n${title} (${name} ${process.versions[runtime]}, ${availableParallelism()} cores)`);
+  console.log(`\n${title} (${name} ${process.versions[runtime]}, ${cores} cores)`);
   for (const row of all) {
     const cells = row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)));
     console.log(`  ${cells.join("  ")}`);

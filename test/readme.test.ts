@@ -85,6 +85,25 @@ it("tells defaults that can be given as settings", () => {
   assert.type(createJwtEndpoints(given as JwtEndpointsSettings).fetch, "function");
 });
 
+/** Simple JWT 5.5's, of which each has its twin here or is said to have none. */
+const simpleJwtSettings =
+  "ACCESS_TOKEN_LIFETIME REFRESH_TOKEN_LIFETIME ROTATE_REFRESH_TOKENS BLACKLIST_AFTER_ROTATION UPDATE_LAST_LOGIN ALGORITHM " +
+  "SIGNING_KEY VERIFYING_KEY AUDIENCE ISSUER JSON_ENCODER JWK_URL LEEWAY AUTH_HEADER_TYPES AUTH_HEADER_NAME USER_ID_FIELD " +
+  "USER_ID_CLAIM USER_AUTHENTICATION_RULE ON_LOGIN_SUCCESS ON_LOGIN_FAILED AUTH_TOKEN_CLASSES TOKEN_TYPE_CLAIM JTI_CLAIM " +
+  "TOKEN_USER_CLASS SLIDING_TOKEN_REFRESH_EXP_CLAIM SLIDING_TOKEN_LIFETIME SLIDING_TOKEN_REFRESH_LIFETIME " +
+  "TOKEN_OBTAIN_SERIALIZER CHECK_REVOKE_TOKEN REVOKE_TOKEN_CLAIM CHECK_USER_IS_ACTIVE";
+
+it("says for every setting of Simple JWT what it is here", () => {
+  const migrating = readme.slice(readme.indexOf("## Migrating from Djoser"));
+  const ours = new Set(describeSettings().map(({ name }) => name));
+  for (const name of simpleJwtSettings.split(" ")) assert.ok(migrating.includes(`\`${name}\``), name);
+  for (const { twin, name } of describeSettings()) {
+    if (twin === undefined || twin === "USERNAME_FIELD") continue;
+    assert.ok(simpleJwtSettings.split(" ").includes(twin), `${twin} is one of Simple JWT's`);
+    assert.ok(ours.has(name) && migrating.includes(`\`${name}\``), name);
+  }
+});
+
 it("embeds in six lines that run", async () => {
   const code = blocks.find((block) => block.includes("export default"))!;
   assert.is(code.split("\n").filter((line) => line.trim() !== "").length, 6);
