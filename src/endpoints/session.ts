@@ -82,16 +82,21 @@ export async function isUsedUp(context: Context, claims: Claims): Promise<boolea
   return standing !== undefined && !(await isInGrace(context, JSON.parse(standing) as Rotation, nowOf(settings)));
 }
 
+/** How much later than the end of its session a token may still be issued, by a request under way; in seconds. */
+const underWay = 60;
+
 /** Makes a token and its whole session void; again and again, if asked to. */
 export async function endSession({ settings, store }: Context, claims: Claims, now: number): Promise<void> {
-  const { leeway, refreshTokenLifetime, slidingTokenLifetime, slidingTokenRefreshExpClaim } = settings;
+  const { leeway, refreshTokenLifetime, accessTokenLifetime } = settings;
+  const { slidingTokenLifetime, slidingTokenRefreshExpClaim } = settings;
   // Kept for as long as any token it is about could be accepted, whose times are judged in whole seconds.
   const exp = claims.exp as number;
   const refreshExp = claims[slidingTokenRefreshExpClaim];
   const last = Number.isFinite(refreshExp) ? Math.max(exp, (refreshExp as number) + slidingTokenLifetime) : exp;
   const facts = [store.claim!("blacklist", jtiFrom(settings, claims), "1", Math.ceil(last + leeway) + 1)];
   if (settings.rotateRefreshTokens || claims.sid !== undefined) {
-    const lastOfSession = Math.max(last, now + refreshTokenLifetime);
+    const lifetime = Math.max(refreshTokenLifetime, accessTokenLifetime);
+    const lastOfSession = Math.max(last, now + lifetime) + underWay;
     facts.push(store.claim!("session", sessionOf(settings, claims), "ended", Math.ceil(lastOfSession + leeway) + 1));
   }
   await Promise.all(facts);
@@ -110,7 +115,8 @@ export async function revokeUser({ settings, store }: Context, id: string): Prom
 /**
  * What follows a refresh token whose user is known. With reuse detection the first claim decides, so that racing refreshes
  * all answer the same successor; a token used again after the grace period ends its session.
- * @param issue what this refresh would make the successor.
+ * @param iat when a token that is issued now counts as issued, in seconds; `now` is the time itself.
+ * @returns the id and times of the successor, also when an earlier refresh decided them.
  * @throws `token_blacklisted` for a reused token, `token_invalid` once the session has lasted long enough.
  */
 export async function rotate(context: Context, claims: Claims, user: User, iat: number, now: number): Promise<Issue> {
