@@ -634,6 +634,9 @@ function checkTogether(settings: v.InferOutput<typeof settingsSchema>): void {
       "setting cookies.secure can't be off with cookies.sameSite none: browsers drop such cookies",
     );
   }
+  if (settings.usernameField === "password") {
+    throw new SettingError('setting usernameField: "password" is the name of another field');
+  }
   const taken = new Set(["exp", "iat", "nbf", "iss", "aud", "sid", "auth_time"]);
   const claimNames = { userIdClaim, jtiClaim, tokenTypeClaim, revokeTokenClaim };
   for (const [setting, claim] of Object.entries({

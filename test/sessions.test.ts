@@ -9,7 +9,6 @@ import {
   type EndpointsStore,
   type JwtEndpointsSettings,
   type LogEvent,
-  SettingError,
   type Store,
   StoreError,
   type User,
@@ -381,8 +380,9 @@ async function endAllOfUser(openStore: OpenStore): Promise<void> {
   ];
   const names = ["ada", "bea", "cid"];
   for (let round = 0; round < 30; round++) {
-    // Anywhere in a second, its first and its last millisecond above all.
-    clock.seconds = begin + round * 60 + pick([0, 0.001, 0.5, 0.998, 0.999, below(1000) / 1000]);
+    // Anywhere in a second, its first and its last millisecond above all; in the first rounds the clock stands still.
+    const moments = [0, 0.999, 0.001, 0.998, 0.5];
+    clock.seconds = begin + round * 60 + (moments[round] ?? pick([...moments, below(1000) / 1000]));
     const user = below(names.length);
     const [way, end] = pick(ways);
     const told = `${way} (SEED=${seed}, round ${round})`;
@@ -390,7 +390,7 @@ async function endAllOfUser(openStore: OpenStore): Promise<void> {
     for (let i = 1 + below(4); i > 0; i--) {
       if (pairs.length === 0 || below(2) === 0) pairs.push(await here.logIn(names[user]));
       else pairs.push((await here.refresh(pairs.at(-1)!.refresh)).body);
-      clock.seconds += pick([0, 0, 0.001, 0.4, 1]);
+      if (round >= moments.length) clock.seconds += pick([0, 0, 0.001, 0.4, 1]);
     }
     const others = await here.logIn(names[(user + 1) % 3]);
     // One refresh is still under way.
@@ -594,7 +594,7 @@ two("end a user's sessions for good, even if one has not yet heard of it when it
     const hasHeard = async () => (await there.store.findUserById("1"))!.tokensValidFrom === marked;
     await until(hasHeard, "the other one has heard of it");
     await expectDead(there, { refresh: pair.refresh });
-    if (status === 200) await expectDead(there, { refresh: body.refresh });
+    if (status === 200) await expectDead(there, body);
   }
   await here.store.close();
   await there.store.close();
@@ -1119,14 +1119,12 @@ const practices: [section: string, what: string, run: (here: Opened, access: str
     "3.4",
     "takes no key that is no point of its curve",
     async () => {
-      const { publicKey } = await generateKeyPair("ES256", { extractable: true });
-      const jwk = await exportJWK(publicKey);
-      const signingKey = { ...jwk, y: segment("off the curve").padEnd(43, "A"), d: "A".repeat(42) + "E" };
-      const endpoints = createJwtEndpoints({ store: memoryStore(), algorithm: "ES256", signingKey });
-      let refused: unknown;
-      await endpoints.ready().catch((error: unknown) => (refused = error));
-      assert.instance(refused, SettingError);
-      assert.not.match((refused as Error).message, signingKey.d);
+      const jwk = async () => exportJWK((await generateKeyPair("ES256", { extractable: true })).publicKey);
+      const verifyingKey = { ...(await jwk()), y: (await jwk()).y! };
+      const endpoints = createJwtEndpoints({ store: memoryStore(), algorithm: "ES256", verifyingKey });
+      const refused = await endpoints.ready().catch((error: Error) => error);
+      assert.match(String(refused), /^SettingError: setting verifyingKey can't be read; accepted for ES256/);
+      assert.not.match(String(refused), verifyingKey.y);
     },
   ],
   [

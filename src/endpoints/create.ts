@@ -35,7 +35,7 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   );
   const [username, password] = [fields[usernameField]!, fields.password!];
   const now = nowOf(settings);
-  const user = await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching);
+  const user = (await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching)) ?? undefined;
   // Every login hashes once, whoever it names, so that time does not tell which users there are.
   const { ok, rehashed, unknownFormat, missingPackage } = await passwords.check(password, user?.passwordHash);
   if (unknownFormat || missingPackage !== undefined) {
@@ -49,7 +49,7 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
     await settings.onLoginFailed?.({ [usernameField]: username }, request);
     throw fail("invalid_credentials");
   }
-  const upgraded = rehashed === undefined ? user : await upgradeHash(context, user, rehashed);
+  const upgraded = rehashed === undefined ? user : await upgradeHash(context, user, password, rehashed);
   if (settings.updateLastLogin) await store.updateUser!(user.id, { lastLogin: now });
   await settings.onLoginSuccess?.(user, request);
   return { user: upgraded, now };
@@ -57,12 +57,17 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
 
 /**
  * Only over the hash that was checked: a password changed meanwhile must not come back. A failure costs no login.
- * @returns the user as it was read, with the hash that stands if it is this one: `checkRevokeToken` is about that.
+ * @returns the user as it was read, with the hash that stands if it is of this password: `checkRevokeToken` is about that.
  */
-async function upgradeHash({ settings, store }: Context, user: User, passwordHash: string): Promise<User> {
+async function upgradeHash(context: Context, user: User, password: string, passwordHash: string): Promise<User> {
+  const { settings, store, passwords } = context;
   try {
-    const standing = await store.updateUser?.(user.id, { passwordHash }, { passwordHash: user.passwordHash });
-    return standing?.passwordHash === passwordHash ? { ...user, passwordHash } : user;
+    const changed = await store.updateUser?.(user.id, { passwordHash }, { passwordHash: user.passwordHash });
+    const standing = changed?.passwordHash ?? user.passwordHash;
+    if (standing === passwordHash) return { ...user, passwordHash };
+    // Another login of the same moment may have been faster; its hash is of the same password, or the password is another.
+    const isSame = settings.checkRevokeToken && (await passwords.check(password, standing)).ok;
+    return isSame ? { ...user, passwordHash: standing } : user;
   } catch (error) {
     const message = "a stronger password hash could not be stored";
     settings.log({ level: "warn", code: "rehash_failed", message, userId: user.id, error });

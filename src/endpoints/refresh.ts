@@ -15,7 +15,7 @@ export const refresh: Endpoint = async (context, data) => {
   const now = nowOf(settings);
   const keys = await context.keys();
   const claims = await verifyToken(settings, keys, token, "refresh");
-  const user = await requireUser(context, claims);
+  const user = await requireUser(context, claims, now);
   const iat = issueTime(now, user);
   const answer: Record<string, string> = {};
   answer.access = await signToken(keys.signing, accessClaims(settings, claims, iat));
@@ -33,7 +33,7 @@ export const refreshSliding: Endpoint = async (context, data) => {
   const now = nowOf(settings);
   const keys = await context.keys();
   const claims = await verifyToken(settings, keys, token, "sliding");
-  const user = await requireUser(context, claims);
+  const user = await requireUser(context, claims, now);
   const until = claims[settings.slidingTokenRefreshExpClaim];
   if (until === undefined) throw fail("token_no_refresh_exp", { text: refreshExpText(settings, "has no '%' claim") });
   if (!((until as number) > Math.floor(now) - settings.leeway)) {

@@ -27,9 +27,10 @@ import type { Context } from "./endpoint.ts";
 export async function findUserOf({ settings, store }: Context, claims: Claims): Promise<User | undefined> {
   const id = userIdFrom(settings, claims);
   if (id === undefined) return undefined;
-  if (settings.userIdField === "id") return store.findUserById(id);
-  if (settings.userIdField === "username") return store.findUserByUsername(id);
-  return store.findUserBy!(settings.userIdField, id);
+  // Many a database client answers null for none.
+  if (settings.userIdField === "id") return (await store.findUserById(id)) ?? undefined;
+  if (settings.userIdField === "username") return (await store.findUserByUsername(id)) ?? undefined;
+  return (await store.findUserBy!(settings.userIdField, id)) ?? undefined;
 }
 
 /** Who may log in and refresh (Simple JWT's `USER_AUTHENTICATION_RULE`). */
@@ -45,20 +46,23 @@ export async function isRevoked(
 ): Promise<boolean> {
   if (user !== undefined && isIssuedTooEarly(claims, user)) return true;
   if (store.peek === undefined) return false;
-  if ((await store.peek("blacklist", jtiFrom(settings, claims))) !== undefined) return true;
-  return (await store.peek("session", sessionOf(settings, claims))) !== undefined;
+  if (((await store.peek("blacklist", jtiFrom(settings, claims))) ?? undefined) !== undefined) return true;
+  return ((await store.peek("session", sessionOf(settings, claims))) ?? undefined) !== undefined;
 }
 
 /**
- * What a refresh needs to hold of its token: not revoked, and of a user who may have a new one.
+ * What a refresh needs to hold of its token: not revoked, of a session that still lasts, and of a user who may have a new
+ * one.
+ * @param now in seconds.
  * @returns the user.
  */
-export async function requireUser(context: Context, claims: Claims): Promise<User> {
+export async function requireUser(context: Context, claims: Claims, now: number): Promise<User> {
   const { settings } = context;
   const user = await findUserOf(context, claims);
   if (await isRevoked(context, claims, user)) throw fail("token_blacklisted");
   if (user === undefined || !(await mayAuthenticate(settings, user))) throw fail("no_active_account");
   if (!isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
+  if (now >= sessionEnd(settings, claims)) throw fail("token_invalid");
   return user;
 }
 
@@ -69,8 +73,8 @@ interface Rotation extends Issue {
 
 /** Whether a used token still answers with its successor. */
 async function isInGrace({ settings, store }: Context, { jti, usedAt }: Rotation, now: number): Promise<boolean> {
-  if (settings.refreshGrace === "until-used") return (await store.peek!("successor", jti)) === undefined;
-  return now - usedAt < settings.refreshGrace;
+  if (settings.refreshGrace === "until-used") return ((await store.peek!("successor", jti)) ?? undefined) === undefined;
+  return Math.max(0, now - usedAt) < settings.refreshGrace; // who came second may have begun first
 }
 
 /** Whether a refresh token has been rotated and its grace is over. Who only asks has not used it again. */
@@ -78,7 +82,7 @@ export async function isUsedUp(context: Context, claims: Claims): Promise<boolea
   const { settings, store } = context;
   const { rotateRefreshTokens, blacklistAfterRotation, tokenTypeClaim } = settings;
   if (!rotateRefreshTokens || blacklistAfterRotation === false || claims[tokenTypeClaim] !== "refresh") return false;
-  const standing = await store.peek!("successor", jtiFrom(settings, claims));
+  const standing = (await store.peek!("successor", jtiFrom(settings, claims))) ?? undefined;
   return standing !== undefined && !(await isInGrace(context, JSON.parse(standing) as Rotation, nowOf(settings)));
 }
 
@@ -105,11 +109,11 @@ export async function endSession({ settings, store }: Context, claims: Claims, n
 /** Ends all sessions of a user at once, by the time before which no token of theirs counts; no list of tokens is kept. */
 export async function revokeUser({ settings, store }: Context, id: string): Promise<boolean> {
   if (store.updateUser === undefined) throw new TypeError("revokeUser needs a store with updateUser");
-  const user = await store.findUserById(id);
+  const user = (await store.findUserById(id)) ?? undefined;
   if (user === undefined) return false;
-  // Later than any earlier mark, so that two in one millisecond both count.
-  const tokensValidFrom = Math.max(nowOf(settings), (user.tokensValidFrom ?? 0) + 0.001);
-  return (await store.updateUser(id, { tokensValidFrom })) !== undefined;
+  // In whole milliseconds, and later than any earlier mark, so that two in one millisecond both count.
+  const tokensValidFrom = Math.round(Math.max(nowOf(settings), (user.tokensValidFrom ?? 0) + 0.001) * 1000) / 1000;
+  return ((await store.updateUser(id, { tokensValidFrom })) ?? undefined) !== undefined;
 }
 
 /**
@@ -117,13 +121,12 @@ export async function revokeUser({ settings, store }: Context, id: string): Prom
  * all answer the same successor; a token used again after the grace period ends its session.
  * @param iat when a token that is issued now counts as issued, in seconds; `now` is the time itself.
  * @returns the id and times of the successor, also when an earlier refresh decided them.
- * @throws `token_blacklisted` for a reused token, `token_invalid` once the session has lasted long enough.
+ * @throws `token_blacklisted` for a reused token.
  */
 export async function rotate(context: Context, claims: Claims, user: User, iat: number, now: number): Promise<Issue> {
   const { settings, store } = context;
-  const end = sessionEnd(settings, claims);
-  if (now >= end) throw fail("token_invalid");
-  const issue: Issue = { jti: newJti(), iat, exp: Math.min(Math.floor(iat + settings.refreshTokenLifetime), end) };
+  const exp = Math.min(Math.floor(iat + settings.refreshTokenLifetime), sessionEnd(settings, claims));
+  const issue: Issue = { jti: newJti(), iat, exp };
   if (settings.blacklistAfterRotation === false) return issue;
 
   const mine = JSON.stringify({ ...issue, usedAt: now } satisfies Rotation);

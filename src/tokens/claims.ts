@@ -27,30 +27,36 @@ export interface Issue {
 
 /**
  * `iat` of a user's new token: whole seconds, but in the very second in which the user's earlier tokens were voided, where
- * only the fraction tells new ones from them.
+ * only the fraction tells new ones from them. It may lie ahead of the clock then, by less than a second.
  */
 export function issueTime(now: number, user: User): number {
   const whole = Math.floor(now);
   const mark = user.tokensValidFrom ?? 0;
-  return whole > mark ? whole : Math.max(now, mark + 0.001);
+  return whole > mark ? whole : Math.max(now, mark + 0.0005); // marks are whole milliseconds
 }
 
 /**
  * Whether a token of a user was issued before the user's tokens were voided, or at that very moment, when its request may
- * have been under way already. One without `iat` can't prove otherwise.
+ * have been under way already; or comes from a login that was, by way of a process that had not heard of it yet. One
+ * without `iat` can't prove otherwise.
  */
 export function isIssuedTooEarly(claims: Claims, user: User): boolean {
   const mark = user.tokensValidFrom ?? null;
-  return mark !== null && !((claims.iat as number) > mark);
+  return mark !== null && !(Math.min(claims.iat as number, sessionStart(claims)) > mark);
 }
 
 /** Claims that say what a token is: a new token gets its own. */
 const ownClaims = ({ tokenTypeClaim, jtiClaim }: Settings): string[] => [tokenTypeClaim, "exp", "iat", jtiClaim, "jti"];
 
-/** Until when the session of a token may last; without a cap, forever. */
-export function sessionEnd({ sessionLifetime }: Settings, { auth_time, iat }: Claims): number {
-  const start = Number.isFinite(auth_time) ? auth_time : iat;
-  return sessionLifetime === undefined ? Number.POSITIVE_INFINITY : (start as number) + sessionLifetime;
+/** When the login of a token was (`auth_time`, as in OpenID Connect), else when it was issued itself, in seconds. */
+function sessionStart({ auth_time, iat }: Claims): number {
+  return (Number.isFinite(auth_time) ? auth_time : iat) as number;
+}
+
+/** Until when the session of a token may last. Without a cap, forever; with one, a token that tells no time had its. */
+export function sessionEnd({ sessionLifetime }: Settings, claims: Claims): number {
+  if (sessionLifetime === undefined) return Number.POSITIVE_INFINITY;
+  return (sessionStart(claims) ?? Number.NEGATIVE_INFINITY) + sessionLifetime;
 }
 
 /**
@@ -85,10 +91,9 @@ export async function loginClaims(
   if (settings.checkRevokeToken) claims[revokeTokenClaim] = passwordDigest(user);
   if (issuer !== undefined) claims.iss = issuer;
   if (audience !== undefined) claims.aud = audience;
-  if (type === "refresh" && settings.rotateRefreshTokens) {
-    claims.sid = claims[settings.jtiClaim];
-    claims.auth_time = Math.floor(iat);
-  }
+  if (type === "refresh" && settings.rotateRefreshTokens) claims.sid = claims[settings.jtiClaim];
+  if (claims.sid !== undefined || (type === "sliding" && settings.sessionLifetime !== undefined))
+    claims.auth_time = iat;
   claims.exp = Math.min(claims.exp as number, sessionEnd(settings, claims));
   const others = ["jti", "nbf", "iss", "aud", "sid", "auth_time", revokeTokenClaim, slidingTokenRefreshExpClaim];
   const reserved = new Set([...Object.keys(claims), ...others]);
@@ -101,21 +106,28 @@ export async function loginClaims(
 /** The claims of a new access token: all of its refresh token's but the type, the times and the id. */
 export function accessClaims(settings: Settings, refresh: Claims, iat: number): Claims {
   const exp = Math.min(Math.floor(iat + settings.accessTokenLifetime), sessionEnd(settings, refresh));
-  return derivedClaims(settings, "access", refresh, { jti: newJti(), iat, exp });
+  const claims = derivedClaims(settings, "access", refresh, { jti: newJti(), iat, exp });
+  return settings.rotateRefreshTokens ? inSession(settings, claims, refresh) : claims;
 }
 
 /** The claims of the refresh token that follows a rotated one; its session stays the same. */
 export function successorClaims(settings: Settings, refresh: Claims, issue: Issue): Claims {
-  const claims = derivedClaims(settings, "refresh", refresh, issue);
-  claims.sid = sessionOf(settings, refresh);
-  claims.auth_time ??= Math.floor((refresh.iat as number | undefined) ?? issue.iat);
+  return inSession(settings, derivedClaims(settings, "refresh", refresh, issue), refresh);
+}
+
+/** Names the session that a token comes from, where Django has made the first one of it without. */
+function inSession(settings: Settings, claims: Claims, from: Claims): Claims {
+  claims.sid = sessionOf(settings, from);
+  claims.auth_time = sessionStart(from) ?? claims.iat;
   return claims;
 }
 
 /** A sliding token that has been refreshed: later times, the same id. */
 export function slidingClaims(settings: Settings, sliding: Claims, iat: number): Claims {
   const exp = Math.min(Math.floor(iat + settings.slidingTokenLifetime), sessionEnd(settings, sliding));
-  return derivedClaims(settings, "sliding", sliding, { jti: jtiFrom(settings, sliding), iat, exp });
+  const claims = derivedClaims(settings, "sliding", sliding, { jti: jtiFrom(settings, sliding), iat, exp });
+  if (settings.sessionLifetime !== undefined) claims.auth_time = sessionStart(sliding) ?? iat;
+  return claims;
 }
 
 function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti, iat, exp }: Issue): Claims {
@@ -160,7 +172,8 @@ export function checkClaims(settings: Settings, claims: Claims, type?: TokenType
   const { exp, nbf, iat } = claims as { exp?: number; nbf?: number; iat?: number };
   if (exp !== undefined && exp <= Math.floor(now) - leeway) throw fail("token_invalid");
   if (nbf !== undefined && nbf > now + leeway) throw fail("token_invalid");
-  if (iat !== undefined && Math.floor(iat) > now + leeway) throw fail("token_invalid"); // see issueTime
+  const ahead = Number.isInteger(iat) ? 0 : 1; // see issueTime
+  if (iat !== undefined && iat > now + leeway + ahead) throw fail("token_invalid");
   if (settings.issuer !== undefined && claims.iss !== settings.issuer) throw fail("token_invalid");
   if (settings.audience !== undefined && !sharesAudience(claims.aud, settings.audience)) throw fail("token_invalid");
 
