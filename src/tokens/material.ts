@@ -91,6 +91,8 @@ export function prepareKey(
       const options = { extractable: true };
       if (standard !== undefined) key = await (part === "private" ? importPKCS8 : importSPKI)(standard, alg, options);
       else key = (await importJWK(membersOf(material as JWK, part), alg, options)) as CryptoKey;
+      // Deno imports a point that is not on the curve, and only finds out when the key is used.
+      if (key.type === "public") await crypto.subtle.exportKey("spki", key);
     } catch (cause) {
       throw unreadable(setting, alg, part, cause);
     }

@@ -91,7 +91,8 @@ async function isSigned(keys: KeySet, header: Claims, token: string): Promise<bo
     if (verifying !== keys.verifying && (await isSignedByOneOf(verifying, header, token))) return true;
   }
   for (const key of (await remote?.keysFor(header)) ?? []) {
-    if (await signatureHolds(token, header.alg as string, key)) return true;
+    // A key of somebody else's that can't be used at all is no key.
+    if (await signatureHolds(token, header.alg as string, key).catch(() => false)) return true;
   }
   return false;
 }
