@@ -637,14 +637,14 @@ function checkTogether(settings: v.InferOutput<typeof settingsSchema>): void {
   if (settings.usernameField === "password") {
     throw new SettingError('setting usernameField: "password" is the name of another field');
   }
-  const taken = new Set(["exp", "iat", "nbf", "iss", "aud", "sid", "auth_time"]);
+  const taken = new Set(["exp", "iat", "nbf", "iss", "aud", "sid", "auth_time", "__proto__"]);
   const claimNames = { userIdClaim, jtiClaim, tokenTypeClaim, revokeTokenClaim };
   for (const [setting, claim] of Object.entries({
     ...claimNames,
     slidingTokenRefreshExpClaim: settings.slidingTokenRefreshExpClaim,
   })) {
     if (taken.has(claim)) {
-      throw new SettingError(`setting ${setting}: ${JSON.stringify(claim)} is the name of another claim`);
+      throw new SettingError(`setting ${setting}: ${JSON.stringify(claim)} is taken, or no name of a claim`);
     }
     taken.add(claim);
   }

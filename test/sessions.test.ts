@@ -635,8 +635,9 @@ settings("refuse what the store can't do, and claims that share a name", async (
       { userIdField: "uuid" },
       /^setting userIdField: "uuid" can't be looked up; accepted: id, username, or a store with/,
     ],
-    [{ jtiClaim: "exp" }, /^setting jtiClaim: "exp" is the name of another claim$/],
-    [{ tokenTypeClaim: "user_id" }, /^setting tokenTypeClaim: "user_id" is the name of another claim$/],
+    [{ userIdClaim: "__proto__" }, /^setting userIdClaim: "__proto__" is taken, or no name of a claim$/],
+    [{ jtiClaim: "exp" }, /^setting jtiClaim: "exp" is taken, or no name of a claim$/],
+    [{ tokenTypeClaim: "user_id" }, /^setting tokenTypeClaim: "user_id" is taken, or no name of a claim$/],
     [{ refreshGrace: "soon" }, /^setting refreshGrace: "soon" is not a duration; accepted: .*"until-used"$/],
     [
       { authTokenClasses: ["RefreshToken" as "AccessToken"] },

@@ -109,11 +109,14 @@ export async function endSession({ settings, store }: Context, claims: Claims, n
 /** Ends all sessions of a user at once, by the time before which no token of theirs counts; no list of tokens is kept. */
 export async function revokeUser({ settings, store }: Context, id: string): Promise<boolean> {
   if (store.updateUser === undefined) throw new TypeError("revokeUser needs a store with updateUser");
-  const user = (await store.findUserById(id)) ?? undefined;
-  if (user === undefined) return false;
-  // In whole milliseconds, and later than any earlier mark, so that two in one millisecond both count.
-  const tokensValidFrom = Math.round(Math.max(nowOf(settings), (user.tokensValidFrom ?? 0) + 0.001) * 1000) / 1000;
-  return ((await store.updateUser(id, { tokensValidFrom })) ?? undefined) !== undefined;
+  for (let user = await store.findUserById(id); user;) {
+    // In whole milliseconds, and later than any earlier mark, so that two in one millisecond both count.
+    const mark = Math.round(Math.max(nowOf(settings), (user.tokensValidFrom ?? 0) + 0.001) * 1000) / 1000;
+    const expected = { tokensValidFrom: user.tokensValidFrom ?? null };
+    user = await store.updateUser(id, { tokensValidFrom: mark }, expected);
+    if ((user?.tokensValidFrom ?? 0) >= mark) return true;
+  }
+  return false;
 }
 
 /**
