@@ -658,6 +658,15 @@ settings("refuse what the store can't do, and claims that share a name", async (
   }
 });
 
+settings("say so where a host's store does not keep the mark that ends sessions", async () => {
+  const store = memoryStore();
+  const { id } = await store.addUser({ username: "ada", passwordHash });
+  const forgetful = { ...store, updateUser: () => store.findUserById(id) };
+  const { revokeUser } = createJwtEndpoints({ store: forgetful, signingKey: secret });
+  const problem = await revokeUser(id).catch((error: Error) => error.message);
+  assert.is(problem, "the store's updateUser does not keep tokensValidFrom");
+});
+
 settings("let a store of two methods serve, without logout", async () => {
   const { findUserById, findUserByUsername } = memoryStore();
   const endpoints = createJwtEndpoints({ store: { findUserById, findUserByUsername }, signingKey: secret });

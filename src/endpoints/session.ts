@@ -109,13 +109,15 @@ export async function endSession({ settings, store }: Context, claims: Claims, n
 /** Ends all sessions of a user at once, by the time before which no token of theirs counts; no list of tokens is kept. */
 export async function revokeUser({ settings, store }: Context, id: string): Promise<boolean> {
   if (store.updateUser === undefined) throw new TypeError("revokeUser needs a store with updateUser");
-  for (let user = await store.findUserById(id); user;) {
+  let user = await store.findUserById(id);
+  for (let tries = 0; user && tries < 10; tries++) {
     // In whole milliseconds, and later than any earlier mark, so that two in one millisecond both count.
     const mark = Math.round(Math.max(nowOf(settings), (user.tokensValidFrom ?? 0) + 0.001) * 1000) / 1000;
     const expected = { tokensValidFrom: user.tokensValidFrom ?? null };
     user = await store.updateUser(id, { tokensValidFrom: mark }, expected);
     if ((user?.tokensValidFrom ?? 0) >= mark) return true;
   }
+  if (user) throw new TypeError("the store's updateUser does not keep tokensValidFrom");
   return false;
 }
 
