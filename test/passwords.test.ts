@@ -57,7 +57,7 @@ async function watchingHashes<T>(
 
 /** Passwords whose hashes all wait until they are let go, one by one, oldest first. */
 async function gated(options: PasswordOptions, run: (gate: Gate) => Promise<void>): Promise<void> {
-  const held: (() => void)[] = [];
+  const held: (() => Promise<unknown>)[] = [];
   const gate: Gate = {
     passwords: createPasswords({ iterations, ...options }),
     most: 0,
@@ -66,7 +66,7 @@ async function gated(options: PasswordOptions, run: (gate: Gate) => Promise<void
     async letGo(count = 1) {
       for (let i = 0; i < count; i++) {
         for (let tries = 0; held.length === 0 && tries < 1000; tries++) await turn();
-        held.shift()!();
+        await held.shift()!();
         await turn();
       }
     },
@@ -78,9 +78,14 @@ async function gated(options: PasswordOptions, run: (gate: Gate) => Promise<void
   await watchingHashes(
     async (_, derive) => {
       gate.most = Math.max(gate.most, ++gate.running);
-      await new Promise<void>((resolve) => held.push(resolve));
-      gate.running--;
-      return derive();
+      return new Promise<ArrayBuffer>((resolve) => {
+        held.push(() => {
+          gate.running--;
+          const derived = derive();
+          resolve(derived);
+          return derived;
+        });
+      });
     },
     () => run(gate),
   );
@@ -90,7 +95,8 @@ interface Gate {
   passwords: ReturnType<typeof createPasswords>;
   most: number;
   running: number;
-  held: (() => void)[];
+  held: (() => Promise<unknown>)[];
+  /** Lets this many go, one after the other is done. */
   letGo(count?: number): Promise<void>;
   /** Waits until this many are held. */
   settle(count: number): Promise<void>;
@@ -331,6 +337,8 @@ formats("that would take the machine's memory, or minutes, are of no known forma
     `argon2$argon2id$v=19$m=4194304,t=1,p=1$${salt}$${tail}`,
     `argon2$argon2id$v=19$m=102400,t=4000000000,p=1$${salt}$${tail}`,
     `argon2$argon2id$v=19$m=8,t=1,p=200$${salt}$${tail}`,
+    `argon2$argon2id$v=19$m=512,t=2,p=1$${salt}$${tail.slice(0, -1)}F`,
+    `argon2$argon2id$v=19$m=512,t=2,p=1$${salt.slice(0, 13)}$${tail}`,
     `argon2$argon2x$v=19$m=512,t=2,p=1$${salt}$${tail}`,
     `argon2$argon2id$v=20$m=512,t=2,p=1$${salt}$${tail}`,
     byDjango.bcrypt!.replace("$04$", "$31$"),
@@ -340,6 +348,10 @@ formats("that would take the machine's memory, or minutes, are of no known forma
     `scrypt$1023$salt$8$1$${scryptTail}`,
     `scrypt$1024$salt$8$100000$${scryptTail}`,
     `scrypt$1024$salt$0$1$${scryptTail}`,
+    `scrypt$65536$salt$1$1$${scryptTail}`,
+    `scrypt$2097152$salt$8$1$${scryptTail}`,
+    `scrypt$2$salt$8$999999$${scryptTail}`,
+    `scrypt$2$salt$999999$8$${scryptTail}`,
   ]) {
     const passwords = createPasswords({ iterations });
     assert.not(passwords.isHash(hostile), hostile);
@@ -352,7 +364,7 @@ formats("with any one character changed never match, and never throw", async () 
   const seed = Number(process.env.SEED || crypto.getRandomValues(new Uint32Array(1))[0]);
   console.log(`SEED=${seed}`);
   let state = seed;
-  const below = (n: number): number => (state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0) % n;
+  const below = (n: number): number => ((state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0) >>> 12) % n;
   const characters = "$,=.+/-_ 0189azAZé\0";
   for (const [name, encoded] of Object.entries(byDjango)) {
     for (let i = 0; i < 40; i++) {
@@ -366,30 +378,36 @@ formats("with any one character changed never match, and never throw", async () 
   }
 });
 
-formats("whose package is not there are refused with its name, and stop a start that prefers them", async () => {
-  // A copy of the project without node_modules, but for what everything needs.
-  const folder = temporaryFolder();
-  cpSync(path.join(projectRoot, "src"), path.join(folder, "src"), { recursive: true });
-  for (const file of ["package.json", "tsconfig.json", "deno.json"]) {
-    cpSync(path.join(projectRoot, file), path.join(folder, file));
-  }
-  mkdirSync(path.join(folder, "node_modules"));
-  for (const name of ["@hapi", "@noble", "cookie", "jose", "valibot"]) {
-    symlinkSync(path.join(projectRoot, "node_modules", name), path.join(folder, "node_modules", name));
-  }
-  const program = "test/fixtures/passwords-bare.ts";
-  cpSync(path.join(projectRoot, program), path.join(folder, program));
-  const [runner, args] = command(path.join(folder, program), [byDjango.argon2id!, byDjango.bcrypt!, password]);
-  const { code, stdout, stderr } = await finished(spawn(runner, args, { cwd: folder }));
-  assert.is(code, 0, stderr);
-  const { checks, start } = JSON.parse(stdout);
-  assert.equal(checks, [
-    { ok: false, missingPackage: "@node-rs/argon2" },
-    { ok: false, missingPackage: "@node-rs/bcrypt" },
-  ]);
-  const missing = "argon2 hashes need the package @node-rs/argon2, which is not installed or can't be loaded";
-  assert.is(start, `setting hashing.preferred can't be used: ${missing}`);
-});
+formats(
+  "whose package is not there are refused with its name, and stop a start that prefers them; scrypt needs no node:crypto",
+  async () => {
+    // A copy of the project without node_modules, but for what everything needs.
+    const folder = temporaryFolder();
+    cpSync(path.join(projectRoot, "src"), path.join(folder, "src"), { recursive: true });
+    for (const file of ["package.json", "tsconfig.json", "deno.json"]) {
+      cpSync(path.join(projectRoot, file), path.join(folder, file));
+    }
+    mkdirSync(path.join(folder, "node_modules"));
+    for (const name of ["@hapi", "@noble", "cookie", "jose", "valibot"]) {
+      symlinkSync(path.join(projectRoot, "node_modules", name), path.join(folder, "node_modules", name));
+    }
+    const program = "test/fixtures/passwords-bare.ts";
+    cpSync(path.join(projectRoot, program), path.join(folder, program));
+    const { argon2id, bcrypt, scrypt } = byDjango;
+    const [runner, args] = command(path.join(folder, program), [password, argon2id!, bcrypt!, scrypt!]);
+    const { code, stdout, stderr } = await finished(spawn(runner, args, { cwd: folder }));
+    assert.is(code, 0, stderr);
+    const { checks, start, hasNodeCrypto } = JSON.parse(stdout);
+    assert.equal(checks, [
+      { ok: false, missingPackage: "@node-rs/argon2" },
+      { ok: false, missingPackage: "@node-rs/bcrypt" },
+      { ok: true },
+    ]);
+    assert.is(hasNodeCrypto, false, "scrypt had to do without");
+    const missing = "argon2 hashes need the package @node-rs/argon2, which is not installed or can't be loaded";
+    assert.is(start, `setting hashing.preferred can't be used: ${missing}`);
+  },
+);
 
 formats.run();
 
@@ -467,8 +485,13 @@ limits("never let more than `concurrency` run at once, and keep the order", asyn
   for (const concurrency of [1, 2, 3]) {
     await gated({ concurrency, queue: 50 }, async (gate) => {
       const ended: number[] = [];
-      const all = Array.from({ length: 20 }, (_, i) => gate.passwords.hash(`${i}`).then(() => ended.push(i)));
+      const all: Promise<number>[] = [];
       for (let i = 0; i < 20; i++) {
+        all.push(gate.passwords.hash(`${i}`).then(() => ended.push(i)));
+        if (i < concurrency) await gate.settle(i + 1); // else the first ones, which start together, might pass each other
+      }
+      for (let i = 0; i < 20; i++) {
+        await gate.settle(Math.min(concurrency, 20 - i)); // so that none that started later passes another
         await gate.letGo();
         assert.ok(gate.running <= concurrency);
       }

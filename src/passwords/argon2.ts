@@ -14,11 +14,14 @@ const maxWork = 16 * maxMemory; // KiB times passes
 
 const load = requirePackage("@node-rs/argon2", "argon2", () => import("@node-rs/argon2"));
 
+/** Without padding, and without bits to spare in the last character: the engine refuses them. */
+const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048])?$/;
+
 function decode(encoded: string) {
   const form =
-    /^argon2\$(argon2(?:id|i|d))\$(?:v=(16|19)\$)?m=([1-9]\d{0,9}),t=([1-9]\d{0,9}),p=([1-9]\d{0,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}$/;
+    /^argon2\$(argon2(?:id|i|d))\$(?:v=(16|19)\$)?m=([1-9]\d{0,9}),t=([1-9]\d{0,9}),p=([1-9]\d{0,2})\$([^$]{11,86})\$([^$]{16,172})$/;
   const parts = form.exec(encoded);
-  if (parts === null) return undefined;
+  if (parts === null || !base64.test(parts[6]!) || !base64.test(parts[7]!)) return undefined;
   const [memory, passes, lanes] = [Number(parts[3]), Number(parts[4]), Number(parts[5])];
   if (memory > maxMemory || memory * passes > maxWork || lanes > 255 || memory < 8 * lanes) return undefined;
   return { variant: parts[1]!, version: Number(parts[2] ?? 16), memory, passes };

@@ -32,11 +32,12 @@ function derive(password: string, salt: string, { N, r, p }: Work): Promise<Uint
 }
 
 function decode(encoded: string) {
-  const form = /^scrypt\$([1-9]\d{0,9})\$([^$]+)\$([1-9]\d{0,5})\$([1-9]\d{0,5})\$([A-Za-z0-9+/]{86}==)$/;
+  const form = /^scrypt\$([1-9]\d{0,9})\$([^$]+)\$([1-9]\d{0,2})\$([1-9]\d{0,2})\$([A-Za-z0-9+/]{86}==)$/;
   const parts = form.exec(encoded);
   if (parts === null) return undefined;
   const [N, r, p] = [Number(parts[1]), Number(parts[3]), Number(parts[4])];
-  if (N < 2 || !Number.isInteger(Math.log2(N)) || 128 * N * r > maxMemory || N * r * p > maxWork) return undefined;
+  if (N < 2 || !Number.isInteger(Math.log2(N)) || N >= 2 ** (16 * r)) return undefined; // RFC 7914 §2
+  if (128 * r * (N + p) > maxMemory || N * r * p > maxWork) return undefined;
   return { N, r, p, salt: parts[2]!, hash: Uint8Array.from(atob(parts[5]!), (char) => char.charCodeAt(0)) };
 }
 
