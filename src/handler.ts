@@ -8,6 +8,7 @@ import { refresh, refreshSliding } from "./endpoints/refresh.ts";
 import { revokeUser } from "./endpoints/session.ts";
 import { verify } from "./endpoints/verify.ts";
 import { type JwtEndpointsError, fail, isFailure } from "./errors.ts";
+import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
 import { mediaTypes, readData } from "./http/body.ts";
 import { type Cookies, createCookies } from "./http/cookies.ts";
 import { withCors } from "./http/cors.ts";
@@ -21,8 +22,11 @@ import { keysFrom } from "./tokens/keys.ts";
 export interface JwtEndpoints {
   /** The handler: mount it anywhere a Fetch `Request` arrives. Never rejects. Bound, so it can be passed around. */
   readonly fetch: (request: Request) => Promise<Response>;
-  /** The same without the skin, plain data in and out, for a server that is faster without `Request` and `Response`. */
-  readonly answer: (asked: Asked) => Promise<Answer>;
+  /**
+   * The same without the skin, plain data in and out, for a server that is faster without `Request` and `Response`. Answers
+   * at once when body, keys and store do.
+   */
+  readonly answer: (asked: Asked) => MaybePromise<Answer>;
   /**
    * Whom a request's `Authorization` header speaks for: the verified claims of its access token and the user. Revoked
    * tokens and ended sessions are refused.
@@ -133,28 +137,37 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   }
 
   /** One step, in DRF's order: content negotiation, throttle, method, body. */
-  async function answerAlone(asked: Asked): Promise<Answer> {
-    const { method } = asked;
+  function answerAlone(asked: Asked): MaybePromise<Answer> {
     const route = routes.get(asked.url) ?? routes.get(pathOf(asked.url));
     try {
-      if (route === undefined) throw fail("not_found");
-      if (!acceptsJson(asked.headers.get("accept"))) throw fail("not_acceptable");
-      if (method === "POST" && route.post !== undefined) {
-        if (throttle && route.isLogin) throttle(clientOf(asked));
-        const data = await readData(asked, settings.maxBodySize);
-        if (cookies !== undefined && route.cookieField !== undefined) {
-          return await withCookies(cookies, asked, route, data);
-        }
-        return renderData(await route.post(context, data, asked), 200, route.methods);
-      }
-      if (method === "OPTIONS") return renderData(describe(route), 200, route.methods);
-      if (method === "GET" && route.get !== undefined) return await route.get();
-      if (method === "HEAD" && route.get !== undefined) return { ...(await route.get()), body: "" };
-      throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
+      const answer = answerOf(asked, route);
+      return isPromise(answer) ? answer.catch((error) => answerToError(error, asked, route)) : answer;
     } catch (error) {
-      const answer = renderError(toFailure(error), settings, route?.methods);
-      return method === "HEAD" ? { ...answer, body: "" } : answer;
+      return answerToError(error, asked, route);
     }
+  }
+
+  function answerOf(asked: Asked, route: Route | undefined): MaybePromise<Answer> {
+    const { method } = asked;
+    if (route === undefined) throw fail("not_found");
+    if (!acceptsJson(asked.headers.get("accept"))) throw fail("not_acceptable");
+    if (method === "POST" && route.post !== undefined) {
+      if (throttle && route.isLogin) throttle(clientOf(asked));
+      return after(readData(asked, settings.maxBodySize), (data) =>
+        cookies !== undefined && route.cookieField !== undefined
+          ? withCookies(cookies, asked, route, data)
+          : after(route.post!(context, data, asked), (result) => renderData(result, 200, route.methods)),
+      );
+    }
+    if (method === "OPTIONS") return renderData(describe(route), 200, route.methods);
+    if (method === "GET" && route.get !== undefined) return route.get();
+    if (method === "HEAD" && route.get !== undefined) return after(route.get(), (answer) => ({ ...answer, body: "" }));
+    throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
+  }
+
+  function answerToError(error: unknown, { method }: Asked, route: Route | undefined): Answer {
+    const answer = renderError(toFailure(error), settings, route?.methods);
+    return method === "HEAD" ? { ...answer, body: "" } : answer;
   }
   const answer = settings.cors === false ? answerAlone : withCors(answerAlone, settings);
 

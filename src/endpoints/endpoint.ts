@@ -1,9 +1,9 @@
 /** What all endpoints share: what they are given, and the fields of their bodies with Django REST framework's texts. */
 import * as v from "valibot";
 import { fail } from "../errors.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { Passwords } from "../passwords/index.ts";
 import type { EndpointsStore, LoginRequest, Settings } from "../settings.ts";
-import type { MaybePromise } from "../stores/store.ts";
 import type { KeySet } from "../tokens/keys.ts";
 
 export interface Context {
@@ -15,10 +15,12 @@ export interface Context {
 }
 
 /**
- * Plain data in, plain data out; everything else is thrown as a coded error.
+ * Plain data in, plain data out; everything else is thrown as a coded error, at once or by the promise.
  * @param request for a host's hooks alone.
  */
-export type Endpoint = (context: Context, data: unknown, request: LoginRequest) => Promise<Record<string, string>>;
+export type Endpoint = (context: Context, data: unknown, request: LoginRequest) => MaybePromise<Answered>;
+
+export type Answered = Readonly<Record<string, string>>;
 
 /** What Python's `str.strip` takes off, which is not quite what `String.trim` does. */
 const space =
@@ -35,6 +37,15 @@ function strip(text: string): string {
 
 /** Text that every field takes as it is, as tokens are: printable ASCII without spaces. */
 const plain = /^[!-~]+$/;
+
+/** Whether all fields hold such text, so that the body is as good as what would be read from it. */
+function hasPlain<E extends object>(fields: E, data: object): data is { [K in keyof E]: string } {
+  for (const name in fields) {
+    const value = (data as { [K in keyof E]: unknown })[name];
+    if (typeof value !== "string" || !plain.test(value)) return false;
+  }
+  return true;
+}
 
 /** DRF's `CharField`: text or a number, not blank, no NUL, no lone surrogate. */
 export function charField({ trim }: { trim: boolean }) {
@@ -82,15 +93,11 @@ export function parseFields<const E extends Record<string, ReturnType<typeof cha
     const text = `Invalid data. Expected a dictionary, but got ${pythonTypeName(data)}.`;
     throw fail("invalid_data", { text });
   }
+  if (hasPlain(fields, data)) return data;
   const values: Record<string, string> = {};
   const problems: Record<string, string[]> = {};
-  for (const name in fields) {
-    const field = fields[name]!;
+  for (const [name, field] of Object.entries(fields)) {
     const value = Object.hasOwn(data, name) ? (data as Record<string, unknown>)[name] : undefined;
-    if (typeof value === "string" && plain.test(value)) {
-      values[name] = value;
-      continue;
-    }
     const result = v.safeParse(field, value);
     if (result.success) values[name] = result.output;
     else problems[name] = result.issues.map((issue) => issue.message);

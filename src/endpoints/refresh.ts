@@ -1,4 +1,5 @@
 import { fail } from "../errors.ts";
+import { after } from "../maybe-promise.ts";
 import { accessClaims, issueTime, nowOf, slidingClaims, successorClaims } from "../tokens/claims.ts";
 import { signToken } from "../tokens/sign.ts";
 import { verifyToken } from "../tokens/verify.ts";
@@ -9,21 +10,26 @@ const refreshFields = { refresh: charField({ trim: true }) };
 const slidingFields = { token: charField({ trim: true }) };
 
 /** A refresh token in, a new access token out, and with rotation the next refresh token (Simple JWT's TokenRefresh). */
-export const refresh: Endpoint = async (context, data) => {
+export const refresh: Endpoint = (context, data) => {
   const { settings } = context;
   const { refresh: token } = parseFields(refreshFields, data);
   const now = nowOf(settings);
-  const keys = await context.keys();
-  const claims = await verifyToken(settings, keys, token, "refresh");
-  const user = await requireUser(context, claims, now);
-  const iat = issueTime(now, user);
-  const answer: Record<string, string> = {};
-  answer.access = await signToken(keys.signing, accessClaims(settings, claims, iat));
-  if (settings.rotateRefreshTokens) {
-    const issue = await rotate(context, claims, user, iat, now);
-    answer.refresh = await signToken(keys.signing, successorClaims(settings, claims, issue));
-  }
-  return answer;
+  return after(context.keys(), (keys) =>
+    after(verifyToken(settings, keys, token, "refresh"), (claims) =>
+      after(requireUser(context, claims, now), (user) => {
+        const iat = issueTime(now, user);
+        return after(signToken(keys.signing, accessClaims(settings, claims, iat)), (access) => {
+          if (!settings.rotateRefreshTokens) return { access };
+          return after(rotate(context, claims, user, iat, now), (issue) =>
+            after(signToken(keys.signing, successorClaims(settings, claims, issue)), (next) => ({
+              access,
+              refresh: next,
+            })),
+          );
+        });
+      }),
+    ),
+  );
 };
 
 /** A sliding token in, the same with a later `exp` out (Simple JWT's TokenRefreshSliding). */

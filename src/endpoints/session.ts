@@ -7,6 +7,7 @@
  * - `successor`, by `jti`: what a rotated refresh token was followed by, decided by whoever claims first.
  */
 import { fail } from "../errors.ts";
+import { type MaybePromise, after } from "../maybe-promise.ts";
 import type { Settings } from "../settings.ts";
 import type { User } from "../stores/store.ts";
 import {
@@ -23,31 +24,35 @@ import {
 } from "../tokens/claims.ts";
 import type { Context } from "./endpoint.ts";
 
+/** Many a database client answers null for none. */
+const orNone = <T>(found: T | null | undefined): T | undefined => found ?? undefined;
+const isThere = (found: unknown): boolean => found !== undefined && found !== null;
+
 /** The user a token speaks for, if it says one and there is one. */
-export async function findUserOf({ settings, store }: Context, claims: Claims): Promise<User | undefined> {
+export function findUserOf({ settings, store }: Context, claims: Claims): MaybePromise<User | undefined> {
   const id = userIdFrom(settings, claims);
   if (id === undefined) return undefined;
-  // Many a database client answers null for none.
-  if (settings.userIdField === "id") return (await store.findUserById(id)) ?? undefined;
-  if (settings.userIdField === "username") return (await store.findUserByUsername(id)) ?? undefined;
-  return (await store.findUserBy!(settings.userIdField, id)) ?? undefined;
+  if (settings.userIdField === "id") return after(store.findUserById(id), orNone);
+  if (settings.userIdField === "username") return after(store.findUserByUsername(id), orNone);
+  return after(store.findUserBy!(settings.userIdField, id), orNone);
 }
 
 /** Who may log in and refresh (Simple JWT's `USER_AUTHENTICATION_RULE`). */
-export function mayAuthenticate({ userAuthenticationRule, checkUserIsActive }: Settings, user: User) {
+export function mayAuthenticate(
+  { userAuthenticationRule, checkUserIsActive }: Settings,
+  user: User,
+): MaybePromise<boolean> {
   return userAuthenticationRule === undefined ? !checkUserIsActive || user.isActive : userAuthenticationRule(user);
 }
 
 /** Whether a token whose signature and claims are good has been made void by itself, with its session or its user. */
-export async function isRevoked(
-  { settings, store }: Context,
-  claims: Claims,
-  user: User | undefined,
-): Promise<boolean> {
+export function isRevoked({ settings, store }: Context, claims: Claims, user: User | undefined): MaybePromise<boolean> {
   if (user !== undefined && isIssuedTooEarly(claims, user)) return true;
   if (store.peek === undefined) return false;
-  if (((await store.peek("blacklist", jtiFrom(settings, claims))) ?? undefined) !== undefined) return true;
-  return ((await store.peek("session", sessionOf(settings, claims))) ?? undefined) !== undefined;
+  return after(
+    store.peek("blacklist", jtiFrom(settings, claims)),
+    (fact) => isThere(fact) || after(store.peek!("session", sessionOf(settings, claims)), isThere),
+  );
 }
 
 /**
@@ -56,14 +61,20 @@ export async function isRevoked(
  * @param now in seconds.
  * @returns the user.
  */
-export async function requireUser(context: Context, claims: Claims, now: number): Promise<User> {
+export function requireUser(context: Context, claims: Claims, now: number): MaybePromise<User> {
   const { settings } = context;
-  const user = await findUserOf(context, claims);
-  if (await isRevoked(context, claims, user)) throw fail("token_blacklisted");
-  if (user === undefined || !(await mayAuthenticate(settings, user))) throw fail("no_active_account");
-  if (!isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
-  if (now >= sessionEnd(settings, claims)) throw fail("token_invalid");
-  return user;
+  return after(findUserOf(context, claims), (user) =>
+    after(isRevoked(context, claims, user), (revoked) => {
+      if (revoked) throw fail("token_blacklisted");
+      if (user === undefined) throw fail("no_active_account");
+      return after(mayAuthenticate(settings, user), (may) => {
+        if (!may) throw fail("no_active_account");
+        if (!isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
+        if (now >= sessionEnd(settings, claims)) throw fail("token_invalid");
+        return user;
+      });
+    }),
+  );
 }
 
 /** What a token was followed by, and when. */
@@ -73,17 +84,20 @@ interface Rotation extends Issue {
 
 /** Whether a used token still answers with its successor. */
 async function isInGrace({ settings, store }: Context, { jti, usedAt }: Rotation, now: number): Promise<boolean> {
-  if (settings.refreshGrace === "until-used") return ((await store.peek!("successor", jti)) ?? undefined) === undefined;
+  if (settings.refreshGrace === "until-used") return !isThere(await store.peek!("successor", jti));
   return Math.max(0, now - usedAt) < settings.refreshGrace; // who came second may have begun first
 }
 
 /** Whether a refresh token has been rotated and its grace is over. Who only asks has not used it again. */
-export async function isUsedUp(context: Context, claims: Claims): Promise<boolean> {
+export function isUsedUp(context: Context, claims: Claims): MaybePromise<boolean> {
   const { settings, store } = context;
   const { rotateRefreshTokens, blacklistAfterRotation, tokenTypeClaim } = settings;
   if (!rotateRefreshTokens || blacklistAfterRotation === false || claims[tokenTypeClaim] !== "refresh") return false;
-  const standing = (await store.peek!("successor", jtiFrom(settings, claims))) ?? undefined;
-  return standing !== undefined && !(await isInGrace(context, JSON.parse(standing) as Rotation, nowOf(settings)));
+  return after(
+    store.peek!("successor", jtiFrom(settings, claims)),
+    async (standing) =>
+      isThere(standing) && !(await isInGrace(context, JSON.parse(standing!) as Rotation, nowOf(settings))),
+  );
 }
 
 /** How much later than the end of its session a token may still be issued, by a request under way; in seconds. */

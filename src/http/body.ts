@@ -1,5 +1,6 @@
 /** A body's bytes or text -> plain data: the three media types that Django REST framework parses by default. */
 import { fail } from "../errors.ts";
+import { type MaybePromise, after } from "../maybe-promise.ts";
 import type { Asked } from "./exchange.ts";
 import { JsonError, parseJson } from "./json.ts";
 
@@ -10,26 +11,26 @@ export const mediaTypes = ["application/json", "application/x-www-form-urlencode
  * @param limit in bytes.
  * @throws `body_too_large`, `unsupported_media_type`, `parse_error`.
  */
-export async function readData(asked: Asked, limit: number): Promise<unknown> {
+export function readData(asked: Asked, limit: number): MaybePromise<unknown> {
   const contentType = asked.headers.get("content-type") ?? "";
+  if (contentType === "application/json") return after(asked.text(limit), parseJsonBody);
   const mediaType = contentType.split(";", 1)[0]!.trim().toLowerCase();
-  if (mediaType === "application/json") {
-    const text = await asked.text(limit);
-    return text === "" ? {} : parseJsonBody(text);
-  }
-  const bytes = await asked.bytes(limit);
-  if (bytes.length === 0) return {};
-  switch (mediaType) {
-    case "application/x-www-form-urlencoded":
-      return parseForm(bytes);
-    case "multipart/form-data":
-      return parseMultipart(bytes, contentType);
-    default:
-      throw fail("unsupported_media_type", { text: `Unsupported media type "${contentType}" in request.` });
-  }
+  if (mediaType === "application/json") return after(asked.text(limit), parseJsonBody);
+  return after(asked.bytes(limit), (bytes) => {
+    if (bytes.length === 0) return {};
+    switch (mediaType) {
+      case "application/x-www-form-urlencoded":
+        return parseForm(bytes);
+      case "multipart/form-data":
+        return parseMultipart(bytes, contentType);
+      default:
+        throw fail("unsupported_media_type", { text: `Unsupported media type "${contentType}" in request.` });
+    }
+  });
 }
 
 function parseJsonBody(text: string): unknown {
+  if (text === "") return {};
   try {
     const value = parseJson(text);
     // JSON.parse forgets how a number was written, and a refusal names Python's type of the whole body.

@@ -1,7 +1,8 @@
+import { type MaybePromise, after } from "../maybe-promise.ts";
 import type { Settings } from "../settings.ts";
 import type { Answer, Asked } from "./exchange.ts";
 
-type Step = (asked: Asked) => Promise<Answer>;
+type Step = (asked: Asked) => MaybePromise<Answer>;
 
 /**
  * Lets front ends of other origins in (Fetch standard, "CORS protocol"). Wraps a step of the handler. Credentials, which
@@ -10,24 +11,25 @@ type Step = (asked: Asked) => Promise<Answer>;
 export function withCors(step: Step, { cors, cookies }: Settings): Step {
   const allowed = cors as Exclude<typeof cors, false>;
   const withCredentials = allowed !== "*" && cookies.carry.length > 0;
-  return async (asked) => {
+  return (asked) => {
     const origin = asked.headers.get("origin");
     const isAllowed = origin !== null && (allowed === "*" || allowed.includes(origin));
     const isPreflight =
       isAllowed && asked.method === "OPTIONS" && asked.headers.get("access-control-request-method") !== null;
-    const answer: Answer = isPreflight ? { status: 204, headers: {}, body: "" } : await step(asked);
-    const headers: Record<string, string> = { ...answer.headers };
-    if (allowed !== "*") headers.vary = "Origin"; // the answer differs by origin, also for those refused
-    if (isAllowed) {
-      headers["access-control-allow-origin"] = allowed === "*" ? "*" : origin;
-      headers["access-control-expose-headers"] = "retry-after, www-authenticate";
-      if (withCredentials) headers["access-control-allow-credentials"] = "true";
-    }
-    if (isPreflight) {
-      headers["access-control-allow-methods"] = "POST, OPTIONS";
-      headers["access-control-allow-headers"] = "authorization, content-type";
-      headers["access-control-max-age"] = "86400";
-    }
-    return { ...answer, headers };
+    return after(isPreflight ? { status: 204, headers: {}, body: "" } : step(asked), (answer) => {
+      const headers: Record<string, string> = { ...answer.headers };
+      if (allowed !== "*") headers.vary = "Origin"; // the answer differs by origin, also for those refused
+      if (isAllowed) {
+        headers["access-control-allow-origin"] = allowed === "*" ? "*" : origin;
+        headers["access-control-expose-headers"] = "retry-after, www-authenticate";
+        if (withCredentials) headers["access-control-allow-credentials"] = "true";
+      }
+      if (isPreflight) {
+        headers["access-control-allow-methods"] = "POST, OPTIONS";
+        headers["access-control-allow-headers"] = "authorization, content-type";
+        headers["access-control-max-age"] = "86400";
+      }
+      return { ...answer, headers };
+    });
   };
 }

@@ -3,6 +3,7 @@
  * and a server that has something faster (an entry file in `serve/`) puts on a skin of its own.
  */
 import { fail } from "../errors.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 
 /** What the endpoints look at in a request. */
 export interface Asked {
@@ -17,9 +18,9 @@ export interface Asked {
    * @param limit in bytes.
    * @throws `body_too_large`; `parse_error` when it can't be read.
    */
-  bytes(limit: number): Promise<Uint8Array<ArrayBuffer>>;
+  bytes(limit: number): MaybePromise<Uint8Array<ArrayBuffer>>;
   /** The same as text; also `parse_error` when it is not UTF-8. */
-  text(limit: number): Promise<string>;
+  text(limit: number): MaybePromise<string>;
 }
 
 export interface Answer {

@@ -7,55 +7,59 @@ import process from "node:process";
 import { setInterval } from "node:timers";
 import type { Answer, Asked } from "../index.ts";
 import { decodeUtf8, tooLarge, unreadable } from "../http/exchange.ts";
+import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
 import { type Listen, type Step, start } from "./start.ts";
+
+/**
+ * Bodies of a declared length up to this, in bytes, are read before the step begins, which then meets no promise. In one go,
+ * as they come with their headers as a rule; to follow a stream to its end takes longer than to answer a verify.
+ */
+const shortBody = 16_384;
 
 class NodeAsked implements Asked {
   readonly #request: IncomingMessage;
   readonly method: string;
   readonly url: string;
   readonly headers: Asked["headers"];
+  /** The body, where it has been read already. */
+  body: Buffer<ArrayBuffer> | undefined = undefined;
   constructor(request: IncomingMessage) {
     this.#request = request;
     this.method = request.method!;
     this.url = request.url!;
-    this.headers = new NodeHeaders(request);
+    this.headers = new NodeHeaders(request.rawHeaders);
   }
   get ip(): string | undefined {
     return this.#request.socket.remoteAddress;
   }
-  bytes(limit: number): Promise<Buffer<ArrayBuffer>> {
-    return this.#read(limit, (bytes) => bytes);
+  bytes(limit: number): MaybePromise<Buffer<ArrayBuffer>> {
+    if (this.body === undefined) return readWhole(this.#request, this.headers, limit);
+    if (this.body.length > limit) throw tooLarge(limit);
+    return this.body;
   }
-  text(limit: number): Promise<string> {
-    return this.#read(limit, textOf);
+  text(limit: number): MaybePromise<string> {
+    return after(this.bytes(limit), textOf);
   }
-  #read<T>(limit: number, finish: (bytes: Buffer<ArrayBuffer>) => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const request = this.#request;
-      if (Number(this.headers.get("content-length")) > limit) return reject(tooLarge(limit));
-      let first: Buffer<ArrayBuffer> | undefined;
-      let more: Buffer[] | undefined;
-      let size = 0;
-      request.on("data", (chunk: Buffer<ArrayBuffer>) => {
-        size += chunk.length;
-        if (size > limit) {
-          request.removeAllListeners("data").resume();
-          return reject(tooLarge(limit));
-        }
-        if (first === undefined) first = chunk;
-        else (more ??= [first]).push(chunk);
-      });
-      // Always the last event, also when the client goes away.
-      request.on("close", () => {
-        if (!request.complete) return reject(unreadable(request.errored));
-        try {
-          resolve(finish(more === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(more)));
-        } catch (error) {
-          reject(error);
-        }
-      });
+}
+
+function readWhole(request: IncomingMessage, headers: Asked["headers"], limit: number): Promise<Buffer<ArrayBuffer>> {
+  return new Promise((resolve, reject) => {
+    if (Number(headers.get("content-length")) > limit) return reject(tooLarge(limit));
+    const chunks: Buffer[] = [];
+    let size = 0;
+    request.on("data", (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > limit) {
+        request.removeAllListeners("data").resume();
+        return reject(tooLarge(limit));
+      }
+      chunks.push(chunk);
     });
-  }
+    // Always the last event, also when the client goes away.
+    request.on("close", () =>
+      request.complete ? resolve(Buffer.concat(chunks)) : reject(unreadable(request.errored)),
+    );
+  });
 }
 
 function textOf(bytes: Buffer<ArrayBuffer>): string {
@@ -65,44 +69,67 @@ function textOf(bytes: Buffer<ArrayBuffer>): string {
 
 /** Looks a header up among those that came; to make an object of them all costs more than the few that are asked for. */
 class NodeHeaders {
-  readonly #request: IncomingMessage;
-  constructor(request: IncomingMessage) {
-    this.#request = request;
+  readonly #raw: string[];
+  constructor(raw: string[]) {
+    this.#raw = raw;
   }
   get(name: string): string | null {
-    const raw = this.#request.rawHeaders;
+    const raw = this.#raw;
     let found: string | null = null;
     for (let i = 0; i < raw.length; i += 2) {
       const key = raw[i]!;
-      if (key.length !== name.length || key.toLowerCase() !== name.toLowerCase()) continue;
+      if (key.length !== name.length || (key !== name && key.toLowerCase() !== name.toLowerCase())) continue;
       found = found === null ? raw[i + 1]! : `${found}, ${raw[i + 1]!}`;
     }
     return found;
   }
 }
 
-const prepared = new WeakMap<object, string[]>();
+/** The headers answered last and their flat list for `writeHead`, which ends in the length: most answers share theirs. */
+let lastHeaders: Answer["headers"] | undefined;
+let lastLines: string[] = [];
 
-/** Headers as the flat list that `writeHead` takes; those of most answers are one and the same object. */
-function linesOf(headers: Answer["headers"]): string[] {
-  let lines = prepared.get(headers);
-  if (lines === undefined) prepared.set(headers, (lines = Object.entries(headers).flat()));
-  return lines;
+function linesOf(headers: Answer["headers"], length: number): string[] {
+  if (headers !== lastHeaders) {
+    lastHeaders = headers;
+    lastLines = [...Object.entries(headers).flat(), "content-length", ""];
+  }
+  lastLines[lastLines.length - 1] = String(length);
+  return lastLines;
 }
 
-async function respond(step: Step, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { status, headers, cookies, body } = await step(new NodeAsked(request));
-  const lines = linesOf(headers).slice();
-  for (const cookie of cookies ?? []) lines.push("set-cookie", cookie);
-  if (status !== 204 && request.method !== "HEAD") lines.push("content-length", String(Buffer.byteLength(body)));
+function serve(step: Step, request: IncomingMessage, response: ServerResponse): void {
+  const asked = new NodeAsked(request);
+  const length = Number(asked.headers.get("content-length"));
+  if (!(length > 0 && length <= shortBody)) return respond(step, asked, response);
+  const onReadable = (): void => {
+    const body = request.read(length) as Buffer<ArrayBuffer> | null;
+    if (body === null) return; // not all of it yet
+    request.off("readable", onReadable);
+    asked.body = body;
+    respond(step, asked, response);
+  };
+  request.on("readable", onReadable);
+}
+
+function respond(step: Step, asked: NodeAsked, response: ServerResponse): void {
+  const answer = step(asked); // never throws nor rejects
+  if (isPromise(answer)) void answer.then((later) => send(later, asked.method, response));
+  else send(answer, asked.method, response);
+}
+
+function send({ status, headers, cookies, body }: Answer, method: string, response: ServerResponse): void {
+  let lines = linesOf(headers, Buffer.byteLength(body));
+  if (status === 204 || method === "HEAD") lines = lines.slice(0, -2);
+  if (cookies !== undefined) lines = [...lines, ...cookies.flatMap((cookie) => ["set-cookie", cookie])];
   response.writeHead(status, lines).end(body);
 }
 
 const listen: Listen = (step, { host, port }) =>
   new Promise((resolve, reject) => {
     const server = createServer((request, response) => {
-      silent.delete(request.socket);
-      respond(step, request, response).catch(() => response.destroy()); // the step itself never rejects
+      if (silent.size > 0) silent.delete(request.socket);
+      serve(step, request, response);
     });
     // Connections on which nothing has been asked yet, which closing the idle ones passes over.
     const silent = new Set<Socket>();

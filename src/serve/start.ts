@@ -11,6 +11,7 @@ import {
   createJwtEndpoints,
   createPasswords,
 } from "../index.ts";
+import { type MaybePromise, after } from "../maybe-promise.ts";
 import { openStore, storeFolder } from "../stores/open.ts";
 import { ensureFirstKey, firstKeyAsJwk, hasKeyRing, newJwk, newSecret, readFirstKey, readKeyRing } from "./key-file.ts";
 import { type ServerOptions, helpText, readOptions } from "./options.ts";
@@ -92,7 +93,7 @@ async function addFirstUser(store: Store, { settings }: JwtEndpoints): Promise<s
   return password;
 }
 
-export type Step = (asked: Asked) => Promise<Answer>;
+export type Step = (asked: Asked) => MaybePromise<Answer>;
 
 export interface Listening {
   /** Such as `http://127.0.0.1:8000`. */
@@ -175,15 +176,16 @@ function withRequestLog(step: Step): Step {
     process.stdout.write(text);
   };
   process.on("exit", () => lines !== "" && write());
-  return async (asked) => {
+  return (asked) => {
     const start = performance.now();
-    const answer = await step(asked);
-    const ms = Math.round((performance.now() - start) * 100) / 100;
-    const time = new Date().toISOString();
-    const path = loggedPath(asked.url, answer.status);
-    if (lines === "") setImmediate(write); // one call to the system for all that is answered in a turn
-    lines += `${JSON.stringify({ time, method: asked.method, path, status: answer.status, ms })}\n`;
-    return answer;
+    return after(step(asked), (answer) => {
+      const ms = Math.round((performance.now() - start) * 100) / 100;
+      const time = new Date().toISOString();
+      const path = loggedPath(asked.url, answer.status);
+      if (lines === "") setImmediate(write); // one call to the system for all that is answered in a turn
+      lines += `${JSON.stringify({ time, method: asked.method, path, status: answer.status, ms })}\n`;
+      return answer;
+    });
   };
 }
 

@@ -4,7 +4,7 @@
  * `conformance.ts` beside this file turns every promise made here into a case that any store can be run against.
  */
 
-export type MaybePromise<T> = T | Promise<T>;
+import type { MaybePromise } from "../maybe-promise.ts";
 
 /** A user as the endpoints need it. A host's own store may return objects with more fields; they reach its hooks. */
 export interface User {

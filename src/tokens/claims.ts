@@ -166,10 +166,8 @@ function setClaim(claims: Claims, name: string, value: unknown): void {
 export function checkClaims(settings: Settings, claims: Claims, type?: TokenType): void {
   const now = nowOf(settings);
   const { leeway } = settings;
-  for (const name of ["exp", "nbf", "iat"]) {
-    if (Object.hasOwn(claims, name) && !Number.isFinite(claims[name])) throw fail("token_invalid");
-  }
   const { exp, nbf, iat } = claims as { exp?: number; nbf?: number; iat?: number };
+  if (!isTimeOrNone(exp) || !isTimeOrNone(nbf) || !isTimeOrNone(iat)) throw fail("token_invalid");
   if (exp !== undefined && exp <= Math.floor(now) - leeway) throw fail("token_invalid");
   if (nbf !== undefined && nbf > now + leeway) throw fail("token_invalid");
   const ahead = Number.isInteger(iat) ? 0 : 1; // see issueTime
@@ -179,13 +177,16 @@ export function checkClaims(settings: Settings, claims: Claims, type?: TokenType
 
   if (exp === undefined) throw fail("token_no_exp");
   const jti = claims[settings.jtiClaim];
-  if (!Object.hasOwn(claims, settings.jtiClaim)) throw fail("token_no_id");
   // State is kept by this id, so it has to be one: Simple JWT would take any JSON value.
-  if (typeof jti !== "string" || jti === "") throw fail("token_invalid");
+  if (typeof jti !== "string" || jti === "") {
+    throw fail(Object.hasOwn(claims, settings.jtiClaim) ? "token_invalid" : "token_no_id");
+  }
   if (type === undefined) return;
   if (!Object.hasOwn(claims, settings.tokenTypeClaim)) throw fail("token_no_type");
   if (claims[settings.tokenTypeClaim] !== type) throw fail("token_wrong_type");
 }
+
+const isTimeOrNone = (time: unknown): boolean => time === undefined || Number.isFinite(time);
 
 function sharesAudience(claim: unknown, accepted: string | string[]): boolean {
   const wanted = [accepted].flat();

@@ -1,6 +1,6 @@
 import { CompactSign } from "jose";
 import { fail } from "../errors.ts";
-import type { MaybePromise } from "../stores/store.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { Claims } from "./claims.ts";
 import { base64url } from "./hmac.ts";
 import type { Key } from "./keys.ts";

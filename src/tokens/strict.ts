@@ -25,15 +25,30 @@ export function readJsonSegment(segment: string): Record<string, unknown> | unde
     const json = /[^ -~]/.test(binary) ? utf8.decode(Uint8Array.from(binary, codeOf)) : binary;
     const value: unknown = JSON.parse(json);
     if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
-    // Written back it is the same text: then no key was there twice. Cheaper than to look, and true of most tokens.
-    const isPlain = JSON.stringify(value) === json || !hasDuplicateKey(json);
-    return isPlain ? (value as Record<string, unknown>) : undefined;
+    const isSound = hasAllQuotes(value as object, json) || !hasDuplicateKey(json);
+    return isSound ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined; // not base64, not UTF-8, not JSON, or nested too deep: all the same to the caller
   }
 }
 
 const codeOf = (char: string): number => char.charCodeAt(0);
+
+/**
+ * Whether an object without others inside accounts for every quote of its text: two for a key, two for a value that is text.
+ * Then no key was there twice. Cheaper than to look at the keys, and true of most tokens.
+ */
+function hasAllQuotes(value: object, json: string): boolean {
+  if (json.includes("\\")) return false;
+  let quotes = 0;
+  for (let at = json.indexOf('"'); at !== -1; at = json.indexOf('"', at + 1)) quotes++;
+  for (const name in value) {
+    const member = (value as Record<string, unknown>)[name];
+    if (typeof member === "object" && member !== null) return false;
+    quotes -= typeof member === "string" ? 4 : 2;
+  }
+  return quotes === 0;
+}
 
 /** Whether any object in a text names a key twice. The text must be valid JSON. */
 export function hasDuplicateKey(json: string): boolean {

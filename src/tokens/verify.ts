@@ -4,8 +4,8 @@
  */
 import { compactVerify, errors } from "jose";
 import { fail } from "../errors.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { Settings } from "../settings.ts";
-import type { MaybePromise } from "../stores/store.ts";
 import { type Claims, type TokenType, checkClaims } from "./claims.ts";
 import type { Key, KeySet } from "./keys.ts";
 import { isCanonicalBase64url, readJsonSegment } from "./strict.ts";
@@ -50,30 +50,41 @@ async function verifySlowly(settings: Settings, keys: KeySet, token: string, typ
 /** Longer tokens are not remembered, so that a number of tokens is a bound of memory too. */
 const rememberedLength = 4096;
 
-/** The tokens verified last, in two generations: what was not asked for while one filled up is forgotten. */
+/**
+ * Tokens verified lately, each in the one place that its signature gives it. A token gets the place when it comes for the
+ * second time: those that come once, as most do where each request brings another, cost a number and no memory.
+ */
 export class VerifiedTokens {
-  readonly #half: number;
-  #young = new Map<string, Claims>();
-  #old = new Map<string, Claims>();
+  readonly #places: (Remembered | undefined)[];
+  readonly #seen: Uint32Array;
   /** @param size most tokens that are held. */
   constructor(size: number) {
-    this.#half = Math.ceil(size / 2);
+    this.#places = Array.from<undefined>({ length: size });
+    this.#seen = new Uint32Array(size);
   }
   get(token: string): Claims | undefined {
-    const young = this.#young.get(token);
-    if (young !== undefined) return young;
-    const old = this.#old.get(token);
-    if (old !== undefined) this.set(token, old);
-    return old;
+    const remembered = this.#places[markOf(token) % this.#places.length];
+    return remembered !== undefined && remembered.token === token ? remembered.claims : undefined;
   }
   set(token: string, claims: Claims): void {
     if (token.length > rememberedLength) return;
-    if (this.#young.size >= this.#half) {
-      this.#old = this.#young;
-      this.#young = new Map();
-    }
-    this.#young.set(token, claims);
+    const mark = markOf(token);
+    const place = mark % this.#places.length;
+    if (this.#seen[place] === mark) this.#places[place] = { token, claims };
+    else this.#seen[place] = mark;
   }
+}
+
+interface Remembered {
+  token: string;
+  claims: Claims;
+}
+
+/** 32 bits of a token's signature, which are as good as random. */
+function markOf(token: string): number {
+  let mark = 0;
+  for (let i = token.length - 2, last = i - 7; i > last; i--) mark = Math.imul(mark, 61) + token.charCodeAt(i);
+  return mark >>> 0;
 }
 
 async function isSigned(keys: KeySet, header: Claims, token: string): Promise<boolean> {
