@@ -3,3 +3,6 @@
  * at all. Found by feature, here alone; whoever uses them has another way for runtimes without.
  */
 export const nodeCrypto = globalThis.process?.getBuiltinModule?.("node:crypto");
+export const nodeBuffer = globalThis.process?.getBuiltinModule?.("node:buffer")?.Buffer;
+/** Whose `node:crypto` takes longer for a short hash than JavaScript does. */
+export const hasSlowHashes = "Deno" in globalThis;

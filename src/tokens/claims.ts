@@ -45,8 +45,9 @@ export function isIssuedTooEarly(claims: Claims, user: User): boolean {
   return mark !== null && !(Math.min(claims.iat as number, sessionStart(claims)) > mark);
 }
 
-/** Claims that say what a token is: a new token gets its own. */
-const ownClaims = ({ tokenTypeClaim, jtiClaim }: Settings): string[] => [tokenTypeClaim, "exp", "iat", jtiClaim, "jti"];
+/** Whether a claim says what a token is: a new token gets its own. */
+const isOwn = ({ tokenTypeClaim, jtiClaim }: Settings, name: string): boolean =>
+  name === tokenTypeClaim || name === "exp" || name === "iat" || name === "jti" || name === jtiClaim;
 
 /** When the login of a token was (`auth_time`, as in OpenID Connect), else when it was issued itself, in seconds. */
 function sessionStart({ auth_time, iat }: Claims): number {
@@ -132,9 +133,8 @@ export function slidingClaims(settings: Settings, sliding: Claims, iat: number):
 
 function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti, iat, exp }: Issue): Claims {
   const claims: Claims = { [settings.tokenTypeClaim]: type, exp, iat, [settings.jtiClaim]: jti };
-  const own = ownClaims(settings);
   for (const name of Object.keys(from)) {
-    if (!own.includes(name)) setClaim(claims, name, from[name]);
+    if (!isOwn(settings, name)) setClaim(claims, name, from[name]);
   }
   if (settings.issuer !== undefined) claims.iss = settings.issuer;
   if (settings.audience !== undefined) claims.aud = settings.audience;

@@ -3,7 +3,9 @@
  * and without waiting behind password hashes in a thread pool, as WebCrypto's calls do. All others go through jose, and
  * both agree on every token (`test/fuzz.test.ts`).
  */
-import { nodeCrypto } from "../native.ts";
+import { hmac } from "@noble/hashes/hmac.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { hasSlowHashes, nodeCrypto } from "../native.ts";
 
 export interface Hmac {
   /** The first segment of our tokens, with its dot. */
@@ -17,7 +19,10 @@ export interface Hmac {
 /** @returns `undefined` where there is no `node:crypto`. */
 export function hmacOf(alg: string, kid: string | undefined, secret: Uint8Array): Hmac | undefined {
   if (nodeCrypto?.hash === undefined) return undefined;
-  const sign = hmacWith(nodeCrypto.hash, `sha${alg.slice(2)}`, secret);
+  const sign =
+    hasSlowHashes && alg === "HS256"
+      ? hmacInJavaScript(secret)
+      : hmacWith(nodeCrypto.hash, `sha${alg.slice(2)}`, secret);
   return {
     head: `${base64url(headerOf(alg, kid))}.`,
     sign,
@@ -59,6 +64,20 @@ function hmacWith(hash: Hash, algorithm: string, secret: Uint8Array): (text: str
   };
 }
 
+/** The same by `@noble/hashes`, for HS256 alone; the state after the key is kept. */
+function hmacInJavaScript(secret: Uint8Array): (text: string) => string {
+  const keyed = hmac.create(sha256, secret);
+  const signature = new Uint8Array(32);
+  let [state, bytes] = [keyed.clone(), new Uint8Array(4096)];
+  return (text) => {
+    if (text.length > bytes.length) bytes = new Uint8Array(2 * text.length);
+    const { written } = utf8.encodeInto(text, bytes);
+    state = keyed._cloneInto(state); // half the time of a new clone each
+    state.update(bytes.subarray(0, written)).digestInto(signature);
+    return urlSafe(btoa(String.fromCharCode(...signature)));
+  };
+}
+
 /** The header of our tokens, as JSON. */
 export const headerOf = (alg: string, kid: string | undefined): string =>
   JSON.stringify(kid === undefined ? { alg, typ: "JWT" } : { alg, typ: "JWT", kid });
@@ -68,8 +87,10 @@ const utf8 = new TextEncoder();
 /** UTF-8 text as unpadded base64url (RFC 7515 §2). */
 export function base64url(text: string): string {
   const binary = /[^ -~]/.test(text) ? String.fromCharCode(...utf8.encode(text)) : text;
-  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return urlSafe(btoa(binary));
 }
+
+const urlSafe = (base64: string): string => base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
 /** In a time that depends on the length alone. */
 function sameText(a: string, b: string): boolean {

@@ -8,7 +8,7 @@ import type { MaybePromise } from "../maybe-promise.ts";
 import type { Settings } from "../settings.ts";
 import { type Claims, type TokenType, checkClaims } from "./claims.ts";
 import type { Key, KeySet } from "./keys.ts";
-import { isCanonicalBase64url, readJsonSegment } from "./strict.ts";
+import { isCanonicalBase64url, readJsonSegment, readPlainSegment } from "./strict.ts";
 
 /**
  * Verifies a token and answers its claims.
@@ -29,7 +29,7 @@ function readOwn({ verifying }: KeySet, token: string): Claims | undefined {
   for (const { hmac } of verifying) {
     if (hmac === undefined || !token.startsWith(hmac.head) || !hmac.isSigned(token)) continue;
     const payload = token.slice(hmac.head.length, token.lastIndexOf("."));
-    return isCanonicalBase64url(payload) ? readJsonSegment(payload) : undefined;
+    return readPlainSegment(payload) ?? (isCanonicalBase64url(payload) ? readJsonSegment(payload) : undefined);
   }
   return undefined;
 }
