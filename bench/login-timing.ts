@@ -1,7 +1,8 @@
 /** Whether the time of a refused login tells which users there are, or what is stored of them. */
 import { createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { median, print, quick, rotated, secret } from "./tools.ts";
+import { type Column, report } from "./results.ts";
+import { median, quick, rotated, secret } from "./tools.ts";
 
 const rounds = quick ? 4 : 25;
 const password = "correct horse";
@@ -42,8 +43,20 @@ for (let round = -1; round < rounds; round++) {
 }
 
 const known = median(times.get(cases[0]![0])!);
-const rows = [...times].map(([title, all]) => {
-  const figures = [median(all), Math.min(...all), Math.max(...all)].map((ms) => ms.toFixed(1));
-  return [title, (median(all) / known).toFixed(3), ...figures];
-});
-print(`a refused login, ${rounds} rounds`, ["", "to known", "median ms", "fastest", "slowest"], rows);
+const tidy = (value: number) => Number(value.toPrecision(4));
+const text = (value: number) => value.toFixed(1);
+const columns: Column[] = [
+  { key: "case", title: "" },
+  { key: "to_known", title: "to known", text: (value) => value.toFixed(3) },
+  { key: "median_ms", title: "median ms", text },
+  { key: "fastest_ms", title: "fastest", text },
+  { key: "slowest_ms", title: "slowest", text },
+];
+const rows = [...times].map(([title, all]) => ({
+  case: title,
+  to_known: tidy(median(all) / known),
+  median_ms: tidy(median(all)),
+  fastest_ms: tidy(Math.min(...all)),
+  slowest_ms: tidy(Math.max(...all)),
+}));
+report("login-timing", [{ title: `a refused login, ${rounds} rounds`, columns, rows }]);

@@ -1,14 +1,20 @@
-/** The stores: opening 100,000 users, claims and their syncs, a million facts, and how long nothing else gets its turn. */
+/**
+ * The stores: opening many users, looking up, claims and refreshes with rotation and their syncs, a million revocations, and
+ * how long nothing else gets its turn.
+ */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import process from "node:process";
+import { type JwtEndpoints, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { type FileStore, openFileStore } from "../src/stores/file.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import type { NewUser, Store } from "../src/stores/store.ts";
 import { start, temporaryFolder } from "../test/runtime.ts";
-import { median, perSecond, print, quick, rounded } from "./tools.ts";
+import { type Row, type Table, report } from "./results.ts";
+import { median, perSecond, quick, rounded, secret } from "./tools.ts";
 
-const users = 100_000;
+const userCounts = quick ? [100_000] : [100_000, 1_000_000];
+const users = userCounts[0]!;
 const facts = quick ? 100_000 : 1_000_000;
 const rounds = quick ? 3 : 9;
 const roundMs = quick ? 300 : 1500;
@@ -21,7 +27,7 @@ async function openOnly(folder: string): Promise<void> {
   const store = await openFileStore(folder);
   const ms = performance.now() - begin;
   const bytes = process.memoryUsage().rss - before;
-  const name = "user99999";
+  const name = `user${users - 1}`;
   if ((await store.findUserByUsername(name))?.username !== name) throw new Error("a user is missing");
   console.log(JSON.stringify({ ms, bytes }));
   await store.close();
@@ -138,25 +144,64 @@ async function compaction(folder: string, count: number): Promise<{ usual: numbe
   return { usual: median(times), pause: Math.max(...times), delay };
 }
 
-async function openings(): Promise<string[][]> {
+/** A figure with what it counts: a row of its table. */
+const row = (what: string, value: number, unit: string): Row => ({ what, value: Number(value.toPrecision(4)), unit });
+
+async function openings(count: number): Promise<Row[]> {
   const folder = temporaryFolder();
   const begin = performance.now();
   const store = await openFileStore(folder);
-  await store.addUsers(newUsers(users));
+  await store.addUsers(newUsers(count));
   await store.close();
   const fillMs = performance.now() - begin;
   const found = [];
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < (count > users ? 3 : rounds); round++) {
     found.push(await measured<{ ms: number; bytes: number }>("--open", folder));
   }
   return [
-    [`add ${rounded(users)} users`, `${rounded(fillMs)} ms`],
-    ["open with them", `${rounded(median(found.map(({ ms }) => ms)))} ms`],
-    ["memory for each", `${rounded(median(found.map(({ bytes }) => bytes)) / users)} bytes`],
+    row(`add ${rounded(count)} users`, fillMs, "ms"),
+    row(`open with ${rounded(count)} users`, median(found.map(({ ms }) => ms)), "ms"),
+    row("memory for each", median(found.map(({ bytes }) => bytes)) / count, "bytes"),
   ];
 }
 
-async function claims(): Promise<string[][]> {
+/** What endpoints ask a store at each request. An answer may come at once, so many are asked for between two turns. */
+async function lookups(store: Store): Promise<Row[]> {
+  const claimedIds = Array.from({ length: 10_000 }, (_, i) => `looked-up-${i}`);
+  await Promise.all(claimedIds.map((id) => store.claim("jti", id, "1", Date.now() / 1000 + 3600)));
+  let next = 0;
+  const index = (count: number): number => (next = (next + 7919) % count); // a prime: not those that are neighbours
+  const cases: [what: string, look: () => unknown][] = [
+    ["findUserById", () => store.findUserById(`${index(users)}`)],
+    ["findUserByUsername", () => store.findUserByUsername(`user${index(users)}`)],
+    ["peek, claimed", () => store.peek("jti", claimedIds[index(claimedIds.length)]!)],
+  ];
+  const inOneTurn = 1000;
+  const rows: Row[] = [];
+  for (const [what, look] of cases) {
+    const many = async () => {
+      for (let i = 0; i < inOneTurn; i++) {
+        const found = look();
+        if ((found instanceof Promise ? await found : found) === undefined) throw new Error(`${what} found nothing`);
+      }
+    };
+    await perSecond(many, roundMs / 4, 1);
+    const rates: number[] = [];
+    for (let round = 0; round < rounds; round++) rates.push((await perSecond(many, roundMs / 4, 1)) * inOneTurn);
+    rows.push(row(what, median(rates), "per second"));
+  }
+  return rows;
+}
+
+async function fileLookups(): Promise<Row[]> {
+  const store = await openFileStore(temporaryFolder());
+  await store.addUsers(newUsers(users));
+  const rows = await lookups(store);
+  await store.close();
+  return rows;
+}
+
+async function claims(): Promise<Row[]> {
   const store = await openFileStore(temporaryFolder());
   await perSecond(() => claim(store), roundMs / 4, width);
   const rates: number[] = [];
@@ -167,34 +212,95 @@ async function claims(): Promise<string[][]> {
   for (let round = 0; round < rounds; round++) alone.push(await perSecond(() => claim(store), roundMs, 1));
   await store.close();
   return [
-    [`claims, ${width} at a time`, `${rounded(median(rates))} per second`],
-    [`fdatasync calls for ${width} claims`, syncs.toFixed(2)],
-    ["claims, one at a time", `${rounded(median(alone))} per second`],
+    row(`claims, ${width} at a time`, median(rates), "per second"),
+    row(`syncs for ${width} claims`, syncs, ""),
+    row("claims, one at a time", median(alone), "per second"),
   ];
 }
 
-async function factRows(name: string): Promise<string[][]> {
+async function post(endpoints: JwtEndpoints, route: string, body: unknown): Promise<{ refresh: string }> {
+  const headers = { "content-type": "application/json" };
+  const url = `http://localhost/jwt/${route}/`;
+  const response = await endpoints.fetch(new Request(url, { method: "POST", headers, body: JSON.stringify(body) }));
+  if (response.status !== 200) throw new Error(`${route} answered ${response.status}`);
+  return (await response.json()) as { refresh: string };
+}
+
+/** Each of many sessions exchanges its refresh token for the next one, again and again, on a disk that is synced. */
+async function refreshes(): Promise<Row[]> {
+  const store = await openFileStore(temporaryFolder());
+  const hashing = { iterations: 1 };
+  const passwordHash = await createPasswords(hashing).hash("correct horse");
+  await store.addUser({ id: "1", username: "ada", passwordHash });
+  const endpoints = createJwtEndpoints({ store, signingKey: secret, hashing, rotateRefreshTokens: true });
+  const tokens: string[] = [];
+  for (let i = 0; i < width; i++) {
+    tokens.push((await post(endpoints, "create", { username: "ada", password: "correct horse" })).refresh);
+  }
+  let done = 0;
+  const exchange = async () => {
+    const old = tokens.pop()!; // as many as there are calls at a time
+    const { refresh } = await post(endpoints, "refresh", { refresh: old });
+    if (refresh === undefined || refresh === old) throw new Error("a refresh gave no other token");
+    tokens.push(refresh);
+    done++;
+  };
+  await perSecond(exchange, roundMs / 4, width);
+  const [doneBefore, syncsBefore] = [done, store.stats().syncs];
+  const rates: number[] = [];
+  for (let round = 0; round < rounds; round++) rates.push(await perSecond(exchange, roundMs, width));
+  const syncs = ((store.stats().syncs - syncsBefore) / (done - doneBefore)) * width;
+  await store.close();
+  return [
+    row(`refreshes with rotation, ${width} at a time`, median(rates), "per second"),
+    row(`syncs for ${width} refreshes`, syncs, ""),
+  ];
+}
+
+async function compactions(): Promise<Row[]> {
+  const count = quick ? 20_000 : users;
+  const { usual, pause, delay } = await compaction(temporaryFolder(), count);
+  return [
+    row(`${changesAtOnce} changes at once`, usual, "ms"),
+    row(`the same, waiting for the compaction of ${rounded(count)} users`, pause, "ms"),
+    row("longest delay of others meanwhile", delay, "ms"),
+  ];
+}
+
+async function factRows(name: string): Promise<Row[]> {
   const found: FactFigures[] = [];
   for (let round = 0; round < 3; round++) found.push(await measured<FactFigures>("--facts", name));
   const of = (field: keyof FactFigures): number => median(found.map((figures) => figures[field]));
   return [
-    [`claim ${rounded(facts)} facts`, `${rounded(of("perSecond"))} per second`],
-    ["memory for each", `${rounded(of("bytes"))} bytes`],
-    ["longest delay of others meanwhile", `${of("claimDelay").toFixed(1)} ms`],
-    ["flush them", `${rounded(of("flushMs"))} ms`],
-    ["longest delay of others meanwhile", `${of("flushDelay").toFixed(1)} ms`],
+    row(`claim ${rounded(facts)} facts`, of("perSecond"), "per second"),
+    row("memory for each", of("bytes"), "bytes"),
+    row("longest delay of others meanwhile", of("claimDelay"), "ms"),
+    row("flush them", of("flushMs"), "ms"),
+    row("longest delay of others meanwhile", of("flushDelay"), "ms"),
   ];
 }
 
 async function measure(): Promise<void> {
-  const rows = [...(await openings()), ...(await claims())];
-  const count = quick ? 20_000 : users;
-  const { usual, pause, delay } = await compaction(temporaryFolder(), count);
-  rows.push([`${changesAtOnce} changes at once`, `${usual.toFixed(1)} ms`]);
-  rows.push([`the same, waiting for the compaction of ${rounded(count)} users`, `${rounded(pause)} ms`]);
-  rows.push(["longest delay of others meanwhile", `${delay.toFixed(1)} ms`]);
-  print("file store", ["", "median"], [...rows, ...(await factRows("file"))]);
-  print("memory store", ["", "median"], await factRows("memory"));
+  const file: Row[] = [];
+  for (const count of userCounts) file.push(...(await openings(count)));
+  for (const part of [fileLookups, claims, refreshes, compactions]) file.push(...(await part()));
+  file.push(...(await factRows("file")));
+  const memory = memoryStore();
+  await memory.addUsers(newUsers(users));
+  const tables: [title: string, rows: Row[]][] = [
+    ["file store", file],
+    ["memory store", [...(await lookups(memory)), ...(await factRows("memory"))]],
+  ];
+  const text = (value: number) => (value >= 100 ? rounded(value) : String(Number(value.toPrecision(3))));
+  const columns = [
+    { key: "what", title: "" },
+    { key: "value", title: "median", text },
+    { key: "unit", title: "" },
+  ];
+  report(
+    "stores",
+    tables.map(([title, rows]): Table => ({ title, columns, rows })),
+  );
 }
 
 if (process.argv.includes("--open")) await openOnly(process.argv.at(-1)!);

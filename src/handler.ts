@@ -12,7 +12,7 @@ import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
 import { mediaTypes, readData } from "./http/body.ts";
 import { type Cookies, createCookies } from "./http/cookies.ts";
 import { withCors } from "./http/cors.ts";
-import { type Answer, type Asked, askedFrom, toResponse } from "./http/exchange.ts";
+import { type Answer, type Asked, askedFrom, fetchWith, toResponse } from "./http/exchange.ts";
 import { renderData, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type PasswordQueueFull, createPasswords } from "./passwords/index.ts";
@@ -195,7 +195,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   return {
     settings: { prefix, responses, usernameField, hashing },
     answer,
-    fetch: async (request) => toResponse(await answer(askedFrom(request))),
+    fetch: (request) => fetchWith(answer, request),
     authenticate: authenticated,
     protect: (handler, options) => async (request) => {
       try {

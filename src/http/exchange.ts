@@ -3,7 +3,7 @@
  * and a server that has something faster (an entry file in `serve/`) puts on a skin of its own.
  */
 import { fail } from "../errors.ts";
-import type { MaybePromise } from "../maybe-promise.ts";
+import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 
 /** What the endpoints look at in a request. */
 export interface Asked {
@@ -32,16 +32,26 @@ export interface Answer {
   body: string;
 }
 
+/**
+ * A step as a Fetch handler.
+ * @param ip how to find the client's address; by default the `ip` that some servers add to a request.
+ */
+export function fetchWith(
+  step: (asked: Asked) => MaybePromise<Answer>,
+  request: Request,
+  ip?: () => string | undefined,
+): Promise<Response> {
+  const answer = step(new FetchAsked(request, ip));
+  return isPromise(answer) ? answer.then(toResponse) : Promise.resolve(toResponse(answer));
+}
+
 export function toResponse({ status, headers, cookies, body }: Answer): Response {
   const response = new Response(status === 204 ? null : body, { status, headers });
   for (const cookie of cookies ?? []) response.headers.append("set-cookie", cookie);
   return response;
 }
 
-/** @param ip how to find the client's address; by default the `ip` that some servers add to a request. */
-export function askedFrom(request: Request, ip?: () => string | undefined): Asked {
-  return new FetchAsked(request, ip);
-}
+export const askedFrom = (request: Request): Asked => new FetchAsked(request);
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -51,7 +61,7 @@ class FetchAsked implements Asked {
   readonly url: string;
   readonly headers: Headers;
   readonly #ip: (() => string | undefined) | undefined;
-  constructor(request: Request, ip: (() => string | undefined) | undefined) {
+  constructor(request: Request, ip?: () => string | undefined) {
     this.#request = request;
     this.#ip = ip;
     this.method = request.method;
@@ -67,18 +77,17 @@ class FetchAsked implements Asked {
    * second). It replaces what is not UTF-8 and may drop a byte order mark, and both show in the length; only three bytes
    * of a cut-off character pass, as the one U+FFFD that they are read as.
    */
-  async text(limit: number): Promise<string> {
+  text(limit: number): Promise<string> {
     const declared = Number(this.headers.get("content-length") ?? Number.NaN);
-    if (!(declared <= limit)) return decodeUtf8(await this.bytes(limit));
-    const text = await this.#request.text().catch((cause: unknown) => {
-      throw unreadable(cause);
-    });
-    const isReplaced = text.includes("\ufffd");
-    if (text.length === declared && !isReplaced) return text; // ASCII alone
-    const length = new TextEncoder().encode(text).length;
-    if (length === declared) return text;
-    if (length > limit) throw tooLarge(limit); // a Request that no server made may declare anything
-    return isReplaced ? notUtf8() : length + 3 === declared ? `\ufeff${text}` : text;
+    if (!(declared <= limit)) return this.bytes(limit).then(decodeUtf8);
+    return this.#request.text().then((text) => {
+      const isReplaced = text.includes("\ufffd");
+      if (text.length === declared && !isReplaced) return text; // ASCII alone
+      const length = new TextEncoder().encode(text).length;
+      if (length === declared) return text;
+      if (length > limit) throw tooLarge(limit); // a Request that no server made may declare anything
+      return isReplaced ? notUtf8() : length + 3 === declared ? `\ufeff${text}` : text;
+    }, asUnreadable);
   }
 
   async bytes(limit: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -121,6 +130,10 @@ export function decodeUtf8(bytes: Uint8Array): string {
 
 function notUtf8(): never {
   throw fail("parse_error", { text: "JSON parse error - the body is not UTF-8" });
+}
+
+function asUnreadable(cause: unknown): never {
+  throw unreadable(cause);
 }
 
 /** The client went away, or the body was read before it came here. */

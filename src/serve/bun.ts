@@ -1,6 +1,6 @@
 /** Serves on Bun: the handler's plain step on `Bun.serve`. */
 import process from "node:process";
-import { askedFrom, toResponse } from "../http/exchange.ts";
+import { fetchWith } from "../http/exchange.ts";
 import { type Listen, start } from "./start.ts";
 
 interface BunServer {
@@ -21,8 +21,7 @@ const listen: Listen = async (step, { host: hostname, port }) => {
   const server = Bun.serve({
     hostname,
     port,
-    fetch: async (request, { requestIP }) =>
-      toResponse(await step(askedFrom(request, () => requestIP.call(server, request)?.address))),
+    fetch: (request, { requestIP }) => fetchWith(step, request, () => requestIP.call(server, request)?.address),
   });
   const host = server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname;
   return { url: `http://${host}:${server.port}`, close: () => server.stop() };

@@ -1,6 +1,6 @@
 /** Serves on Deno: the handler's plain step on `Deno.serve`. */
 import process from "node:process";
-import { askedFrom, toResponse } from "../http/exchange.ts";
+import { fetchWith } from "../http/exchange.ts";
 import { type Listen, start } from "./start.ts";
 
 interface DenoServer {
@@ -23,8 +23,8 @@ const listen: Listen = (step, { host: hostname, port }) =>
       const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
       resolve({ url: `http://${host}:${address.port}`, close: () => server.shutdown() });
     };
-    const server = Deno.serve({ hostname, port, onListen }, async (request, info) =>
-      toResponse(await step(askedFrom(request, () => info.remoteAddr.hostname))),
+    const server = Deno.serve({ hostname, port, onListen }, (request, info) =>
+      fetchWith(step, request, () => info.remoteAddr.hostname),
     );
   });
 

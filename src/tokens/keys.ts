@@ -3,7 +3,7 @@
  * Each key's algorithm comes from the configuration and never from a token (RFC 8725 §3.1); a token's `kid` only picks
  * among the keys held here, and `jku`, `jwk`, `x5u`, `x5c` are never followed (§3.10).
  */
-import { CompactSign, type JWK, compactVerify } from "jose";
+import type { JWK } from "jose";
 import { fail } from "../errors.ts";
 import { type KeyRing, type Settings, SettingError } from "../settings.ts";
 import {
@@ -91,6 +91,7 @@ function ownKeys({ algorithm: alg, signingKey, verifyingKey }: Settings): () => 
 }
 
 async function belongTogether(signing: Key, verifying: Key): Promise<boolean> {
+  const { CompactSign, compactVerify } = await import("jose");
   const sign = () => new CompactSign(new Uint8Array(1)).setProtectedHeader({ alg: signing.alg }).sign(signing.key);
   try {
     await compactVerify(await sign(), verifying.key);

@@ -2,7 +2,7 @@
  * Keys as people have them (a secret, PEM text, a JWK) -> keys to sign and verify with. What is wrong with one is told in
  * a line that names the setting and what is accepted, and never holds any part of the key.
  */
-import { type JWK, calculateJwkThumbprint, exportJWK, importJWK, importPKCS8, importSPKI } from "jose";
+import type { JWK } from "jose";
 import { type KeyMaterial, SettingError } from "../settings.ts";
 import { type Hmac, hmacOf } from "./hmac.ts";
 
@@ -85,6 +85,7 @@ export function prepareKey(
   }
   const standard = pem === undefined ? undefined : standardPem(setting, pem, alg, part);
   return async () => {
+    const { importJWK, importPKCS8, importSPKI } = await import("jose");
     let key: CryptoKey;
     try {
       // Extractable, so that the public half can be read off.
@@ -272,6 +273,7 @@ function standardPem(setting: string, text: string, alg: string, part: KeyPart):
 export async function publicHalf(signing: Key): Promise<Key> {
   const { alg, kid, key, needsKid } = signing;
   if (key.type === "secret") return signing;
+  const { exportJWK, importJWK } = await import("jose");
   const jwk = membersOf(await exportJWK(key), "public");
   return { alg, kid, key: (await importJWK(jwk, alg, { extractable: true })) as CryptoKey, needsKid };
 }
@@ -282,6 +284,7 @@ export async function publicHalf(signing: Key): Promise<Key> {
  */
 export async function publishedJwk({ alg, kid, key }: Key): Promise<JWK | undefined> {
   if (key.type !== "public") return undefined;
+  const { calculateJwkThumbprint, exportJWK } = await import("jose");
   const jwk = membersOf(await exportJWK(key), "public");
   return Object.freeze({ ...jwk, kid: kid ?? (await calculateJwkThumbprint(jwk)), alg, use: "sig" });
 }

@@ -2,7 +2,7 @@
  * Keys that another party publishes, a JSON Web Key Set (RFC 7517 §5) at a URL. jose fetches, picks and imports them;
  * here is when it may: seldom, never for long, and without a request paying for a URL that is down.
  */
-import { type JWSHeaderParameters, createRemoteJWKSet, customFetch, errors } from "jose";
+import type { JWSHeaderParameters } from "jose";
 import { fail } from "../errors.ts";
 import type { Settings } from "../settings.ts";
 import { leastRsaBits, rsaBits } from "./material.ts";
@@ -31,12 +31,17 @@ export interface RemoteKeys {
 
 export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string): RemoteKeys {
   // Never by itself: with these times jose leaves it to `reload`.
-  const set = createRemoteJWKSet(new URL(url), {
-    timeoutDuration: answerMs,
-    cacheMaxAge: Infinity,
-    cooldownDuration: Infinity,
-    [customFetch]: fetchBounded,
-  });
+  const makeSet = async () => {
+    const { createRemoteJWKSet, customFetch } = await import("jose");
+    return createRemoteJWKSet(new URL(url), {
+      timeoutDuration: answerMs,
+      cacheMaxAge: Infinity,
+      cooldownDuration: Infinity,
+      [customFetch]: fetchBounded,
+    });
+  };
+  let making: ReturnType<typeof makeSet> | undefined;
+  const keySet = () => (making ??= makeSet());
   let names = new Set<unknown>();
   let fetchedAt = -Infinity;
   let failure: { at: number; error: unknown } | undefined;
@@ -44,10 +49,10 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
 
   /** Whether it worked. Callers share a request. */
   const load = (): Promise<boolean> =>
-    (loading ??= set
-      .reload()
+    (loading ??= keySet()
+      .then(async (set) => (await set.reload(), set))
       .then(
-        () => {
+        (set) => {
           names = new Set(set.jwks()!.keys.map(({ kid }) => kid));
           fetchedAt = now();
           failure = undefined;
@@ -82,6 +87,8 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
 
   /** `undefined` when no key has that name. */
   async function look(header: JWSHeaderParameters): Promise<CryptoKey[] | undefined> {
+    const { errors } = await import("jose");
+    const set = await keySet();
     const found: CryptoKey[] = [];
     try {
       found.push(await set(header));

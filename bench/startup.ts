@@ -1,0 +1,179 @@
+/**
+ * From starting a server's process to its first answer: from source, built (on Node), with a store of 100,000 users, beside
+ * Fastify with fast-jwt and beside a bare `node:http` server. A server says where it listens, and is asked at once.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import process from "node:process";
+import { openFileStore } from "../src/stores/file.ts";
+import type { NewUser } from "../src/stores/store.ts";
+import { command, projectRoot, runtime, temporaryFolder } from "../test/runtime.ts";
+import { type Column, report } from "./results.ts";
+import { median, quick, rotated, rounded, secret } from "./tools.ts";
+
+const rounds = quick ? 2 : 11;
+const users = 100_000;
+
+/** Plain JavaScript, given to the runtime as text: no time goes into stripping types. */
+const bare = `
+  import { createServer } from "node:http";
+  const server = createServer((request, response) => response.end("{}"));
+  server.listen(0, "127.0.0.1", () => console.log("http://127.0.0.1:" + server.address().port));`;
+const fastify = `
+  import { fastify } from "fastify";
+  import { createSigner, createVerifier } from "fast-jwt";
+  const key = process.env.JWT_SIGNING_KEY;
+  const [verify, sign] = [createVerifier({ key, algorithms: ["HS256"] }), createSigner({ key })];
+  const app = fastify();
+  app.get("/healthz", async () => ({}));
+  app.post("/jwt/verify/", async ({ body }) => (verify(body.token), {}));
+  app.post("/jwt/refresh/", async ({ body }) => ({ access: sign(verify(body.refresh)) }));
+  console.log(await app.listen({ port: 0, host: "127.0.0.1" }));`;
+
+const asText: Record<typeof runtime, string[]> = {
+  node: ["--input-type=module", "-e"],
+  deno: ["eval"],
+  bun: ["-e"],
+};
+
+type Command = [program: string, args: string[]];
+
+function* newUsers(): Iterable<NewUser> {
+  const passwordHash = `pbkdf2_sha256$600000$${"s".repeat(22)}$${"h".repeat(43)}=`;
+  for (let i = 0; i < users; i++) yield { username: `user${i}`, email: `user${i}@example.org`, passwordHash };
+}
+
+async function commands(): Promise<Map<string, Command>> {
+  const folder = temporaryFolder();
+  const store = await openFileStore(folder);
+  await store.addUsers(newUsers());
+  await store.close();
+  const flags = ["--port", "0", "--request-log", "false", "--store"];
+  const filled = `file:${folder}`;
+  const source = (url: string): Command => command(`src/serve/${runtime}.ts`, [...flags, url]);
+  const all = new Map<string, Command>();
+  if (runtime === "node") {
+    const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
+    const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", "src"], { cwd: projectRoot, encoding: "utf8" });
+    if (status !== 0) throw new Error(`the build failed: ${stdout}`);
+    const built = (url: string): Command => [process.execPath, ["dist/serve/node.js", ...flags, url]];
+    all.set("built, memory store", built("memory:"));
+    all.set(`built, file store, ${rounded(users)} users`, built(filled));
+  }
+  all.set("from source, memory store", source("memory:"));
+  all.set(`from source, file store, ${rounded(users)} users`, source(filled));
+  all.set("Fastify, fast-jwt", [process.execPath, [...asText[runtime], fastify]]);
+  all.set("bare node:http", [process.execPath, [...asText[runtime], bare]]);
+  return all;
+}
+
+interface Start {
+  ms: number;
+  rss: number | undefined;
+}
+
+async function startOnce([program, args]: Command): Promise<Start> {
+  const env = { ...process.env, NODE_ENV: "production", JWT_SIGNING_KEY: secret };
+  const begin = performance.now();
+  const child = spawn(program, args, { cwd: projectRoot, env, stdio: ["ignore", "pipe", "pipe"] });
+  try {
+    await answered(await portOf(child));
+    const ms = performance.now() - begin;
+    return { ms, rss: residentOf(child.pid!) };
+  } finally {
+    child.kill("SIGKILL");
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+  }
+}
+
+/** What it says first. */
+function portOf(child: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let told = "";
+    const hear = (chunk: Uint8Array) => {
+      told += chunk.toString();
+      const found = /http:\/\/127\.0\.0\.1:(\d+)/.exec(told);
+      if (found !== null) resolve(Number(found[1]));
+    };
+    child.stdout!.on("data", hear);
+    child.stderr!.on("data", hear);
+    child.once("exit", (code) => reject(new Error(`a server ended with code ${code}: ${told}`)));
+  });
+}
+
+/** One request on a plain socket, which needs nothing to warm up on this side. */
+function answered(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(port, "127.0.0.1", () => {
+      socket.write("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    });
+    socket.once("data", (chunk: Uint8Array) => {
+      const line = chunk.toString().split("\r\n", 1)[0]!;
+      socket.destroy();
+      if (line.includes(" 200 ")) resolve();
+      else reject(new Error(`/healthz answered ${line}`));
+    });
+    socket.once("error", reject);
+  });
+}
+
+/** In bytes; `undefined` where there is no `/proc`. */
+function residentOf(pid: number): number | undefined {
+  try {
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))![1]) * 1024;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Those of packages in `node_modules`. */
+const versionsOf = (names: string[]): Record<string, string> =>
+  Object.fromEntries(
+    names.map((name) => {
+      const file = path.join(projectRoot, "node_modules", name, "package.json");
+      return [name, (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version];
+    }),
+  );
+
+async function measure(): Promise<void> {
+  const subjects = await commands();
+  const found = new Map([...subjects.keys()].map((title) => [title, [] as Start[]]));
+  for (let round = -1; round < rounds; round++) {
+    for (const [title, subject] of rotated([...subjects], Math.max(0, round))) {
+      const start = await startOnce(subject);
+      if (round >= 0) found.get(title)!.push(start); // the first round fills the system's caches
+    }
+  }
+  const tidy = (value: number) => Number(value.toPrecision(4));
+  const ms = ({ ms: value }: Start) => value;
+  const bareMs = median(found.get("bare node:http")!.map(ms));
+  const rows = [...found].map(([server, all]) => {
+    const resident = all.map(({ rss }) => rss).filter((value) => value !== undefined);
+    return {
+      server,
+      median_ms: tidy(median(all.map(ms))),
+      fastest_ms: tidy(Math.min(...all.map(ms))),
+      slowest_ms: tidy(Math.max(...all.map(ms))),
+      over_bare_ms: tidy(median(all.map(ms)) - bareMs),
+      resident_mib: resident.length === 0 ? undefined : tidy(median(resident) / (1 << 20)),
+    };
+  });
+  const columns: Column[] = [
+    { key: "server", title: "server" },
+    { key: "median_ms", title: "median ms", text: rounded },
+    { key: "fastest_ms", title: "fastest", text: rounded },
+    { key: "slowest_ms", title: "slowest", text: rounded },
+    { key: "over_bare_ms", title: "over bare", text: rounded },
+    { key: "resident_mib", title: "resident MiB", text: rounded },
+  ];
+  report(
+    "startup",
+    [{ title: `start to first answer, ${rounds} rounds`, columns, rows }],
+    versionsOf(["fastify", "fast-jwt"]),
+  );
+}
+
+await measure();
