@@ -5,7 +5,7 @@
  */
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { hasSlowHashes, nodeCrypto } from "../native.ts";
+import { hasSlowHashes, nodeBuffer, nodeCrypto } from "../native.ts";
 
 export interface Hmac {
   /** The first segment of our tokens, with its dot. */
@@ -67,14 +67,14 @@ function hmacWith(hash: Hash, algorithm: string, secret: Uint8Array): (text: str
 /** The same by `@noble/hashes`, for HS256 alone; the state after the key is kept. */
 function hmacInJavaScript(secret: Uint8Array): (text: string) => string {
   const keyed = hmac.create(sha256, secret);
-  const signature = new Uint8Array(32);
+  const signature = nodeBuffer!.alloc(32);
   let [state, bytes] = [keyed.clone(), new Uint8Array(4096)];
   return (text) => {
     if (text.length > bytes.length) bytes = new Uint8Array(2 * text.length);
     const { written } = utf8.encodeInto(text, bytes);
     state = keyed._cloneInto(state); // half the time of a new clone each
     state.update(bytes.subarray(0, written)).digestInto(signature);
-    return urlSafe(btoa(String.fromCharCode(...signature)));
+    return signature.toString("base64url");
   };
 }
 
@@ -87,10 +87,8 @@ const utf8 = new TextEncoder();
 /** UTF-8 text as unpadded base64url (RFC 7515 §2). */
 export function base64url(text: string): string {
   const binary = /[^ -~]/.test(text) ? String.fromCharCode(...utf8.encode(text)) : text;
-  return urlSafe(btoa(binary));
+  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
-
-const urlSafe = (base64: string): string => base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
 /** In a time that depends on the length alone. */
 function sameText(a: string, b: string): boolean {
