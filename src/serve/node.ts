@@ -125,10 +125,14 @@ function serve(step: Step, request: NodeRequest, response: ServerResponse): void
   });
 }
 
+/** The step itself never throws nor rejects; what can't be sent costs its connection, not the process. */
 function respond(step: Step, asked: NodeAsked, response: ServerResponse): void {
-  const answer = step(asked); // never throws nor rejects
-  if (isPromise(answer)) void answer.then((later) => send(later, asked.method, response));
-  else send(answer, asked.method, response);
+  try {
+    const sent = after(step(asked), (answer) => send(answer, asked.method, response));
+    if (isPromise(sent)) sent.catch(() => response.destroy());
+  } catch {
+    response.destroy();
+  }
 }
 
 function send({ status, headers, cookies, body }: Answer, method: string, response: ServerResponse): void {
