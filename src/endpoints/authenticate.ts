@@ -3,7 +3,7 @@ import type { User } from "../stores/store.ts";
 import { type Claims, type TokenType, isPasswordUnchanged, userIdFrom } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import type { Context } from "./endpoint.ts";
-import { findUserOf, isRevoked, isUsedUp } from "./session.ts";
+import { findUserOf, isVoid } from "./session.ts";
 
 export interface Authenticated {
   /** The verified claims of the token. */
@@ -51,7 +51,7 @@ export async function authenticate(
   }
   if (claims === undefined) throw fail("access_token_invalid", { reasons });
   const user = await findUserOf(context, claims);
-  if ((await isRevoked(context, claims, user)) || (await isUsedUp(context, claims))) {
+  if (await isVoid(context, claims, user)) {
     const type = claims[settings.tokenTypeClaim] as TokenType;
     throw fail("access_token_invalid", { reasons: [[type, "token_blacklisted"]] });
   }

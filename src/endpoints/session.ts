@@ -46,7 +46,7 @@ export function mayAuthenticate(
 }
 
 /** Whether a token whose signature and claims are good has been made void by itself, with its session or its user. */
-export function isRevoked({ settings, store }: Context, claims: Claims, user: User | undefined): MaybePromise<boolean> {
+function isRevoked({ settings, store }: Context, claims: Claims, user: User | undefined): MaybePromise<boolean> {
   if (user !== undefined && isIssuedTooEarly(claims, user)) return true;
   if (store.peek === undefined) return false;
   return after(
@@ -89,7 +89,7 @@ async function isInGrace({ settings, store }: Context, { jti, usedAt }: Rotation
 }
 
 /** Whether a refresh token has been rotated and its grace is over. Who only asks has not used it again. */
-export function isUsedUp(context: Context, claims: Claims): MaybePromise<boolean> {
+function isUsedUp(context: Context, claims: Claims): MaybePromise<boolean> {
   const { settings, store } = context;
   const { rotateRefreshTokens, blacklistAfterRotation, tokenTypeClaim } = settings;
   if (!rotateRefreshTokens || blacklistAfterRotation === false || claims[tokenTypeClaim] !== "refresh") return false;
@@ -98,6 +98,11 @@ export function isUsedUp(context: Context, claims: Claims): MaybePromise<boolean
     async (standing) =>
       isThere(standing) && !(await isInGrace(context, JSON.parse(standing!) as Rotation, nowOf(settings))),
   );
+}
+
+/** Whether a token is good for nothing any more, for whatever the store knows of it, its session or its user. */
+export function isVoid(context: Context, claims: Claims, user: User | undefined): MaybePromise<boolean> {
+  return after(isRevoked(context, claims, user), (revoked) => revoked || isUsedUp(context, claims));
 }
 
 /** How much later than the end of its session a token may still be issued, by a request under way; in seconds. */

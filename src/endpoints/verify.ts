@@ -3,7 +3,7 @@ import { after } from "../maybe-promise.ts";
 import { isPasswordUnchanged } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import { type Answered, type Endpoint, charField, parseFields } from "./endpoint.ts";
-import { findUserOf, isRevoked, isUsedUp } from "./session.ts";
+import { findUserOf, isVoid } from "./session.ts";
 
 const fields = { token: charField({ trim: true }) };
 const nothing: Answered = Object.freeze({});
@@ -18,13 +18,11 @@ export const verify: Endpoint = (context, data) => {
   return after(context.keys(), (keys) =>
     after(verifyToken(settings, keys, token), (claims) =>
       after(findUserOf(context, claims), (user) =>
-        after(isRevoked(context, claims, user), (isVoid) =>
-          after(isVoid || isUsedUp(context, claims), (isVoidOrUsed) => {
-            if (isVoidOrUsed) throw fail("verify_blacklisted");
-            if (user !== undefined && !isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
-            return nothing;
-          }),
-        ),
+        after(isVoid(context, claims, user), (isNoLongerGood) => {
+          if (isNoLongerGood) throw fail("verify_blacklisted");
+          if (user !== undefined && !isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
+          return nothing;
+        }),
       ),
     ),
   );
