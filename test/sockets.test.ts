@@ -180,6 +180,18 @@ sockets("never take one request for two", async () => {
   if (statuses(text)[0] === "400" && text.includes("Bad Request"))
     assert.ok(wire.isClosed() || statuses(text).length === 1);
   wire.destroy();
+
+  // Where the two framings disagree, what is inside a chunk by one is a request by the other: it must not be answered.
+  const size = `${smuggled.length.toString(16)}\r\n`;
+  const torn = connect();
+  torn.write(
+    `POST /jwt/verify/ HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: ${size.length}\r\n` +
+      `Transfer-Encoding: chunked\r\n\r\n${size}${smuggled}\r\n0\r\n\r\n`,
+  );
+  await torn.receive((all) => all.includes("HTTP/1.1"), "it is answered");
+  await pause(100);
+  assert.equal(statuses(await torn.receive(() => true, "what came")), ["400"]);
+  torn.destroy();
 });
 
 sockets("answer odd targets without a 500", async () => {
