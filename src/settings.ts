@@ -5,8 +5,8 @@
 import type { JWK } from "jose";
 import * as v from "valibot";
 import type { ErrorCode } from "./errors.ts";
-import type { PasswordAlgorithm } from "./passwords/index.ts";
 import type { MaybePromise } from "./maybe-promise.ts";
+import type { PasswordAlgorithm } from "./passwords/index.ts";
 import type { Store, User, UserStore } from "./stores/store.ts";
 
 /** How a setting is written as a flag or an environment variable; `none` when it only makes sense in code. */

@@ -13,7 +13,6 @@ export const mediaTypes = ["application/json", "application/x-www-form-urlencode
  */
 export function readData(asked: Asked, limit: number): MaybePromise<unknown> {
   const contentType = asked.headers.get("content-type") ?? "";
-  if (contentType === "application/json") return after(asked.text(limit), parseJsonBody);
   const mediaType = contentType.split(";", 1)[0]!.trim().toLowerCase();
   if (mediaType === "application/json") return after(asked.text(limit), parseJsonBody);
   return after(asked.bytes(limit), (bytes) => {

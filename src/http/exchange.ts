@@ -3,7 +3,7 @@
  * and a server that has something faster (an entry file in `serve/`) puts on a skin of its own.
  */
 import { fail } from "../errors.ts";
-import { type MaybePromise, isPromise } from "../maybe-promise.ts";
+import { type MaybePromise, after } from "../maybe-promise.ts";
 
 /** What the endpoints look at in a request. */
 export interface Asked {
@@ -41,8 +41,7 @@ export function fetchWith(
   request: Request,
   ip?: () => string | undefined,
 ): Promise<Response> {
-  const answer = step(new FetchAsked(request, ip));
-  return isPromise(answer) ? answer.then(toResponse) : Promise.resolve(toResponse(answer));
+  return Promise.resolve(after(step(new FetchAsked(request, ip)), toResponse));
 }
 
 export function toResponse({ status, headers, cookies, body }: Answer): Response {

@@ -3,7 +3,6 @@
  * A store knows nothing of HTTP or of token formats. Every method may answer at once or with a promise.
  * `conformance.ts` beside this file turns every promise made here into a case that any store can be run against.
  */
-
 import type { MaybePromise } from "../maybe-promise.ts";
 
 /** A user as the endpoints need it. A host's own store may return objects with more fields; they reach its hooks. */

@@ -2,7 +2,6 @@
  * The shape of a compact JWS (RFC 7515 §7.1), stricter than base64 and JSON readers are by themselves: one spelling per
  * token, one value per key. Otherwise two different texts carry the same signature, or two readers see different claims.
  */
-
 import { nodeBuffer } from "../native.ts";
 
 /**
