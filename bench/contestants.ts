@@ -17,10 +17,11 @@ const accessClaims = ({ user_id }: Claims): Claims => {
   return { token_type: "access", exp: iat + accessSeconds, iat, jti, user_id };
 };
 
-const invalid = { non_field_errors: ["Token is invalid or expired"] };
-const tell = (port: number) => console.log(`http://127.0.0.1:${port}`);
+export const invalid = { non_field_errors: ["Token is invalid or expired"] };
+export const tell = (port: number) => console.log(`http://127.0.0.1:${port}`);
 
-async function fastifyWith(cache: boolean): Promise<void> {
+/** With the verify endpoint; the others are the caller's. */
+export async function fastifyApp(cache: boolean) {
   const { fastify } = await import("fastify");
   const { createSigner, createVerifier } = await import("fast-jwt");
   const verify = createVerifier({ key: secret, algorithms: ["HS256"], cache: cache ? 10_000 : false });
@@ -34,6 +35,11 @@ async function fastifyWith(cache: boolean): Promise<void> {
       return reply.code(400).send(invalid);
     }
   });
+  return { app, sign, verify };
+}
+
+async function fastifyWith(cache: boolean): Promise<void> {
+  const { app, sign, verify } = await fastifyApp(cache);
   app.post<{ Body: { refresh: string } }>("/jwt/refresh/", async ({ body }, reply) => {
     try {
       return { access: sign(accessClaims(verify(body.refresh) as Claims)) };
@@ -45,7 +51,8 @@ async function fastifyWith(cache: boolean): Promise<void> {
   tell(Number(new URL(address).port));
 }
 
-async function express(): Promise<void> {
+/** With the verify endpoint; the others are the caller's. */
+export async function expressApp() {
   const { default: make, json } = await import("express");
   const { default: jwt } = await import("jsonwebtoken");
   const app = make();
@@ -58,6 +65,11 @@ async function express(): Promise<void> {
       response.status(400).json(invalid);
     }
   });
+  return { app, jwt };
+}
+
+async function express(): Promise<void> {
+  const { app, jwt } = await expressApp();
   app.post("/jwt/refresh/", ({ body }, response) => {
     try {
       const claims = jwt.verify(body.refresh, secret, { algorithms: ["HS256"] }) as Claims;
@@ -72,7 +84,7 @@ async function express(): Promise<void> {
 type Fetch = (request: Request) => Response | Promise<Response>;
 
 /** The server that comes with the runtime. */
-async function serveFetch(fetch: Fetch): Promise<void> {
+export async function serveFetch(fetch: Fetch): Promise<void> {
   const own = globalThis as unknown as {
     Deno?: { serve(options: object, fetch: Fetch): { addr: { port: number } } };
     Bun?: { serve(options: object): { port: number } };

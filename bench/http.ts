@@ -12,7 +12,7 @@ import process from "node:process";
 import { Pool } from "undici";
 import { runtime, start, until } from "../test/runtime.ts";
 import { contestants } from "./contestants.ts";
-import { makeTokens, median, print, quick, rotated, rounded, secret } from "./tools.ts";
+import { credentialsIn, makeTokens, median, print, quick, rotated, rounded, secret, urlIn } from "./tools.ts";
 
 const rounds = quick ? 2 : 9;
 const roundMs = quick ? 200 : 1000;
@@ -32,12 +32,11 @@ async function started(file: string, args: string[], env: Record<string, string>
   });
   let told = "";
   child.stdout!.on("data", (chunk: Uint8Array) => (told += chunk.toString()));
-  const url = () => /http:\/\/127\.0\.0\.1:\d+/.exec(told)?.[0];
-  const isComplete = () => url() !== undefined && (file.includes("contestants") || told.includes("curl"));
+  const isComplete = () => urlIn(told) !== undefined && (file.includes("contestants") || told.includes("curl"));
   await until(() => isComplete() || child.exitCode !== null, `${file} ${args[0]} listens`, 30_000);
   if (child.exitCode !== null) throw new Error(`${file} ${args[0]} ended with code ${child.exitCode}`);
   pinTo(child.pid!, "0");
-  return { child, pool: new Pool(url()!, { connections, pipelining: 1 }), told };
+  return { child, pool: new Pool(urlIn(told)!, { connections, pipelining: 1 }), told };
 }
 
 /** Not every system can, and not every container may: then the system's scheduler has its way. */
@@ -118,7 +117,7 @@ async function measure(): Promise<void> {
 
 async function compare(servers: Map<string, Started>): Promise<void> {
   const ours = servers.get("ours")!;
-  const credentials = /-d '(\{.*\})'/.exec(ours.told)![1]!;
+  const credentials = JSON.stringify(credentialsIn(ours.told));
   const headers = { "content-type": "application/json" };
   const login = await ours.pool.request({ method: "POST", path: "/jwt/create/", headers, body: credentials });
   const { refresh } = (await login.body.json()) as { refresh: string };

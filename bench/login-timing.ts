@@ -2,7 +2,7 @@
 import { createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { type Column, report } from "./results.ts";
-import { median, quick, rotated, secret } from "./tools.ts";
+import { median, quick, rotated, secret, tidy } from "./tools.ts";
 
 const rounds = quick ? 4 : 25;
 const password = "correct horse";
@@ -43,7 +43,6 @@ for (let round = -1; round < rounds; round++) {
 }
 
 const known = median(times.get(cases[0]![0])!);
-const tidy = (value: number) => Number(value.toPrecision(4));
 const text = (value: number) => value.toFixed(1);
 const columns: Column[] = [
   { key: "case", title: "" },

@@ -1,10 +1,10 @@
 /** What a bench found: a table on the terminal, and the same figures with the versions as `bench/results/<bench>.<runtime>.json`. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { projectRoot, runtime } from "../test/runtime.ts";
-import { quick } from "./tools.ts";
+import { print, quick } from "./tools.ts";
 
 /** A figure of a row: `key` names it in the file, `text` says how the table shows it. */
 export interface Column {
@@ -22,11 +22,18 @@ export interface Table {
   rows: Row[];
 }
 
-export const folder = path.join(projectRoot, "bench/results");
+const folder = path.join(projectRoot, "bench/results");
 
 /** Prints the tables of a bench and, unless they are a quick run's, keeps their figures. */
 export function report(bench: string, tables: Table[], versions: Record<string, string> = {}): void {
-  for (const table of tables) print(table);
+  for (const { title, columns, rows } of tables) {
+    const header = columns.map((column) => column.title);
+    print(
+      title,
+      header,
+      rows.map((row) => columns.map((column) => cellOf(row[column.key], column))),
+    );
+  }
   if (quick) return;
   mkdirSync(folder, { recursive: true });
   const machine = { cores: availableParallelism(), cpu: cpus()[0]?.model ?? "unknown", platform: process.platform };
@@ -36,18 +43,15 @@ export function report(bench: string, tables: Table[], versions: Record<string, 
   writeFileSync(path.join(folder, `${bench}.${runtime}.json`), `${JSON.stringify(data, undefined, 2)}\n`);
 }
 
-function print({ title, columns, rows }: Table): void {
-  const cell = (value: string | number | undefined, { text = String }: Column): string =>
-    value === undefined ? "-" : typeof value === "number" ? text(value) : value;
-  const all = [
-    columns.map((column) => column.title),
-    ...rows.map((row) => columns.map((column) => cell(row[column.key], column))),
-  ];
-  const widths = columns.map((_, index) => Math.max(...all.map((cells) => cells[index]!.length)));
-  const name = runtime[0]!.toUpperCase() + runtime.slice(1);
-  console.log(`\n${title} (${name} ${process.versions[runtime]}, ${availableParallelism()} cores)`);
-  for (const cells of all) {
-    const padded = cells.map((text, index) => (index === 0 ? text.padEnd(widths[0]!) : text.padStart(widths[index]!)));
-    console.log(`  ${padded.join("  ")}`);
-  }
+/** Of packages in `node_modules`. */
+export function versionsOf(names: readonly string[]): Record<string, string> {
+  const read = (file: string) => (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+  return Object.fromEntries(
+    names.map((name) => [name, read(path.join(projectRoot, "node_modules", name, "package.json"))]),
+  );
+}
+
+function cellOf(value: string | number | undefined, { text = String }: Column): string {
+  if (value === undefined) return "-";
+  return typeof value === "number" ? text(value) : value;
 }

@@ -6,13 +6,24 @@
  * stops growing at once, and what still grows is a leak. The load runs on Node whatever serves.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { setInterval } from "node:timers";
 import { projectRoot, runtime, start, temporaryFolder, until } from "../test/runtime.ts";
 import { type Column, report } from "./results.ts";
-import { makeTokens, median, quick, rounded, secret } from "./tools.ts";
+import {
+  credentialsIn,
+  makeTokens,
+  median,
+  percentile,
+  quick,
+  residentOf,
+  rounded,
+  secret,
+  tidy,
+  urlIn,
+} from "./tools.ts";
 
 /** How often figures are taken. */
 const sampleMs = quick ? 500 : 2000;
@@ -80,8 +91,8 @@ async function runLoad({ url, credentials }: Target): Promise<void> {
   }
   /** Counts an answer that is not what it must be; without its text, which may hold a token. */
   const expect = (what: string, isRight: boolean, status: number): boolean => {
-    if (!isRight) wrong[`${what}: ${status === 0 ? "no answer" : status}`] ??= 0;
-    if (!isRight) wrong[`${what}: ${status === 0 ? "no answer" : status}`]!++;
+    const name = `${what}: ${status === 0 ? "no answer" : status}`;
+    if (!isRight) wrong[name] = (wrong[name] ?? 0) + 1;
     return isRight;
   };
   let fresh: string[] = [];
@@ -163,8 +174,8 @@ async function runLoad({ url, credentials }: Target): Promise<void> {
   );
   const tell = () => {
     times.sort((a, b) => a - b);
-    const at = (share: number): number => times[Math.max(0, Math.ceil(share * times.length) - 1)] ?? 0;
-    console.log(JSON.stringify({ p50: at(0.5), p99: at(0.99), requests, wrong } satisfies Sample));
+    const sample: Sample = { p50: percentile(times, 0.5), p99: percentile(times, 0.99), requests, wrong };
+    console.log(JSON.stringify(sample));
     times = [];
     requests = 0;
   };
@@ -196,14 +207,6 @@ function descriptorsOf(pid: number): number | undefined {
     return undefined;
   }
 }
-function residentOf(pid: number): number | undefined {
-  try {
-    return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))![1]) * 1024;
-  } catch {
-    return undefined;
-  }
-}
-
 async function startServer(): Promise<{ child: ChildProcess; target: Target; heap: () => number | undefined }> {
   const env = {
     ...process.env,
@@ -229,9 +232,7 @@ async function startServer(): Promise<{ child: ChildProcess; target: Target; hea
   });
   await until(() => child.exitCode !== null || told.includes("curl"), "the server listens", 30_000);
   if (child.exitCode !== null) throw new Error(`the server ended with code ${child.exitCode}`);
-  const url = /http:\/\/127\.0\.0\.1:\d+/.exec(told)![0];
-  const credentials = JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!) as Target["credentials"];
-  return { child, target: { url, credentials }, heap: () => heap };
+  return { child, target: { url: urlIn(told)!, credentials: credentialsIn(told) }, heap: () => heap };
 }
 
 async function measure(minutes: number): Promise<void> {
@@ -317,11 +318,11 @@ function memoryGrowth(watched: Watched[]): string | undefined {
 }
 
 function tellAll(watched: Watched[], requests: number, after: number | undefined): void {
-  const tidy = (value: number) => (Number.isNaN(value) ? undefined : Number(value.toPrecision(4)));
+  const known = (value: number) => (Number.isNaN(value) ? undefined : tidy(value));
   const row = (what: string, field: Exclude<keyof Watched, "wrong">, unit: number) => {
-    const parts = fifths(watched, field).map((value) => tidy(value / unit));
+    const parts = fifths(watched, field).map((value) => known(value / unit));
     const first = { what, first_fifth: parts[0], middle_fifth: parts[2], last_fifth: parts[4] };
-    return { ...first, slope_per_minute: tidy(slope(watched, field) / unit) };
+    return { ...first, slope_per_minute: known(slope(watched, field) / unit) };
   };
   const seconds = watched.at(-1)?.seconds ?? 0;
   const text = (value: number) => (Number.isInteger(value) ? rounded(value) : value.toFixed(2));

@@ -4,15 +4,13 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import process from "node:process";
 import { openFileStore } from "../src/stores/file.ts";
-import type { NewUser } from "../src/stores/store.ts";
 import { command, projectRoot, runtime, temporaryFolder } from "../test/runtime.ts";
-import { type Column, report } from "./results.ts";
-import { median, quick, rotated, rounded, secret } from "./tools.ts";
+import { type Column, report, versionsOf } from "./results.ts";
+import { median, newUsers, quick, residentOf, rotated, rounded, secret, tidy, urlIn } from "./tools.ts";
 
 const rounds = quick ? 2 : 11;
 const users = 100_000;
@@ -41,15 +39,10 @@ const asText: Record<typeof runtime, string[]> = {
 
 type Command = [program: string, args: string[]];
 
-function* newUsers(): Iterable<NewUser> {
-  const passwordHash = `pbkdf2_sha256$600000$${"s".repeat(22)}$${"h".repeat(43)}=`;
-  for (let i = 0; i < users; i++) yield { username: `user${i}`, email: `user${i}@example.org`, passwordHash };
-}
-
 async function commands(): Promise<Map<string, Command>> {
   const folder = temporaryFolder();
   const store = await openFileStore(folder);
-  await store.addUsers(newUsers());
+  await store.addUsers(newUsers(users));
   await store.close();
   const flags = ["--port", "0", "--request-log", "false", "--store"];
   const filled = `file:${folder}`;
@@ -95,8 +88,8 @@ function portOf(child: ChildProcess): Promise<number> {
     let told = "";
     const hear = (chunk: Uint8Array) => {
       told += chunk.toString();
-      const found = /http:\/\/127\.0\.0\.1:(\d+)/.exec(told);
-      if (found !== null) resolve(Number(found[1]));
+      const url = urlIn(told);
+      if (url !== undefined) resolve(Number(new URL(url).port));
     };
     child.stdout!.on("data", hear);
     child.stderr!.on("data", hear);
@@ -120,24 +113,6 @@ function answered(port: number): Promise<void> {
   });
 }
 
-/** In bytes; `undefined` where there is no `/proc`. */
-function residentOf(pid: number): number | undefined {
-  try {
-    return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))![1]) * 1024;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Those of packages in `node_modules`. */
-const versionsOf = (names: string[]): Record<string, string> =>
-  Object.fromEntries(
-    names.map((name) => {
-      const file = path.join(projectRoot, "node_modules", name, "package.json");
-      return [name, (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version];
-    }),
-  );
-
 async function measure(): Promise<void> {
   const subjects = await commands();
   const found = new Map([...subjects.keys()].map((title) => [title, [] as Start[]]));
@@ -147,7 +122,6 @@ async function measure(): Promise<void> {
       if (round >= 0) found.get(title)!.push(start); // the first round fills the system's caches
     }
   }
-  const tidy = (value: number) => Number(value.toPrecision(4));
   const ms = ({ ms: value }: Start) => value;
   const bareMs = median(found.get("bare node:http")!.map(ms));
   const rows = [...found].map(([server, all]) => {

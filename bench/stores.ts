@@ -8,10 +8,10 @@ import process from "node:process";
 import { type JwtEndpoints, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { type FileStore, openFileStore } from "../src/stores/file.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import type { NewUser, Store } from "../src/stores/store.ts";
+import type { Store } from "../src/stores/store.ts";
 import { start, temporaryFolder } from "../test/runtime.ts";
 import { type Row, type Table, report } from "./results.ts";
-import { median, perSecond, quick, rounded, secret } from "./tools.ts";
+import { median, newUsers, perSecond, quick, rounded, secret, tidy } from "./tools.ts";
 
 const userCounts = quick ? [100_000] : [100_000, 1_000_000];
 const users = userCounts[0]!;
@@ -31,13 +31,6 @@ async function openOnly(folder: string): Promise<void> {
   if ((await store.findUserByUsername(name))?.username !== name) throw new Error("a user is missing");
   console.log(JSON.stringify({ ms, bytes }));
   await store.close();
-}
-
-function* newUsers(count: number): Iterable<NewUser> {
-  const passwordHash = `pbkdf2_sha256$600000$${"s".repeat(22)}$${"h".repeat(43)}=`;
-  for (let i = 0; i < count; i++) {
-    yield { id: `${i}`, username: `user${i}`, email: `user${i}@example.org`, passwordHash };
-  }
 }
 
 /** What this file prints when it is started with some arguments. */
@@ -145,7 +138,7 @@ async function compaction(folder: string, count: number): Promise<{ usual: numbe
 }
 
 /** A figure with what it counts: a row of its table. */
-const row = (what: string, value: number, unit: string): Row => ({ what, value: Number(value.toPrecision(4)), unit });
+const row = (what: string, value: number, unit: string): Row => ({ what, value: tidy(value), unit });
 
 async function openings(count: number): Promise<Row[]> {
   const folder = temporaryFolder();

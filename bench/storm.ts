@@ -10,7 +10,7 @@ import { Buffer } from "node:buffer";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { pbkdf2, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import process from "node:process";
@@ -19,8 +19,21 @@ import { promisify } from "node:util";
 import { createPasswords } from "../src/passwords/index.ts";
 import { missingPackages, prepareDatabase } from "../test/fixtures/djoser/site.ts";
 import { projectRoot, runtime, start, temporaryFolder, until } from "../test/runtime.ts";
-import { type Column, report } from "./results.ts";
-import { makeTokens, median, perSecond, quick, rotated, rounded, secret } from "./tools.ts";
+import { expressApp, fastifyApp, invalid, serveFetch, tell } from "./contestants.ts";
+import { type Column, report, versionsOf } from "./results.ts";
+import {
+  credentialsIn,
+  makeTokens,
+  median,
+  percentile,
+  perSecond,
+  quick,
+  rotated,
+  rounded,
+  secret,
+  tidy,
+  urlIn,
+} from "./tools.ts";
 
 const cores = availableParallelism();
 /** Logins kept under way: no core is idle for want of one. */
@@ -63,23 +76,9 @@ const claims = (token_type: string, seconds: number) => {
 };
 const pairClaims = () => ({ refresh: claims("refresh", 86_400), access: claims("access", 300) });
 const refused = { non_field_errors: ["Unable to log in with provided credentials."] };
-const invalid = { non_field_errors: ["Token is invalid or expired"] };
-const tell = (port: number) => console.log(`http://127.0.0.1:${port}`);
 
 async function fastifyPeer(stored: string): Promise<void> {
-  const { fastify } = await import("fastify");
-  const { createSigner, createVerifier } = await import("fast-jwt");
-  const verify = createVerifier({ key: secret, algorithms: ["HS256"] });
-  const sign = createSigner({ key: secret, algorithm: "HS256" });
-  const app = fastify();
-  app.post<{ Body: { token: string } }>("/jwt/verify/", async ({ body }, reply) => {
-    try {
-      verify(body.token);
-      return {};
-    } catch {
-      return reply.code(400).send(invalid);
-    }
-  });
+  const { app, sign } = await fastifyApp(false);
   app.post<{ Body: Credentials }>("/jwt/create/", async ({ body }, reply) => {
     if (!(await isPassword(body.password, stored))) return reply.code(400).send(refused);
     const { refresh, access } = pairClaims();
@@ -89,18 +88,7 @@ async function fastifyPeer(stored: string): Promise<void> {
 }
 
 async function expressPeer(stored: string): Promise<void> {
-  const { default: make, json } = await import("express");
-  const { default: jwt } = await import("jsonwebtoken");
-  const app = make();
-  app.use(json());
-  app.post("/jwt/verify/", ({ body }, response) => {
-    try {
-      jwt.verify(body.token, secret, { algorithms: ["HS256"] });
-      response.json({});
-    } catch {
-      response.status(400).json(invalid);
-    }
-  });
+  const { app, jwt } = await expressApp();
   app.post("/jwt/create/", async ({ body }, response) => {
     if (!(await isPassword(body.password, stored))) return void response.status(400).json(refused);
     const { refresh, access } = pairClaims();
@@ -130,14 +118,7 @@ async function honoPeer(stored: string): Promise<void> {
     const { refresh, access } = pairClaims();
     return c.json({ refresh: await sign(refresh), access: await sign(access) });
   });
-  const own = globalThis as unknown as {
-    Deno?: { serve(options: object, fetch: typeof app.fetch): { addr: { port: number } } };
-    Bun?: { serve(options: object): { port: number } };
-  };
-  const address = { port: 0, hostname: "127.0.0.1" };
-  if (own.Deno) tell(own.Deno.serve({ ...address, onListen() {} }, app.fetch).addr.port);
-  else if (own.Bun) tell(own.Bun.serve({ ...address, fetch: app.fetch }).port);
-  else (await import("@hono/node-server")).serve({ ...address, fetch: app.fetch }, ({ port }) => tell(port));
+  await serveFetch(app.fetch);
 }
 
 const peers: Record<string, (stored: string) => Promise<void>> = {
@@ -166,21 +147,19 @@ async function addressOf(child: ChildProcess, title: string, isComplete = (_told
   if (hasEnded()) throw new Error(`${title} ended with code ${child.exitCode}: ${told}`);
   return told;
 }
-const urlIn = (told: string) => /http:\/\/127\.0\.0\.1:\d+/.exec(told)![0];
 
 async function startOurs(): Promise<Server> {
   const flags = ["--port", "0", "--store", "memory:", "--request-log", "false"];
   const env = { ...process.env, NODE_ENV: "production", JWT_SIGNING_KEY: secret };
   const child = start(`src/serve/${runtime}.ts`, flags, { env });
   const told = await addressOf(child, ours, (text) => text.includes("curl"));
-  const credentials = JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!) as Credentials;
-  return { child, url: urlIn(told), prefix: "", credentials };
+  return { child, url: urlIn(told)!, prefix: "", credentials: credentialsIn(told) };
 }
 
 async function startPeer(title: string, stored: string): Promise<Server> {
   const env = { ...process.env, NODE_ENV: "production" };
   const child = start("bench/storm.ts", ["--serve", title, stored], { env });
-  return { child, url: urlIn(await addressOf(child, title)), prefix: "", credentials: { username: "ada", password } };
+  return { child, url: urlIn(await addressOf(child, title))!, prefix: "", credentials: { username: "ada", password } };
 }
 
 /** The Django site of the tests, but with as strong a hash as ours and a worker process for every core. */
@@ -205,7 +184,7 @@ async function startDjoser(iterations: number): Promise<Server> {
   };
   const child = spawn(python, args, { cwd: site, env, stdio: ["ignore", "ignore", "pipe"] });
   process.on("exit", () => child.kill("SIGTERM")); // gunicorn then ends its workers too
-  const url = urlIn(await addressOf(child, "gunicorn"));
+  const url = urlIn(await addressOf(child, "gunicorn"))!;
   return { child, url, prefix: "/auth", credentials: { username: "ada", password } };
 }
 
@@ -299,7 +278,7 @@ async function runPhase({ url, prefix, credentials }: Omit<Server, "child">, pha
   await Promise.all([loginPool.close(), verifyPool.close()]);
 
   times.sort((a, b) => a - b);
-  const at = (share: number): number => times[Math.max(0, Math.ceil(share * times.length) - 1)] ?? 0;
+  const at = (share: number) => percentile(times, share);
   const loginsPerSecond = done === 0 ? 0 : done / ((lastEnd - begin) / 1000);
   return { ...found, p50: at(0.5), p99: at(0.99), max: at(1), verifies: times.length, loginsPerSecond };
 }
@@ -398,11 +377,7 @@ function progress(text: string): void {
 
 /** Of the peers: packages in `node_modules`, and Djoser where it is measured. */
 function peerVersions(): Record<string, string> {
-  const versions: Record<string, string> = {};
-  for (const name of ["fastify", "fast-jwt", "express", "jsonwebtoken", "hono", "jose"]) {
-    const file = path.join(projectRoot, "node_modules", name, "package.json");
-    versions[name] = (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
-  }
+  const versions = versionsOf(["fastify", "fast-jwt", "express", "jsonwebtoken", "hono", "jose"]);
   if (missingPackages().length > 0) return versions;
   for (const name of ["djoser", "django", "gunicorn"]) {
     const program = `import importlib.metadata as m; print(m.version("${name}"))`;
@@ -429,7 +404,6 @@ function tellAll(found: Map<string, Measured>, creates: { ours: number; bare: nu
     { key: "refused_busy", title: "503 busy", text: rounded },
     { key: "errors", title: "errors", text: rounded },
   ];
-  const tidy = (value: number) => Number(value.toPrecision(4));
   const of = (all: Figures[], field: "p50" | "p99" | "loginsPerSecond" | "verifies") =>
     tidy(median(all.map((figures) => figures[field])));
   const maxOf = (all: Figures[]) => tidy(Math.max(...all.map(({ max }) => max)));

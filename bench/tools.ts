@@ -1,7 +1,9 @@
 /** What the benches share: how long they may take, medians, tables, tokens. */
 import { createHmac, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import process from "node:process";
+import type { NewUser } from "../src/stores/store.ts";
 import { runtime } from "../test/runtime.ts";
 
 /** Of the machine: a bench may pin itself to some of them later. */
@@ -32,6 +34,37 @@ export function print(title: string, header: string[], rows: string[][]): void {
   for (const row of all) {
     const cells = row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)));
     console.log(`  ${cells.join("  ")}`);
+  }
+}
+
+/** Four digits: more than a bench can tell. */
+export const tidy = (value: number): number => Number(value.toPrecision(4));
+
+/** The value that so great a share of sorted ones does not exceed; 0 of none. */
+export const percentile = (sorted: readonly number[], share: number): number =>
+  sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
+
+/** Where a server says that it listens; `undefined` before it has. */
+export const urlIn = (told: string): string | undefined => /http:\/\/127\.0\.0\.1:\d+/.exec(told)?.[0];
+
+/** The first user of our server's store, as it tells of it. */
+export const credentialsIn = (told: string): { username: string; password: string } =>
+  JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!) as { username: string; password: string };
+
+/** Memory of another process, in bytes; `undefined` where there is no `/proc`. */
+export function residentOf(pid: number): number | undefined {
+  try {
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))![1]) * 1024;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Users for a store, whose hash no password fits. */
+export function* newUsers(count: number): Iterable<NewUser> {
+  const passwordHash = `pbkdf2_sha256$600000$${"s".repeat(22)}$${"h".repeat(43)}=`;
+  for (let i = 0; i < count; i++) {
+    yield { id: `${i}`, username: `user${i}`, email: `user${i}@example.org`, passwordHash };
   }
 }
 
