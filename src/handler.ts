@@ -100,7 +100,9 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     if (header === null && cookies !== undefined) {
       const asked = askedFrom(request);
       const token = cookies.read(asked, settings.authTokenClasses[0] === "SlidingToken" ? "token" : "access");
-      if (token !== undefined && !/^(GET|HEAD|OPTIONS)$/.test(request.method)) cookies.refuseCrossSite(asked);
+      // Any site may open a WebSocket, and read what comes of it.
+      const isSafe = /^(GET|HEAD|OPTIONS)$/.test(request.method) && !request.headers.has("upgrade");
+      if (token !== undefined && !isSafe) cookies.refuseCrossSite(asked);
       if (token !== undefined) header = `${settings.authHeaderTypes[0]} ${token}`;
     }
     return authenticate(context, header, options);
@@ -183,8 +185,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
       const setCookies = isLogout ? jar.cleared : taken.cookies;
       return { ...renderData(taken.data, 200, route.methods), cookies: setCookies };
     } catch (error) {
-      // Logging out with a dead cookie, or without any, is done already.
-      if (isLogout && isBare && isFailure(error) && error.output.statusCode < 500) {
+      // Logging out with a dead cookie, or without any, is done already; not so where scripts hold the token.
+      if (isLogout && isBare && jar.carries(field) && isFailure(error) && error.output.statusCode < 500) {
         return { ...renderData({}, 200, route.methods), cookies: jar.cleared };
       }
       throw error;
@@ -272,8 +274,8 @@ function describe({ about: { name, description, fields }, post }: Route): unknow
 
 /** The path of a URL, decoded. Cheaper than `new URL` on the way of every request. */
 function pathOf(url: string): string {
-  const scheme = url.indexOf("://"); // Bun makes none for a request without Host
-  const start = url.indexOf("/", scheme === -1 ? 0 : scheme + 3);
+  // Bun makes no whole URL for a request without Host; a path may well hold a URL, in its query.
+  const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
   if (start === -1) return "";
   const end = url.slice(start).search(/[?#]/);
   const path = end === -1 ? url.slice(start) : url.slice(start, start + end);

@@ -1,3 +1,4 @@
+import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Agent, request } from "undici";
@@ -124,8 +125,24 @@ it("may carry the access token too, which authenticate then reads", async () => 
   assert.equal(await ask({ cookie, origin: "https://app.example.org" }, "POST"), [200, "ada"]);
   assert.is((await ask({ cookie, origin: "https://evil.example" }, "POST"))[0], 403);
   assert.is((await ask({ cookie, "sec-fetch-site": "cross-site" }, "DELETE"))[0], 403);
+  const upgrade = { cookie, upgrade: "websocket" };
+  assert.equal(await ask({ ...upgrade, origin: "https://app.example.org" }), [200, "ada"]);
+  assert.is((await ask({ ...upgrade, origin: "https://evil.example" }))[0], 403);
   assert.is((await ask({ cookie: "__Host-access=x" }))[0], 401);
   assert.is((await ask({ cookie, authorization: "Bearer x" }))[0], 401, "a header comes first");
+});
+
+it("that carry the access token alone do not make a logout without a token look done", async () => {
+  const { send } = await inProcess({ cookies: { carry: ["access"] } });
+  const { post, jar } = browser(send);
+  const { refresh } = (await post("create", credentials)).body;
+  assert.equal([...jar.keys()], ["__Host-access"]);
+  const answer = await post("logout");
+  assert.equal([answer.status, answer.body.refresh], [400, ["This field is required."]]);
+  assert.is((await post("refresh", { refresh })).status, 200);
+  assert.is((await post("logout", { refresh })).status, 200);
+  assert.is(jar.size, 0);
+  assert.is((await post("refresh", { refresh })).status, 400);
 });
 
 it("are worth nothing to other sites", async () => {
@@ -158,6 +175,46 @@ it("are worth nothing to other sites", async () => {
   ];
   for (const headers of accepted) assert.is((await post("refresh", {}, headers)).status, 200, JSON.stringify(headers));
   assert.is(jar.get("__Host-refresh")!.value, before);
+});
+
+it("know their own host as proxies write it", async () => {
+  const { endpoints } = await inProcess();
+  const post = async (headers: Record<string, string>, url = "/jwt/logout/"): Promise<number> => {
+    const get = (name: string): string | null => headers[name] ?? null;
+    const answer = endpoints.answer({
+      method: "POST",
+      url,
+      headers: { get },
+      bytes: () => new Uint8Array(),
+      text: () => "",
+    });
+    return (await answer).status;
+  };
+  const statuses: [origin: string, host: string | undefined, status: number][] = [
+    ["https://app.example.org", "app.example.org", 200],
+    ["https://app.example.org", "app.example.org:443", 200],
+    ["http://app.example.org", "app.example.org:80", 200],
+    ["https://app.example.org", "App.Example.ORG", 200],
+    ["https://app.example.org:8443", "app.example.org:8443", 200],
+    ["http://[::1]:3000", "[::1]:3000", 200],
+    ["https://app.example.org", "app.example.org:8443", 403],
+    ["https://app.example.org:8443", "app.example.org", 403],
+    ["http://app.example.org", "app.example.org:443", 403],
+    ["https://evil.example", "app.example.org, evil.example", 403],
+    ["https://app.example.org, https://evil.example", "app.example.org", 403],
+    ["https://evil.example", "", 403],
+    ["null", "null", 403],
+    // HTTP/1.0 has no Host, and then there is nothing that an origin could equal
+    ["null", undefined, 403],
+    ["https://app.example.org", undefined, 403],
+    ["", undefined, 403],
+  ];
+  for (const [origin, host, status] of statuses) {
+    const headers = { origin, "content-type": "application/json", ...(host !== undefined && { host }) };
+    assert.is(await post(headers), status, `${origin} at ${host}`);
+  }
+  assert.is(await post({ origin: "http://[::1]" }, "http://[::1]/jwt/logout/"), 200);
+  assert.is(await post({ origin: "null" }, "http://[::1]/jwt/logout/"), 403);
 });
 
 it("travel to exact origins only, never to every one", async () => {
@@ -235,6 +292,15 @@ it("work with the real server over a socket", async () => {
   const [first] = [jar.get("__Host-refresh")!.value];
   assert.equal([(await post("refresh")).status, jar.get("__Host-refresh")!.value === first], [200, false]);
   assert.is((await post("refresh", {}, { origin: "https://evil.example" })).status, 403);
+  // As a proxy splits them that takes them from HTTP/2.
+  const socket = net.connect(Number(new URL(origin).port), "127.0.0.1");
+  let answer = "";
+  socket.on("data", (chunk: Uint8Array) => (answer += chunk.toString()));
+  const cookie = `Cookie: other=1\r\nCookie: __Host-refresh=${jar.get("__Host-refresh")!.value}\r\nCookie: more=2\r\n`;
+  socket.write(`POST /jwt/refresh/ HTTP/1.1\r\nHost: x\r\n${cookie}Content-Length: 0\r\n\r\n`);
+  await until(() => answer.includes("\r\n\r\n"), "the answer is there");
+  socket.destroy();
+  assert.match(answer, /^HTTP\/1\.1 200 /);
   assert.is((await post("logout")).status, 200);
   assert.is(jar.size, 0);
   await dispatcher.close?.(); // not in the undici that Bun brings

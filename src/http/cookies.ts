@@ -6,6 +6,8 @@ import type { Asked } from "./exchange.ts";
 type Field = "refresh" | "access" | "token";
 
 export interface Cookies {
+  /** Whether the token of a field travels in a cookie. */
+  carries(field: string): boolean;
   /** The token of a field of the body that a request's cookie carries. */
   read(asked: Asked, field: string): string | undefined;
   /** What the body then omits, as `Set-Cookie` headers. */
@@ -48,6 +50,7 @@ export function createCookies(settings: Settings): Cookies {
   const isCarried = (field: string): field is Field => (fields as string[]).includes(field);
 
   return {
+    carries: isCarried,
     read(asked, field) {
       const header = isCarried(field) ? asked.headers.get("cookie") : null;
       return header === null ? undefined : parseCookie(header)[prefix + field] || undefined;
@@ -67,13 +70,19 @@ export function createCookies(settings: Settings): Cookies {
       const site = asked.headers.get("sec-fetch-site");
       if (origin === null) {
         if (site === null || site === "same-origin" || site === "none") return;
-      } else if (hostOf(origin) === (asked.headers.get("host") ?? hostOf(asked.url))) return;
+      } else if (isOwn(origin, asked)) return;
       else if (Array.isArray(cors) && cors.includes(origin)) return;
       throw fail("cross_site");
     },
   };
 }
 
-function hostOf(url: string): string | undefined {
-  return URL.canParse(url) ? new URL(url).host : undefined;
+/**
+ * Whether a page's origin is the host that was asked. The origin's scheme counts for both: proxies write their own port
+ * into `Host`, such as 443, and may end TLS. What is no host, an origin `null` for one, is nobody's own.
+ */
+function isOwn(origin: string, { headers, url }: Asked): boolean {
+  const host = headers.get("host");
+  const asked = host === null ? url : origin.replace(/(?<=:\/\/).*$/, () => host);
+  return URL.canParse(origin) && URL.canParse(asked) && new URL(origin).host === new URL(asked).host;
 }

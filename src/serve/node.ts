@@ -96,7 +96,8 @@ class NodeHeaders {
     for (let i = 0; i < raw.length; i += 2) {
       const key = raw[i]!;
       if (key.length !== name.length || (key !== name && key.toLowerCase() !== name.toLowerCase())) continue;
-      found = found === null ? raw[i + 1]! : `${found}, ${raw[i + 1]!}`;
+      // Cookies come in several lines where a proxy takes them from HTTP/2 (RFC 9113 §8.2.3).
+      found = found === null ? raw[i + 1]! : `${found}${name === "cookie" ? ";" : ","} ${raw[i + 1]!}`;
     }
     return found;
   }
