@@ -74,7 +74,7 @@ const doc = <T>(description: string, info: SettingInfo) =>
 const unitSeconds: Record<string, number> = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 
 /** Reads `"5m"`, `"1h30m"` or a number of seconds; `undefined` when it is neither. */
-function parseDuration(value: unknown): number | undefined {
+export function parseDuration(value: unknown): number | undefined {
   if (typeof value === "number") return Number.isFinite(value) && value >= 0 ? value : undefined;
   if (typeof value !== "string") return undefined;
   if (/^\d+(\.\d+)?$/.test(value)) return Number(value);
@@ -578,7 +578,11 @@ function objectMessage(issue: { expected: string | null; received: string }): st
 
 function logToStandardError({ error, ...event }: LogEvent): void {
   const cause = error instanceof Error ? { error: error.stack ?? String(error) } : {};
-  console.error(JSON.stringify({ time: new Date().toISOString(), ...event, ...cause }));
+  try {
+    console.error(JSON.stringify({ time: new Date().toISOString(), ...event, ...cause }));
+  } catch {
+    // Deno throws when the disk that the log goes to is full; the request has an answer all the same
+  }
 }
 
 /** A wrong or inconsistent setting. Its message is one line that names the setting, never the value of a secret. */

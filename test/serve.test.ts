@@ -155,10 +155,67 @@ it("logs one JSON line for each request, without body, query or token, unless to
   assert.not.match(server.output().slice(firstStart), /hunter2|eyJ/);
   await server.stop();
 
+  // A preflight is answered wherever it is for.
+  const front = await serve(["--store", "memory:", "--cors", "https://app.example.org", "--prefix", "/auth"]);
+  const origin = "https://app.example.org";
+  const preflight = { method: "OPTIONS", headers: { origin, "access-control-request-method": "POST" } };
+  for (const target of [`/auth/jwt/verify/${token}`, "/auth/jwt/verify/", `/${token}/jwt/verify`]) {
+    assert.is((await front.send(target, preflight)).status, 204);
+  }
+  await until(() => front.output().split('"OPTIONS"').length === 4, "three lines are there");
+  const paths = [...front.output().matchAll(/"path":"([^"]*)"/g)].map(([, logged]) => logged);
+  assert.equal(paths, ["[unknown]", "/auth/jwt/verify/", "[unknown]"]);
+  await front.stop();
+
   const quiet = await serve(["--store", "memory:", "--request-log", "false"]);
   await quiet.send("/healthz");
   assert.is(await quiet.stop(), 0);
   assert.not.match(quiet.output(), "healthz");
+});
+
+it("finds its routes whatever their query holds", async () => {
+  const server = await serve(["--store", "memory:"]);
+  for (const target of ["/healthz?next=https://app.example.org/a", "/healthz/?://", "/healthz?a=/b://c/d#e"]) {
+    assert.is((await server.send(target)).text, '{"status":"ok"}', target);
+  }
+  await server.stop();
+});
+
+it("goes on serving when nobody reads its log any more, or the disk is full", async () => {
+  const server = await serve(["--store", "memory:"]);
+  server.child.stdout!.destroy();
+  server.child.stderr!.destroy();
+  for (let i = 0; i < 3; i++) {
+    assert.is((await server.send("/healthz")).status, 200);
+    await new Promise((resolve) => setTimeout(resolve, 50)); // the line is written after the answer
+  }
+  assert.is(await server.stop(), 0);
+
+  if (!fs.existsSync("/dev/full")) return;
+  const full = fs.openSync("/dev/full", "w");
+  const probe = net.createServer();
+  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
+  const { port } = probe.address() as net.AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  // Where it listens can't be read here.
+  const child = start(entry, ["--port", String(port), "--store", "memory:"], {
+    env: environment(),
+    stdio: ["ignore", full, full],
+  });
+  const status = () =>
+    fetch(`http://127.0.0.1:${port}/healthz`).then(
+      ({ status: code }) => code,
+      () => undefined,
+    );
+  await until(async () => (await status()) === 200, "the server has started", 20_000);
+  for (let i = 0; i < 3; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.is(await status(), 200);
+  }
+  const ended = new Promise((resolve) => child.once("close", resolve));
+  process.kill(child.pid!, "SIGTERM");
+  assert.is(await ended, 0);
+  fs.closeSync(full);
 });
 
 it("reads flags before the environment", async () => {

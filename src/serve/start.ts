@@ -109,12 +109,14 @@ export type Listen = (step: Step, address: { host: string; port: number }) => Pr
 export async function start(listen: Listen, runtime: string): Promise<void> {
   const args = process.argv.slice(2);
   if (args.includes("--help") || args.includes("-h")) return console.log(helpText());
+  // A log whose reader went away, or whose disk is full, is no reason to stop serving.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   let prepared: Prepared | undefined;
   let server: Listening;
   try {
     prepared = await prepare(args, process.env);
     const { endpoints, options } = prepared;
-    server = await listen(options.requestLog ? withRequestLog(endpoints.answer) : endpoints.answer, options);
+    server = await listen(options.requestLog ? withRequestLog(endpoints) : endpoints.answer, options);
   } catch (error) {
     await prepared?.store.close();
     console.error(`jwt-endpoints: ${startProblem(error, prepared?.options)}`);
@@ -133,7 +135,7 @@ export async function start(listen: Listen, runtime: string): Promise<void> {
   process.on("SIGTERM", () => void stop());
   process.on("SIGINT", () => void stop());
   await announce(server.url, prepared, runtime).catch((error: unknown) => {
-    console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`);
+    unlessLost(() => console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`));
   });
 }
 
@@ -167,13 +169,22 @@ function tellOf(password: string | undefined, address: string, { settings }: Jwt
   console.log(`Try it:\n  curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'\n`);
 }
 
+/** Deno throws what other runtimes emit as an error of the stream. */
+function unlessLost(write: () => unknown): void {
+  try {
+    write();
+  } catch {
+    // there is nowhere to tell it
+  }
+}
+
 /** A JSON line on standard output: time, method, path, status and milliseconds; never a query, a header or a body. */
-function withRequestLog(step: Step): Step {
+function withRequestLog({ answer: step, settings: { prefix } }: JwtEndpoints): Step {
   let lines = "";
   const write = () => {
     const text = lines;
     lines = "";
-    process.stdout.write(text);
+    unlessLost(() => process.stdout.write(text));
   };
   process.on("exit", () => lines !== "" && write());
   return (asked) => {
@@ -181,7 +192,7 @@ function withRequestLog(step: Step): Step {
     return after(step(asked), (answer) => {
       const ms = Math.round((performance.now() - start) * 100) / 100;
       const time = new Date().toISOString();
-      const path = loggedPath(asked.url, answer.status);
+      const path = loggedPath(asked.url, answer.status, prefix);
       if (lines === "") setImmediate(write); // one call to the system for all that is answered in a turn
       lines += `${JSON.stringify({ time, method: asked.method, path, status: answer.status, ms })}\n`;
       return answer;
@@ -189,7 +200,12 @@ function withRequestLog(step: Step): Step {
   };
 }
 
-/** An unknown path can be anything, a token for one, and is not repeated. */
-function loggedPath(url: string, status: number): string {
-  return status === 404 ? "[unknown]" : /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/.exec(url)![1]!;
+/** An unknown path can be anything, a token for one, and is not repeated. A preflight is answered 204 wherever it is for. */
+function loggedPath(url: string, status: number, prefix: string): string {
+  const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
+  const isOurs =
+    status === 204
+      ? path.startsWith(prefix) && /^\/jwt\/[a-z]{1,9}\/?$/.test(path.slice(prefix.length))
+      : status !== 404;
+  return isOurs ? path : "[unknown]";
 }
