@@ -143,6 +143,7 @@ single("refuses names and passwords that could not log in, and adds nobody", asy
     add("dave", "hunter\0\n"),
     add(" ", "hunter\n"),
     add("da\nve", "hunter\n"),
+    add("da\uFFFDve", "hunter\n"),
     user(["add", "dave", "--store", url]),
   ]);
   const reasons = [
@@ -151,6 +152,7 @@ single("refuses names and passwords that could not log in, and adds nobody", asy
     /NUL/,
     /blank/,
     /control character/,
+    /the username is not UTF-8/,
     /no terminal.*--password-stdin/,
   ];
   for (const [index, result] of results.entries()) refused(result, reasons[index]!);

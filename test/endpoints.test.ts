@@ -229,6 +229,16 @@ guards("throttle answers 429 with the seconds to wait, for each client on its ow
   assert.is((await post("/jwt/create/", credentials, { "x-client": "a" })).status, 200);
 });
 
+guards("throttle forgets what was counted before the clock was set back", async () => {
+  let time = 1_800_000_000_000;
+  const { post } = await endpointsWith({ throttle: "1/min", clientAddress: () => "a", now: () => time });
+  assert.is((await post("/jwt/create/", credentials)).status, 200);
+  assert.is((await post("/jwt/create/", credentials)).status, 429);
+  time -= 3_600_000;
+  assert.is((await post("/jwt/create/", credentials)).status, 200);
+  assert.is((await post("/jwt/create/", credentials)).headers["retry-after"], "60");
+});
+
 guards("throttle says once when it can't tell clients apart", async () => {
   const { post, log } = await endpointsWith({ throttle: "1/min" });
   assert.is((await post("/jwt/create/", credentials)).status, 200);

@@ -50,7 +50,7 @@ const allowed: Record<string, string[]> = {
   "stores/postgres": ["stores/", "node:"],
   "serve/": ["serve/", "index", "http/exchange", "maybe-promise", "stores/open", "node:"],
   "cli/": ["cli/", "index", "stores/", "passwords/", "tokens/", "csv-parse", "stream-json", "citty", "node:"],
-  "cli/keys": ["serve/key-file"],
+  "cli/keys": ["settings", "serve/key-file", "serve/options"],
   "cli/token": ["settings", "endpoints/", "serve/key-file", "serve/options"],
 };
 

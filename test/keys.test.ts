@@ -283,6 +283,25 @@ remote("drops a key that is published no more, ten minutes later at most", async
   assert.is(there.hits, 2);
 });
 
+remote("is asked again when the clock was set back", async () => {
+  const there = await publisher(json({ keys: [rsa.publicJwk] }));
+  const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
+  now += 1000;
+  assert.is(await judge(await rsa.sign()), "ok");
+  there.answer = json({}, 500);
+  now += 86_400;
+  assert.is(await judge(await rsa.sign()), "keys_unavailable 5");
+  // What was asked for and what failed are both a day ahead.
+  there.answer = json({ keys: [rsa2.publicJwk] });
+  now -= 86_400 - 60;
+  assert.is(await judge(await rsa2.sign()), "ok");
+  assert.is(there.hits, 3);
+  there.answer = json({ keys: [rsa.publicJwk] });
+  now -= 1000;
+  assert.is(await judge(await rsa2.sign()), "token_invalid");
+  assert.is(await judge(await rsa.sign()), "ok");
+});
+
 remote("that went down leaves the last keys in use for an hour", async () => {
   const there = await publisher(json({ keys: [rsa.publicJwk] }));
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
@@ -907,6 +926,7 @@ command("refuses what it can't do in one line", async () => {
     [["retire"], /retire needs a KID/],
     [["generate", "--algorithm", "none"], /"none" is not known; accepted: HS256/],
     [["rotate", "--keep", "long"], /"long" is not a duration/],
+    [["rotate", "--keep", "999999999w"], /"999999999w" is not a duration/],
     [["rotate", "--kid", "x"], /Unknown option '--kid'/],
     [["list", "x"], /list: too many arguments/],
     [["turn"], /unknown command "turn"; accepted: list, generate, rotate, retire/],
@@ -927,6 +947,53 @@ command("refuses what it can't do in one line", async () => {
     assert.match(stderr, /^setting keys: \S+keys\.json is damaged; bring back a copy of it\n$/);
   }
   assert.not.ok(fs.existsSync(path.join(folder, "keys.json.lock")));
+  const nowhere = path.join(folder, "typo");
+  assert.match((await run(nowhere, "retire", "x")).stderr, /there is no key "x"/);
+  assert.not.ok(fs.existsSync(nowhere));
+});
+
+command("and the server tell of a damaged file of keys in one line that holds nothing of it", async () => {
+  const ring = '{"keys":[{"alg":"HS256","status":"active","kid":5,"created":"2026-01-01","jwk":{"kty":"oct"}}]}';
+  const files: [name: string, text: string][] = [
+    ["signing.key", '{"kty":"oct","k":"hunter2hunter2hunter2"x}'],
+    ["signing.key", '{"k":"hunter2", "kty":hunter2}'],
+    ["signing.key", '{"k":"hunter2"}'],
+    ["signing.key", "\n"],
+    ["keys.json", ring],
+  ];
+  for (const [name, text] of files) {
+    const folder = temporaryFolder();
+    fs.writeFileSync(path.join(folder, name), text);
+    const args = ["--port", "0", "--store", `file:${folder}`];
+    const server = finished(start(`src/serve/${runtime}.ts`, args, { env: environment }));
+    for (const { code, stdout, stderr } of await Promise.all([run(folder, "list"), run(folder, "generate"), server])) {
+      assert.is(code, 1, text);
+      assert.is(stdout, "");
+      assert.match(
+        stderr,
+        /^(jwt-endpoints: )?setting keys: \S+(signing\.key|keys\.json) is damaged; bring back a copy of it\n$/,
+      );
+    }
+    assert.equal(fs.readdirSync(folder), [name]);
+  }
+});
+
+command("keeps a former key for as long as the tokens of the environment's settings last", async () => {
+  const kept = async (args: string[], lifetimes: Record<string, string>): Promise<number> => {
+    const folder = path.join(temporaryFolder(), "store");
+    await ran(folder, "generate");
+    const child = start(program, ["rotate", ...args, "--store", `file:${folder}`], {
+      env: { ...environment, ...lifetimes },
+    });
+    const { code, stderr } = await finished(child);
+    assert.is(code, 0, stderr);
+    const { retireAt } = keysIn(folder).find(({ status }) => status === "retiring")!;
+    return Math.round((Date.parse(retireAt!) - Date.now()) / 60_000) / 60;
+  };
+  assert.is(await kept([], {}), 24);
+  assert.is(await kept([], { JWT_REFRESH_TOKEN_LIFETIME: "30d" }), 720);
+  assert.is(await kept([], { JWT_SLIDING_TOKEN_LIFETIME: "2d" }), 48);
+  assert.is(await kept(["--keep", "1h30m"], { JWT_REFRESH_TOKEN_LIFETIME: "30d" }), 1.5);
 });
 
 command("and a fresh start make a key for any algorithm", async () => {

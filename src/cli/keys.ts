@@ -8,7 +8,10 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { SettingError, describeSettings } from "../index.ts";
 import { type StoredKey, changeStoredKeys, newJwk, readStoredKeys, takenIn } from "../serve/key-file.ts";
+import { readOptions } from "../serve/options.ts";
+import { parseDuration } from "../settings.ts";
 import { storeFolder } from "../stores/open.ts";
+import { print } from "./command.ts";
 import { Mistake, quoted } from "./fields.ts";
 
 const defaultStore = "file:./data";
@@ -19,7 +22,8 @@ const usage = `Usage: keys COMMAND [--store file:./folder]
     --algorithm ES256        its algorithm; default: that of the active key
   rotate                   Let the next key sign, or a new one; the former retires
     --algorithm ES256        its algorithm; default: that of the next key, else of the active one
-    --keep 1d                for how long tokens of the former stay good; take refreshTokenLifetime
+    --keep 1d                for how long tokens of the former stay good; default: as long
+                             as tokens do, by JWT_REFRESH_TOKEN_LIFETIME and JWT_SLIDING_TOKEN_LIFETIME
   retire KID               End a key at once: its tokens are refused; - is the key without a name
 
 Store: --store, else JWT_STORE, else ${defaultStore}. Servers on it follow within two seconds.
@@ -102,9 +106,7 @@ const generate: Command = {
 const rotate: Command = {
   flags: ["store", "algorithm", "keep"],
   async run(folder, { algorithm, keep }) {
-    const kept = secondsOf(
-      keep ?? String(describeSettings().find(({ name }) => name === "refreshTokenLifetime")!.default),
-    );
+    const kept = keep === undefined ? longestLifetime() : secondsOf("--keep", keep);
     let spare: StoredKey | undefined; // made outside the lock: RSA takes its time
     let missing: string | undefined;
     let told = "";
@@ -137,9 +139,14 @@ const retire: Command = {
   takes: "KID",
   async run(folder, _, kid) {
     let told = "";
-    await changeStoredKeys(folder, firstAlgorithm(), (keys) => {
+    const find = (keys: StoredKey[]): StoredKey => {
       const key = keys.find((each) => nameOf(each) === kid);
       if (key === undefined) throw new Mistake(`there is no key ${quoted(kid)}; accepted: a KID that list shows`);
+      return key;
+    };
+    find(readStoredKeys(folder) ?? takenIn(folder, firstAlgorithm())); // before a folder is made in vain
+    await changeStoredKeys(folder, firstAlgorithm(), (keys) => {
+      const key = find(keys);
       if (key.status === "active") throw new Mistake(`the key ${quoted(kid)} is the one that signs; rotate first`);
       told = `retired ${described(key)}`;
       return keys.filter((each) => each !== key);
@@ -150,11 +157,25 @@ const retire: Command = {
 
 const commands = new Map<string, Command>(Object.entries({ list, generate, rotate, retire }));
 
-function secondsOf(text: string): number {
-  const [, amount, unit] = /^(\d{1,9})(s|m|h|d|w)$/.exec(text) ?? [];
-  const sizes: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
-  if (unit === undefined) throw new Mistake(`--keep ${quoted(text)} is not a duration; accepted: such as 30m, 12h, 1d`);
-  return Number(amount) * sizes[unit]!;
+/** A thousand years, so that the end of it is a time that can be written. */
+const longestKeep = 31_557_600_000;
+
+function secondsOf(name: string, text: string): number {
+  const seconds = parseDuration(text);
+  if (seconds === undefined || seconds > longestKeep) {
+    throw new Mistake(`${name} ${quoted(text)} is not a duration; accepted: such as 30m, 1h30m, 1d`);
+  }
+  return seconds;
+}
+
+/** How long a token that was signed a moment ago may last, by the settings of the environment. */
+function longestLifetime(): number {
+  const { settings } = readOptions([], process.env);
+  const lifetimes = ["refreshTokenLifetime", "slidingTokenLifetime"].map((setting) => {
+    const standard = describeSettings().find(({ name }) => name === setting)!.default;
+    return secondsOf(`setting ${setting}`, String(settings[setting] ?? standard));
+  });
+  return Math.max(...lifetimes);
 }
 
 function readCommandLine(name: string, { flags, takes }: Command, args: string[]): { values: Flags; argument: string } {
@@ -187,13 +208,15 @@ async function main([name, ...args]: string[]): Promise<string> {
   return command.run(folder, values, argument);
 }
 
-process.stdout.on("error", () => {}); // a reader that went away
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {}); // `print` tells of it
 try {
-  const text = await main(process.argv.slice(2));
-  process.stdout.write(`${text}\n`);
+  await print(`${await main(process.argv.slice(2))}\n`);
 } catch (error) {
-  process.exitCode = 1;
   const { code, message, stack } = error as NodeJS.ErrnoException;
-  const isExpected = error instanceof Mistake || error instanceof SettingError || error instanceof TypeError || code;
-  process.stderr.write(`${isExpected ? message.replace(/\s*\n\s*/g, " ") : stack}\n`);
+  // A reader that went away has seen enough.
+  if (code !== "EPIPE") {
+    process.exitCode = 1;
+    const isExpected = error instanceof Mistake || error instanceof SettingError || error instanceof TypeError || code;
+    process.stderr.write(`${isExpected ? message.replace(/\s*\n\s*/g, " ") : stack}\n`);
+  }
 }

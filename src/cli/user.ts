@@ -42,6 +42,8 @@ const add = defineCommand({
     ...usersFlags,
   },
   async run({ args }) {
+    refuseMangled(args.username, "username");
+    refuseMangled(args.email ?? "", "email");
     const username = parseUsername(args.username);
     const email = parseEmail(args.email ?? "");
     await withUsers(args, async (store, matching) => {
@@ -232,6 +234,11 @@ async function endSessions(store: Store, { id, username, ...user }: User, change
     if (Object.entries(wanted).every(([field, value]) => stands[field as keyof User] === value)) return;
     standing = stands.tokensValidFrom ?? null;
   }
+}
+
+/** What the command line holds in another encoding comes as U+FFFD, and nobody could log in with that. */
+function refuseMangled(text: string, name: string): void {
+  if (text.includes("\uFFFD")) throw new Mistake(`the ${name} is not UTF-8`);
 }
 
 const noSuchUser = (username: string): Mistake => new Mistake(`there is no user ${quoted(username)}`);

@@ -15,7 +15,8 @@ export function createThrottle({ limit, seconds }: Rate, now: () => number): (cl
   const history = new Map<string, number[]>(); // client -> times, oldest first; least recently seen client first
   return (client) => {
     const time = now();
-    const times = (history.get(client) ?? []).filter((then) => then > time - span);
+    // A time ahead is of before the clock was set back: it would count for far too long.
+    const times = (history.get(client) ?? []).filter((then) => then > time - span && then <= time);
     history.delete(client);
     history.set(client, times);
     for (const [other, seen] of history) {

@@ -37,14 +37,8 @@ export const hasKeyRing = (folder: string): boolean => fs.existsSync(ringFile(fo
  */
 export function readStoredKeys(folder: string): StoredKey[] | undefined {
   const file = ringFile(folder);
-  let text: string;
-  try {
-    text = fs.readFileSync(file, "utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return undefined;
-    throw new SettingError(`setting keys: ${file} can't be read: ${code}`);
-  }
+  const text = readText(file);
+  if (text === undefined) return undefined;
   let keys: StoredKey[] | undefined;
   try {
     keys = (JSON.parse(text) as { keys?: StoredKey[] }).keys;
@@ -53,11 +47,16 @@ export function readStoredKeys(folder: string): StoredKey[] | undefined {
   }
   const isSound =
     Array.isArray(keys) &&
-    keys.every((key) => typeof key?.alg === "string" && typeof key.jwk?.kty === "string") &&
+    keys.every((key) =>
+      [key?.alg, key?.created, key?.kid ?? "", key?.jwk?.kty].every((member) => typeof member === "string"),
+    ) &&
     keys.filter(({ status }) => status === "active").length === 1;
-  if (!isSound) throw new SettingError(`setting keys: ${file} is damaged; bring back a copy of it`);
+  if (!isSound) throw damaged(file);
   return keys!.filter(({ status, retireAt }) => status !== "retiring" || Date.parse(retireAt ?? "") > Date.now());
 }
+
+const damaged = (file: string): SettingError =>
+  new SettingError(`setting keys: ${file} is damaged; bring back a copy of it`);
 
 /** The key family that an algorithm needs. */
 const familyOf = (alg: string): string =>
@@ -79,11 +78,34 @@ export function readKeyRing(folder: string, algorithm: string | undefined): KeyR
   return keys && { active: jwks("active")[0]!, next: jwks("next"), retiring: jwks("retiring") };
 }
 
-/** The text of the folder's single key, as the `signingKey` setting takes it; `undefined` when there is none. */
+/**
+ * The text of the folder's single key, as the `signingKey` setting takes it; `undefined` when there is none.
+ * @throws {SettingError} in one line when the file can't be read or is damaged.
+ */
 export function readFirstKey(folder: string): string | Jwk | undefined {
-  if (!fs.existsSync(firstFile(folder))) return undefined;
-  const text = fs.readFileSync(firstFile(folder), "utf8").trim();
-  return text.startsWith("{") ? (JSON.parse(text) as Jwk) : text;
+  const file = firstFile(folder);
+  const text = readText(file)?.trim();
+  if (text === "") throw damaged(file);
+  if (text === undefined || !text.startsWith("{")) return text;
+  let jwk: Jwk;
+  try {
+    jwk = JSON.parse(text) as Jwk;
+  } catch {
+    throw damaged(file); // without the parser's message: it quotes the file
+  }
+  if (typeof jwk.kty !== "string") throw damaged(file);
+  return jwk;
+}
+
+/** A file's text; `undefined` when there is none. */
+function readText(file: string): string | undefined {
+  try {
+    return fs.readFileSync(file, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw new SettingError(`setting keys: ${file} can't be read: ${code}`);
+  }
 }
 
 /** The same as a JWK. */
@@ -103,13 +125,25 @@ export function ensureFirstKey(folder: string, fresh: string | Jwk): string | Jw
   } finally {
     fs.rmSync(temporary);
   }
+  syncFolder(folder); // tokens are signed with it from now on
   return readFirstKey(folder)!;
 }
 
 function writeTemporary(file: string, text: string): string {
   const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
-  fs.writeFileSync(temporary, text, { mode: 0o600, flush: true });
+  try {
+    fs.writeFileSync(temporary, text, { mode: 0o600, flush: true });
+  } catch (error) {
+    fs.rmSync(temporary, { force: true }); // half of a key, where the disk is full
+    throw error;
+  }
   return temporary;
+}
+
+function syncFolder(folder: string): void {
+  const fd = fs.openSync(folder, "r");
+  fs.fsyncSync(fd);
+  fs.closeSync(fd);
 }
 
 /**
@@ -135,9 +169,7 @@ export async function changeStoredKeys(
     if (changed === undefined) return;
     const temporary = writeTemporary(ringFile(folder), `${JSON.stringify({ keys: changed }, undefined, 2)}\n`);
     fs.renameSync(temporary, ringFile(folder));
-    const fd = fs.openSync(folder, "r");
-    fs.fsyncSync(fd);
-    fs.closeSync(fd);
+    syncFolder(folder);
   } finally {
     fs.rmSync(lock);
   }

@@ -66,7 +66,9 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
       )
       .finally(() => (loading = undefined)));
 
-  const isCoolingDown = (): boolean => failure !== undefined && now() - failure.at < failureMs;
+  /** Either way, so that a clock set back makes us ask, and not trust for as long as it was ahead. */
+  const since = (time: number): number => Math.abs(now() - time);
+  const isCoolingDown = (): boolean => failure !== undefined && since(failure.at) < failureMs;
   const unavailable = () => {
     const wait = failure === undefined ? 0 : failure.at + failureMs - now();
     return fail("keys_unavailable", { retryAfter: Math.max(1, Math.ceil(wait / 1000)), cause: failure?.error });
@@ -74,7 +76,7 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
 
   /** Sees to it that there are keys to look in. */
   async function refresh(): Promise<void> {
-    const age = () => now() - fetchedAt;
+    const age = () => since(fetchedAt);
     if (age() < freshMs) return;
     if (failure !== undefined && age() < staleMs) {
       if (!isCoolingDown()) void load(); // the last good keys do until it answers
@@ -109,7 +111,7 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
       const found = await look(header);
       if (found !== undefined) return found;
       // Maybe a key so new that it is not held yet.
-      if (failure === undefined && now() - fetchedAt < unknownMs) return [];
+      if (failure === undefined && since(fetchedAt) < unknownMs) return [];
       if (isCoolingDown() || !(await load())) throw unavailable();
       return (await look(header)) ?? [];
     },
