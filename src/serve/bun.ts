@@ -2,6 +2,7 @@
 import process from "node:process";
 import { fetchWith } from "../http/exchange.ts";
 import { type Listen, start } from "./start.ts";
+import { forkWith } from "./workers.ts";
 
 interface BunServer {
   readonly hostname: string;
@@ -13,18 +14,20 @@ declare const Bun: {
   serve(options: {
     hostname: string;
     port: number;
+    reusePort: boolean;
     fetch(request: Request, server: BunServer): Promise<Response>;
   }): BunServer;
 };
 
-const listen: Listen = async (step, { host: hostname, port }) => {
+const listen: Listen = async (step, { host: hostname, port }, reusePort) => {
   const server = Bun.serve({
     hostname,
     port,
+    reusePort,
     fetch: (request, { requestIP }) => fetchWith(step, request, () => requestIP.call(server, request)?.address),
   });
   const host = server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname;
   return { url: `http://${host}:${server.port}`, close: () => server.stop() };
 };
 
-await start(listen, `Bun ${process.versions.bun}`);
+await start(`Bun ${process.versions.bun}`, listen, forkWith());

@@ -2,6 +2,7 @@
 import process from "node:process";
 import { fetchWith } from "../http/exchange.ts";
 import { type Listen, start } from "./start.ts";
+import { forkWith } from "./workers.ts";
 
 interface DenoServer {
   shutdown(): Promise<void>;
@@ -12,20 +13,21 @@ interface Address {
 }
 declare const Deno: {
   serve(
-    options: { hostname: string; port: number; onListen(address: Address): void },
+    options: { hostname: string; port: number; reusePort: boolean; onListen(address: Address): void },
     handler: (request: Request, info: { remoteAddr: Partial<Address> }) => Promise<Response>,
   ): DenoServer;
 };
 
-const listen: Listen = (step, { host: hostname, port }) =>
+const listen: Listen = (step, { host: hostname, port }, reusePort) =>
   new Promise((resolve) => {
     const onListen = (address: Address) => {
       const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
       resolve({ url: `http://${host}:${address.port}`, close: () => server.shutdown() });
     };
-    const server = Deno.serve({ hostname, port, onListen }, (request, info) =>
+    const server = Deno.serve({ hostname, port, reusePort, onListen }, (request, info) =>
       fetchWith(step, request, () => info.remoteAddr.hostname),
     );
   });
 
-await start(listen, `Deno ${process.versions.deno}`);
+// A worker of a server that may run programs has every permission, as any program has.
+await start(`Deno ${process.versions.deno}`, listen, forkWith("run", "-A", "--unstable-net"));

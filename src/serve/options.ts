@@ -10,6 +10,8 @@ export interface ServerOptions {
   store: string;
   /** One line for each request. */
   requestLog: boolean;
+  /** Processes that serve. */
+  workers: number;
   help: boolean;
   /** For `createJwtEndpoints`; what is not set is absent. */
   settings: Record<string, unknown>;
@@ -33,6 +35,13 @@ const serverOptions: ServerOption[] = [
     form: "boolean",
     default: true,
     description: "One log line for each request.",
+  },
+  {
+    name: "workers",
+    env: "JWT_WORKERS",
+    form: "number",
+    default: 1,
+    description: "Processes that serve the address together, on a store they can share.",
   },
 ];
 
@@ -70,11 +79,17 @@ export function readOptions(args: string[], env: Record<string, string | undefin
     const value = text === undefined ? fallback : convert(option, text);
     if (value !== undefined) setPath(result, name.split("."), value);
   }
-  const { host, port, store, requestLog, ...settings } = result as unknown as ServerOptions;
+  const { host, port, store, requestLog, workers, ...settings } = result as unknown as ServerOptions;
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     throw new SettingError(`setting port: ${port} is not a port; accepted: 0 to 65535`);
   }
-  return { host, port, store, requestLog, help: values.help !== undefined, settings: { ...settings } };
+  if (workers < 1 || workers > 1024) {
+    throw new SettingError(`setting workers: ${workers} is not a number of processes; accepted: 1 to 1024`);
+  }
+  if (workers > 1 && store === "memory:") {
+    throw new SettingError(`setting workers: ${workers} processes can't share the store memory:; use a file: store`);
+  }
+  return { host, port, store, requestLog, workers, help: values.help !== undefined, settings: { ...settings } };
 }
 
 function readFlags(args: string[], flags: string[]): Record<string, string | undefined> {

@@ -15,9 +15,19 @@ import { type MaybePromise, after } from "../maybe-promise.ts";
 import { openStore, storeFolder } from "../stores/open.ts";
 import { ensureFirstKey, firstKeyAsJwk, hasKeyRing, newJwk, newSecret, readFirstKey, readKeyRing } from "./key-file.ts";
 import { type ServerOptions, helpText, readOptions } from "./options.ts";
+import {
+  type Fork,
+  WorkerEnded,
+  hashesPerWorker,
+  startWorkers,
+  tellListening,
+  workerCount,
+  workerPort,
+} from "./workers.ts";
 
 /** How often expired facts are dropped from the store. */
 const flushMs = 600_000;
+const pipeBytes = 4096;
 /** How long a request in flight may take once the server is told to stop. */
 const shutdownMs = 10_000;
 
@@ -32,6 +42,7 @@ export interface Prepared {
 /** Everything but the listening: reads options, checks settings, opens the store, makes a key where none is. */
 export async function prepare(args: string[], env: Record<string, string | undefined>): Promise<Prepared> {
   const options = readOptions(args, env);
+  adaptToWorker(options);
   const endpointsWith = async (store: Store, keys: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
     const endpoints = createJwtEndpoints({ ...options.settings, ...keys, store } as unknown as JwtEndpointsSettings);
     await endpoints.ready();
@@ -49,6 +60,15 @@ export async function prepare(args: string[], env: Record<string, string | undef
     await store.close();
     throw error;
   }
+}
+
+/** Unless it is set, how many hashes are computed at once is a matter of the machine, not of each worker. */
+function adaptToWorker(options: ServerOptions): void {
+  const workers = workerCount();
+  if (workers === undefined) return;
+  options.port = workerPort() ?? options.port;
+  const { settings } = options;
+  settings.hashing = { concurrency: hashesPerWorker(workers), ...(settings.hashing as object | undefined) };
 }
 
 /**
@@ -102,41 +122,82 @@ export interface Listening {
   close(): Promise<void>;
 }
 
-/** What an entry file brings: its runtime's server around the handler's plain step. Rejects when it can't listen. */
-export type Listen = (step: Step, address: { host: string; port: number }) => Promise<Listening>;
+/**
+ * What an entry file brings: its runtime's server around the handler's plain step. Rejects when it can't listen.
+ * @param isShared whether other processes listen on the same address.
+ */
+export type Listen = (step: Step, address: { host: string; port: number }, isShared: boolean) => Promise<Listening>;
 
 /** Runs the server until it is told to stop; a mistake of whoever starts it is one line and exit code 1. */
-export async function start(listen: Listen, runtime: string): Promise<void> {
+export async function start(runtime: string, listen: Listen, fork: Fork): Promise<void> {
   const args = process.argv.slice(2);
   if (args.includes("--help") || args.includes("-h")) return console.log(helpText());
   // A log whose reader went away, or whose disk is full, is no reason to stop serving.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+  const isWorker = workerCount() !== undefined;
   let prepared: Prepared | undefined;
-  let server: Listening;
   try {
     prepared = await prepare(args, process.env);
-    const { endpoints, options } = prepared;
-    server = await listen(options.requestLog ? withRequestLog(endpoints) : endpoints.answer, options);
+    const { endpoints, store, options } = prepared;
+    if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, runtime, fork);
+    const step = options.requestLog ? withRequestLog(endpoints) : endpoints.answer;
+    const server = await listen(step, options, isWorker);
+    const stop = async (): Promise<void> => {
+      await server.close();
+      await store.close();
+    };
+    const giveUp = () => store.close();
+    if (!isWorker) {
+      stopWhenAsked(stop, giveUp);
+      return await announce(server.url, prepared, runtime);
+    }
+    stopWithWatcher(stop, giveUp);
+    tellListening(server.url);
   } catch (error) {
     await prepared?.store.close();
-    console.error(`jwt-endpoints: ${startProblem(error, prepared?.options)}`);
+    const listening = error instanceof WorkerEnded ? undefined : prepared?.options;
+    if (!(error instanceof WorkerEnded && error.message === "")) {
+      console.error(`jwt-endpoints: ${startProblem(error, listening)}`);
+    }
     process.exit(1);
   }
-  const { store } = prepared;
+}
+
+/** The first signal stops, with time for requests under way; the second ends at once. */
+function stopWhenAsked(stop: () => Promise<void>, giveUp: () => unknown): void {
   let isStopping = false;
-  const stop = async (): Promise<void> => {
-    if (isStopping) process.exit(1); // asked twice
+  const asked = async (): Promise<void> => {
+    if (isStopping) {
+      giveUp();
+      process.exit(1);
+    }
     isStopping = true;
-    setTimeout(() => void Promise.resolve(store.close()).finally(() => process.exit(1)), shutdownMs);
-    await server.close();
-    await store.close();
+    setTimeout(() => void Promise.resolve(giveUp()).finally(() => process.exit(1)), shutdownMs);
+    await stop();
     process.exit(0);
   };
-  process.on("SIGTERM", () => void stop());
-  process.on("SIGINT", () => void stop());
-  await announce(server.url, prepared, runtime).catch((error: unknown) => {
-    unlessLost(() => console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`));
-  });
+  process.on("SIGTERM", () => void asked());
+  process.on("SIGINT", () => void asked());
+}
+
+/** A worker stops when it is told to, however often: a terminal and some supervisors tell it besides who watches it. */
+function stopWithWatcher(stop: () => Promise<void>, giveUp: () => unknown): void {
+  let stopping: Promise<void> | undefined;
+  const told = () => {
+    setTimeout(() => void Promise.resolve(giveUp()).finally(() => process.exit(1)), shutdownMs);
+    stopping ??= stop().then(() => process.exit(0));
+  };
+  process.on("SIGTERM", told);
+  process.on("disconnect", told); // the watcher is gone
+  process.on("SIGINT", () => {});
+}
+
+async function watchWorkers(prepared: Prepared, runtime: string, fork: Fork): Promise<void> {
+  const { store, options } = prepared;
+  const workers = await startWorkers(fork, options, () => process.exit(1));
+  stopWhenAsked(workers.stop, workers.kill);
+  await announce(workers.url, prepared, runtime);
+  await store.close(); // the workers have their own
 }
 
 /** One line for whoever starts the server; a stack only where it is nobody's mistake but ours. */
@@ -149,7 +210,8 @@ function startProblem(error: unknown, listening: ServerOptions | undefined): str
       ? `port ${listening.port} of ${listening.host} is in use`
       : `can't listen on port ${listening.port} of ${listening.host}: ${reason}`;
   }
-  const isForeseen = error instanceof TypeError || name === "StoreError" || code !== undefined;
+  const isForeseen =
+    error instanceof TypeError || error instanceof WorkerEnded || name === "StoreError" || code !== undefined;
   return isForeseen ? reason : (stack ?? String(error));
 }
 
@@ -157,9 +219,12 @@ async function announce(url: string, { endpoints, options, introduce }: Prepared
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
   console.log(`store    ${options.store}`);
+  if (options.workers > 1) console.log(`workers  ${options.workers}`);
   console.log(`profile  ${endpoints.settings.responses}`);
   console.log(`runtime  ${runtime}`);
-  await introduce(address);
+  await introduce(address).catch((error: unknown) => {
+    unlessLost(() => console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`));
+  });
 }
 
 function tellOf(password: string | undefined, address: string, { settings }: JwtEndpoints): void {
@@ -182,9 +247,12 @@ function unlessLost(write: () => unknown): void {
 function withRequestLog({ answer: step, settings: { prefix } }: JwtEndpoints): Step {
   let lines = "";
   const write = () => {
-    const text = lines;
-    lines = "";
-    unlessLost(() => process.stdout.write(text));
+    // Several processes may write to one pipe, which keeps what is written together up to this size (POSIX's PIPE_BUF).
+    for (let end = 0; lines !== ""; lines = lines.slice(end)) {
+      end = lines.length <= pipeBytes ? lines.length : lines.lastIndexOf("\n", pipeBytes - 1) + 1 || lines.length;
+      const whole = lines.slice(0, end);
+      unlessLost(() => process.stdout.write(whole));
+    }
   };
   process.on("exit", () => lines !== "" && write());
   return (asked) => {

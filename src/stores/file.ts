@@ -600,9 +600,17 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     return state;
   };
 
+  /** Who is not known may be new, added by another process a moment ago. */
+  function findUser(look: () => User | undefined): User | undefined {
+    const known = look();
+    if (known !== undefined) return known;
+    readOthers();
+    return look();
+  }
+
   return {
-    findUserByUsername: (username, matching) => readable().findUserByUsername(username, matching),
-    findUserById: (id) => readable().findUserById(id),
+    findUserByUsername: (username, matching) => findUser(() => readable().findUserByUsername(username, matching)),
+    findUserById: (id) => findUser(() => readable().findUserById(id)),
     updateUser: async (id, c, x, matching) =>
       (await append({ k: "set", id, c, ...(x && { x }), ...said(matching) })) as User | undefined,
     addUser: async (user, matching) =>

@@ -1,0 +1,136 @@
+/**
+ * `--workers N`: N processes that serve one address on one store, and the one that was started, which watches them. It
+ * answers no requests: it makes what there must be one of, replaces a worker that dies, and stops them all.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { type AddressInfo, createServer } from "node:net";
+import { availableParallelism } from "node:os";
+import process from "node:process";
+
+/** Set in workers alone: how many they are, and the port they share. */
+const [countVariable, portVariable] = ["JWT_ENDPOINTS_WORKERS", "JWT_ENDPOINTS_PORT"];
+/** How often workers may die, before all is given up: this many times in so many milliseconds. */
+const [deathsAllowed, deathsMs] = [5, 10_000];
+
+/** Starts another process of the program with these variables, and with a channel for messages. */
+export type Fork = (env: Record<string, string>) => ChildProcess;
+
+/**
+ * How runtimes do it whose servers share a port by themselves (`SO_REUSEPORT`).
+ * @param runArgs what comes before the program in the runtime's own arguments.
+ */
+export const forkWith =
+  (...runArgs: string[]): Fork =>
+  (env) =>
+    spawn(process.execPath, [...runArgs, process.argv[1]!, ...process.argv.slice(2)], {
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+
+/** How many workers there are, in one of them; else `undefined`. */
+export const workerCount = (): number | undefined => Number(process.env[countVariable]) || undefined;
+
+/** The port of a worker; else `undefined`. */
+export const workerPort = (): number | undefined => Number(process.env[portVariable]) || undefined;
+
+/** Of the hashes that the machine can compute at once, a worker's share. */
+export const hashesPerWorker = (workers: number): number => Math.ceil(availableParallelism() / workers);
+
+/** Tells the process that watches where a worker listens. */
+export const tellListening = (url: string): void => void process.send!({ url });
+
+export interface Workers {
+  url: string;
+  /** Stops them all, and resolves when they have ended. */
+  stop(): Promise<void>;
+  kill(): void;
+}
+
+/**
+ * Starts the workers, the first one alone: what it can't do, none can.
+ * @param onGivenUp called when they keep dying and have been stopped.
+ * @throws when the address can't be listened on, or the first worker ends before it listens; it has said why.
+ */
+export async function startWorkers(
+  fork: Fork,
+  { workers, host, port }: { workers: number; host: string; port: number },
+  onGivenUp: () => void,
+): Promise<Workers> {
+  const env = { [countVariable]: String(workers), [portVariable]: String(await freePort(host, port)) };
+  const running = new Set<ChildProcess>();
+  const deaths: number[] = [];
+  let isStopping = false;
+
+  const add = (): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const child = forkOrTell();
+      let isListening = false;
+      running.add(child);
+      child.on("message", (message: { url?: string }) => {
+        if (message?.url === undefined) return; // the runtime's own
+        isListening = true;
+        resolve(message.url);
+      });
+      child.on("error", (error) => reject(new WorkerEnded(`can't start a worker: ${error.message}`)));
+      child.on("exit", (code, signal) => {
+        running.delete(child);
+        reject(new WorkerEnded());
+        if (!isStopping && (isListening || running.size > 0)) replace(child, signal ?? `code ${code}`);
+      });
+    });
+
+  function forkOrTell(): ChildProcess {
+    try {
+      return fork(env);
+    } catch (error) {
+      throw new WorkerEnded(`can't start a worker: ${(error as Error).message}`); // Deno without permission
+    }
+  }
+
+  function replace({ pid }: ChildProcess, how: string): void {
+    console.error(`jwt-endpoints: worker ${pid} ended (${how}) and is replaced`);
+    const now = performance.now();
+    deaths.push(now);
+    if (deaths.filter((at) => now - at < deathsMs).length <= deathsAllowed) return void add().catch(() => {});
+    console.error(`jwt-endpoints: ${deathsAllowed + 1} workers ended within ${deathsMs / 1000} s; giving up`);
+    kill();
+    onGivenUp();
+  }
+
+  function kill(): void {
+    isStopping = true;
+    for (const child of running) process.kill(child.pid!, "SIGKILL");
+  }
+
+  const url = await add();
+  await Promise.all(Array.from({ length: workers - 1 }, () => add().catch(() => {}))); // replaced, or given up
+  return {
+    url,
+    stop: () =>
+      new Promise((resolve) => {
+        isStopping = true;
+        const look = () => running.size === 0 && resolve();
+        for (const child of running) {
+          child.on("exit", look);
+          process.kill(child.pid!, "SIGTERM");
+        }
+        look();
+      }),
+    kill,
+  };
+}
+
+/** A worker ended before it listened, and has said itself what was wrong; or it could not be started, says the message. */
+export class WorkerEnded extends Error {}
+
+/** The port, or one for 0; where ports are shared, a second server on it would go unnoticed. */
+function freePort(host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      const { port: free } = server.address() as AddressInfo;
+      server.close(() => resolve(free));
+    });
+  });
+}

@@ -1,0 +1,216 @@
+/** `--workers N`: real processes of this runtime's entry file on one port and one folder. */
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
+
+const entry = `src/serve/${runtime}.ts`;
+
+/** Every process that has not ended, whether or not it has been asked for: its id, its parent's and its arguments. */
+function processes(): { pid: number; parent: number; args: string }[] {
+  const lines = fs.existsSync("/proc/self/stat")
+    ? fs.readdirSync("/proc").map(readProcess)
+    : execFileSync("ps", ["-A", "-o", "pid=,ppid=,stat=,args="], { encoding: "utf8" }).split("\n");
+  return lines.flatMap((line) => {
+    const [pid, parent, state, ...args] = line.trim().split(/\s+/);
+    return state === undefined || state.startsWith("Z")
+      ? []
+      : [{ pid: Number(pid), parent: Number(parent), args: args.join(" ") }];
+  });
+}
+
+/** What `ps` says of a process, for machines without it. */
+function readProcess(pid: string): string {
+  try {
+    const [state, parent] = fs.readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ");
+    return [pid, parent, state, fs.readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ")].join(" ");
+  } catch {
+    return ""; // none, or ended meanwhile
+  }
+}
+
+/** Without what the program's loader may have started. */
+const workersOf = (server: number): number[] =>
+  processes().flatMap(({ pid, parent, args }) => (parent === server && args.includes(entry) ? [pid] : []));
+
+const isAlive = (pid: number): boolean => processes().some((each) => each.pid === pid);
+
+interface Answer {
+  status: number;
+  data: Record<string, string>;
+}
+
+async function serve(...args: string[]) {
+  const all = ["--port", "0", "--hashing-iterations", "1", "--workers", "2", ...args];
+  const child = start(entry, all);
+  let [stdout, stderr] = ["", ""];
+  child.stdout!.on("data", (chunk: Uint8Array) => (stdout += chunk.toString()));
+  child.stderr!.on("data", (chunk: Uint8Array) => (stderr += chunk.toString()));
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
+  await until(() => stdout.includes("curl") || hasEnded(), "the workers listen", 30_000);
+  assert.not.ok(hasEnded(), stderr);
+  const port = Number(/http:\/\/127\.0\.0\.1:(\d+)/.exec(stdout)![1]);
+  const password = /only once: (\S+)/.exec(stdout)![1]!;
+  const pid = child.pid!;
+  return {
+    pid,
+    password,
+    output: () => stdout,
+    errors: () => stderr,
+    workers: () => workersOf(pid),
+    hasEnded,
+    exitCode: () => child.exitCode,
+    /** Over a connection of its own, so that any worker may get it. */
+    post: (path: string, body: unknown, ms = 10_000): Promise<Answer> =>
+      new Promise((resolve, reject) => {
+        const text = JSON.stringify(body);
+        const headers = { "content-type": "application/json", "content-length": text.length };
+        const options = { host: "127.0.0.1", port, path: `/jwt/${path}/`, method: "POST", headers, agent: false };
+        const asked = http.request(options, (response) => {
+          let answer = "";
+          response.on("data", (chunk: Uint8Array) => (answer += chunk.toString()));
+          response.on("end", () => {
+            clearTimeout(timer);
+            resolve({ status: response.statusCode!, data: JSON.parse(answer) as Record<string, string> });
+          });
+        });
+        const timer = setTimeout(() => asked.destroy(new Error("no answer in time")), ms);
+        asked.on("error", (error) => {
+          clearTimeout(timer);
+          reject(error);
+        });
+        asked.end(text);
+      }),
+    async stop(signal: NodeJS.Signals = "SIGTERM") {
+      if (!hasEnded()) process.kill(pid, signal);
+      await until(hasEnded, "the server has ended", 15_000);
+    },
+  };
+}
+
+const workers = suite("workers");
+
+workers("announce one address once, and each of them answers on it", async () => {
+  const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
+  const pids = server.workers();
+  assert.is(pids.length, 2);
+  assert.is(server.output().split("address  ").length - 1, 1);
+  assert.match(server.output(), /^workers {2}2$/m);
+  for (const pid of pids) {
+    const others = pids.filter((other) => other !== pid);
+    for (const other of others) process.kill(other, "SIGSTOP");
+    const answers = await Promise.allSettled(
+      Array.from({ length: 24 }, () => server.post("verify", { token: "none" }, 1500)),
+    );
+    for (const other of others) process.kill(other, "SIGCONT");
+    assert.ok(
+      answers.some(({ status }) => status === "fulfilled"),
+      `worker ${pid} answers alone`,
+    );
+  }
+  await server.stop();
+});
+
+workers("share users, sessions and keys", async () => {
+  const server = await serve("--store", `file:${temporaryFolder()}`, "--rotate-refresh-tokens", "true");
+  const { data, status } = await server.post("create", { username: "admin", password: server.password });
+  assert.is(status, 200);
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, () => server.post("refresh", { refresh: data.refresh })),
+  );
+  assert.equal([...new Set(answers.map((answer) => answer.status))], [200]);
+  assert.is(new Set(answers.map((answer) => answer.data.refresh)).size, 1, "they all have the same successor");
+  const { refresh, access } = answers[0]!.data as { refresh: string; access: string };
+  for (const token of [refresh, access]) {
+    const verified = await Promise.all(Array.from({ length: 10 }, () => server.post("verify", { token })));
+    assert.equal([...new Set(verified.map((answer) => answer.status))], [200]);
+  }
+  assert.is((await server.post("logout", { refresh })).status, 200);
+  await until(async () => {
+    const after = await Promise.all(Array.from({ length: 10 }, () => server.post("verify", { token: access })));
+    return after.every((answer) => answer.status === 400);
+  }, "every worker knows of the logout");
+  await server.stop();
+  for (const line of server
+    .output()
+    .trim()
+    .split("\n")
+    .filter((text) => text.startsWith("{")))
+    JSON.parse(line); // none is torn
+});
+
+workers("are replaced when they die", async () => {
+  const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
+  const [victim] = server.workers();
+  process.kill(victim!, "SIGKILL");
+  await until(() => server.errors().includes(`worker ${victim} ended (SIGKILL)`), "its death is told");
+  await until(() => server.workers().length === 2 && !server.workers().includes(victim!), "there is another");
+  const login = { username: "admin", password: server.password };
+  await until(async () => {
+    const answers = await Promise.allSettled(Array.from({ length: 20 }, () => server.post("create", login)));
+    return answers.every((answer) => answer.status === "fulfilled" && answer.value.status === 200);
+  }, "all requests are answered");
+  await server.stop();
+  assert.is(server.exitCode(), runtime === "deno" ? server.exitCode() : 0);
+});
+
+workers("end the server when they keep dying, in a few lines", async () => {
+  const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
+  await until(
+    () => {
+      for (const pid of server.workers()) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // ended by itself
+        }
+      }
+      return server.hasEnded();
+    },
+    "it gives up",
+    20_000,
+  );
+  assert.match(server.errors(), /workers ended within 10 s; giving up/);
+  assert.ok(server.errors().trim().split("\n").length < 12, server.errors());
+});
+
+workers("all end on one SIGTERM, and without who watches them", async () => {
+  for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+    const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
+    const pids = server.workers();
+    assert.is(pids.length, 2);
+    await server.stop(signal);
+    await until(() => !pids.some(isAlive), `no worker is left after ${signal}`);
+    assert.is(server.errors(), "");
+  }
+});
+
+const refused = async (...args: string[]) => {
+  const { code, stdout, stderr } = await finished(start(entry, args));
+  assert.is(code, 1);
+  assert.is(stdout, "");
+  assert.is(stderr.trim().split("\n").length, 1, stderr);
+  return stderr.trim();
+};
+
+workers("are refused with one line where they can't be", async () => {
+  assert.is(
+    await refused("--workers", "2", "--store", "memory:"),
+    "jwt-endpoints: setting workers: 2 processes can't share the store memory:; use a file: store",
+  );
+  assert.match(await refused("--workers", "0"), /^jwt-endpoints: setting workers: 0 is not a number of processes/);
+  assert.match(await refused("--workers", "two"), /^jwt-endpoints: setting workers: "two" is not a whole number/);
+  const taken = net.createServer();
+  await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+  const { port } = taken.address() as net.AddressInfo;
+  assert.is(
+    await refused("--workers", "2", "--port", String(port), "--store", `file:${temporaryFolder()}`),
+    `jwt-endpoints: port ${port} of 127.0.0.1 is in use`,
+  );
+  taken.close();
+});
+
+workers.run();
