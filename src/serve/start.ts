@@ -132,8 +132,7 @@ export type Listen = (step: Step, address: { host: string; port: number }, isSha
 export async function start(runtime: string, listen: Listen, fork: Fork): Promise<void> {
   const args = process.argv.slice(2);
   if (args.includes("--help") || args.includes("-h")) return console.log(helpText());
-  // A log whose reader went away, or whose disk is full, is no reason to stop serving.
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+  outliveTheLog();
   const isWorker = workerCount() !== undefined;
   let prepared: Prepared | undefined;
   try {
@@ -223,7 +222,7 @@ async function announce(url: string, { endpoints, options, introduce }: Prepared
   console.log(`profile  ${endpoints.settings.responses}`);
   console.log(`runtime  ${runtime}`);
   await introduce(address).catch((error: unknown) => {
-    unlessLost(() => console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`));
+    console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`);
   });
 }
 
@@ -232,6 +231,15 @@ function tellOf(password: string | undefined, address: string, { settings }: Jwt
   const body = JSON.stringify({ [settings.usernameField]: "admin", password });
   console.log(`\nThe store was empty. It now has the user "admin" with this password, shown only once: ${password}`);
   console.log(`Try it:\n  curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'\n`);
+}
+
+/** A log whose reader went away, or whose disk is full, is no reason to stop serving, whatever writes to it. */
+function outliveTheLog(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+  for (const name of ["log", "warn", "error"] as const) {
+    const write = console[name];
+    console[name] = (...args: unknown[]) => unlessLost(() => write(...args));
+  }
 }
 
 /** Deno throws what other runtimes emit as an error of the stream. */
