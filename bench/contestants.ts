@@ -2,23 +2,34 @@
  * What a user would pick instead, as small as its own documentation makes it, with the same two endpoints: each is this
  * program with a name, in a process of its own.
  */
-import { createServer } from "node:http";
+import { createSecretKey } from "node:crypto";
+import { type Server, createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import process from "node:process";
 import { runtime } from "../test/runtime.ts";
-import { secret } from "./tools.ts";
+import { bare, secret } from "./tools.ts";
 
-const accessSeconds = 300;
 type Claims = Record<string, unknown>;
 
-/** What an access token takes over from its refresh token, as ours does. */
-const accessClaims = ({ user_id }: Claims): Claims => {
+/** Those of a new token. */
+export const claimsOf = (token_type: string, seconds: number, user_id: unknown = "1"): Claims => {
   const iat = Math.floor(Date.now() / 1000);
   const jti = crypto.randomUUID().replaceAll("-", "");
-  return { token_type: "access", exp: iat + accessSeconds, iat, jti, user_id };
+  return { token_type, exp: iat + seconds, iat, jti, user_id };
 };
 
-export const invalid = { non_field_errors: ["Token is invalid or expired"] };
-export const tell = (port: number) => console.log(`http://127.0.0.1:${port}`);
+/** What an access token takes over from its refresh token, as ours does. */
+export const accessClaims = ({ user_id }: Claims): Claims => claimsOf("access", 300, user_id);
+
+const invalid = { non_field_errors: ["Token is invalid or expired"] };
+const tell = (port: number) => console.log(`http://127.0.0.1:${port}`);
+
+/** For what `node:http` serves. */
+export function serveNode(app: {
+  listen(port: number, host: string, done: () => void): Pick<Server, "address">;
+}): void {
+  const server = app.listen(0, "127.0.0.1", () => tell((server.address() as AddressInfo).port));
+}
 
 /** With the verify endpoint; the others are the caller's. */
 export async function fastifyApp(cache: boolean) {
@@ -35,11 +46,12 @@ export async function fastifyApp(cache: boolean) {
       return reply.code(400).send(invalid);
     }
   });
-  return { app, sign, verify };
+  const serve = async () => tell(Number(new URL(await app.listen({ port: 0, host: "127.0.0.1" })).port));
+  return { app, sign, verify, serve };
 }
 
 async function fastifyWith(cache: boolean): Promise<void> {
-  const { app, sign, verify } = await fastifyApp(cache);
+  const { app, sign, verify, serve } = await fastifyApp(cache);
   app.post<{ Body: { refresh: string } }>("/jwt/refresh/", async ({ body }, reply) => {
     try {
       return { access: sign(accessClaims(verify(body.refresh) as Claims)) };
@@ -47,38 +59,39 @@ async function fastifyWith(cache: boolean): Promise<void> {
       return reply.code(400).send(invalid);
     }
   });
-  const address = await app.listen({ port: 0, host: "127.0.0.1" });
-  tell(Number(new URL(address).port));
+  await serve();
 }
 
 /** With the verify endpoint; the others are the caller's. */
 export async function expressApp() {
   const { default: make, json } = await import("express");
   const { default: jwt } = await import("jsonwebtoken");
+  const key = createSecretKey(secret, "utf8"); // text would be tried as a public key each time, for half a millisecond
+  const verify = (token: string) => jwt.verify(token, key, { algorithms: ["HS256"] }) as Claims;
+  const sign = (claims: Claims) => jwt.sign(claims, key);
   const app = make();
   app.use(json());
   app.post("/jwt/verify/", ({ body }, response) => {
     try {
-      jwt.verify(body.token, secret, { algorithms: ["HS256"] });
+      verify(body.token);
       response.json({});
     } catch {
       response.status(400).json(invalid);
     }
   });
-  return { app, jwt };
+  return { app, sign, verify };
 }
 
 async function express(): Promise<void> {
-  const { app, jwt } = await expressApp();
+  const { app, sign, verify } = await expressApp();
   app.post("/jwt/refresh/", ({ body }, response) => {
     try {
-      const claims = jwt.verify(body.refresh, secret, { algorithms: ["HS256"] }) as Claims;
-      response.json({ access: jwt.sign(accessClaims(claims), secret) });
+      response.json({ access: sign(accessClaims(verify(body.refresh))) });
     } catch {
       response.status(400).json(invalid);
     }
   });
-  const server = app.listen(0, "127.0.0.1", () => tell((server.address() as { port: number }).port));
+  serveNode(app);
 }
 
 type Fetch = (request: Request) => Response | Promise<Response>;
@@ -95,23 +108,33 @@ export async function serveFetch(fetch: Fetch): Promise<void> {
   else (await import("@hono/node-server")).serve({ ...address, fetch }, ({ port }) => tell(port));
 }
 
-async function hono(): Promise<void> {
+/** With the verify endpoint; the others are the caller's. */
+export async function honoApp(verify: (token: string) => Promise<Claims>) {
   const { Hono } = await import("hono");
-  const { sign, verify } = await import("hono/jwt");
   const app = new Hono();
   app.post("/jwt/verify/", async (c) => {
     const { token } = await c.req.json<{ token: string }>();
     try {
-      await verify(token, secret, "HS256");
+      await verify(token);
       return c.json({});
     } catch {
       return c.json(invalid, 400);
     }
   });
+  return app;
+}
+
+interface Tokens {
+  sign: (claims: Claims) => Promise<string>;
+  verify: (token: string) => Promise<Claims>;
+}
+
+async function honoWith({ sign, verify }: Tokens): Promise<void> {
+  const app = await honoApp(verify);
   app.post("/jwt/refresh/", async (c) => {
     const { refresh } = await c.req.json<{ refresh: string }>();
     try {
-      return c.json({ access: await sign(accessClaims(await verify(refresh, secret, "HS256")), secret) });
+      return c.json({ access: await sign(accessClaims(await verify(refresh))) });
     } catch {
       return c.json(invalid, 400);
     }
@@ -119,8 +142,28 @@ async function hono(): Promise<void> {
   await serveFetch(app.fetch);
 }
 
+async function honosOwn(): Promise<Tokens> {
+  const { sign, verify } = await import("hono/jwt");
+  return {
+    sign: (claims) => sign(claims, secret),
+    verify: async (token) => (await verify(token, secret, "HS256")) as Claims,
+  };
+}
+
+export async function byJose(): Promise<Tokens> {
+  const { SignJWT, jwtVerify } = await import("jose");
+  // Imported once: jose would import bytes again for each token.
+  const algorithm = { name: "HMAC", hash: "SHA-256" };
+  const key = await crypto.subtle.importKey("raw", Buffer.from(secret), algorithm, false, ["sign", "verify"]);
+  const [header, options] = [{ alg: "HS256", typ: "JWT" }, { algorithms: ["HS256"] }];
+  return {
+    sign: (claims) => new SignJWT(claims).setProtectedHeader(header).sign(key),
+    verify: async (token) => (await jwtVerify(token, key, options)).payload,
+  };
+}
+
 /** Parses the JSON and answers `{}`: what the runtime's own server takes for anything at all. */
-async function bare(): Promise<void> {
+async function parseJson(): Promise<void> {
   if (runtime !== "node") {
     return serveFetch(async (request) => {
       await request.json();
@@ -136,19 +179,21 @@ async function bare(): Promise<void> {
       response.writeHead(200, headers).end("{}");
     });
   });
-  server.listen(0, "127.0.0.1", () => tell((server.address() as { port: number }).port));
+  serveNode(server);
 }
 
-/** By title. Node's frameworks are not what a user of Deno or Bun would pick. */
+/** By title. All of them run on every runtime. */
 export const contestants: Record<string, () => Promise<void>> = {
-  bare,
-  ...(runtime === "node" && {
-    "Fastify, fast-jwt": () => fastifyWith(false),
-    "Fastify, fast-jwt cached": () => fastifyWith(true),
-    "Express, jsonwebtoken": express,
-  }),
-  "Hono, hono/jwt": hono,
+  [bare]: parseJson,
+  "Fastify, fast-jwt": () => fastifyWith(false),
+  "Fastify, fast-jwt cached": () => fastifyWith(true),
+  "Express, jsonwebtoken": express,
+  "Hono, hono/jwt": async () => honoWith(await honosOwn()),
+  "Hono, jose": async () => honoWith(await byJose()),
 };
+
+/** What they are made of. */
+export const packages = ["fastify", "fast-jwt", "express", "jsonwebtoken", "hono", "@hono/node-server", "jose"];
 
 const asked = process.argv[2];
 if (asked !== undefined && Object.hasOwn(contestants, asked) && process.argv[1]?.includes("contestants")) {

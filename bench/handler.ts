@@ -1,11 +1,16 @@
-/** The endpoints in process, without sockets, beside a handler that does nothing and beside jose. */
-import { jwtVerify } from "jose";
-import { createJwtEndpoints, createPasswords } from "../src/index.ts";
+/**
+ * The endpoints in process, without sockets: by `fetch`, and by the plain step that the entry files call, which needs no
+ * `Request` and `Response`; beside a handler that does nothing, and beside the libraries a user would call.
+ */
+import { Buffer } from "node:buffer";
+import { type Asked, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { makeTokens, median, perSecond, print, quick, rotated, rounded, secret } from "./tools.ts";
+import { accessClaims, byJose } from "./contestants.ts";
+import { type Column, report, versionsOf } from "./results.ts";
+import { makeTokens, median, perSecond, progressOf, quick, rotated, rounded, roundsOr, secret, tidy } from "./tools.ts";
 
-const rounds = quick ? 3 : 9;
-const roundMs = quick ? 150 : 400;
+const rounds = roundsOr(quick ? 3 : 9);
+const roundMs = quick ? 100 : 400;
 const width = 32;
 /** The cheapest hash there is: what is measured is the endpoint, not PBKDF2. */
 const hashing = { iterations: 1 };
@@ -14,9 +19,19 @@ const store = memoryStore();
 const passwordHash = await createPasswords(hashing).hash("correct horse");
 await store.addUser({ id: "1", username: "ada", passwordHash });
 const endpoints = createJwtEndpoints({ store, signingKey: secret, hashing });
+await endpoints.ready();
+
 const headers = { "content-type": "application/json" };
 const post = (route: string, body: string) =>
   new Request(`http://localhost/jwt/${route}/`, { method: "POST", headers, body });
+const plain = (route: string, body: string): Asked => ({
+  method: "POST",
+  url: `/jwt/${route}/`,
+  headers: plainHeaders,
+  bytes: () => Buffer.from(body),
+  text: () => body,
+});
+const plainHeaders = { get: (name: string) => (name === "content-type" ? "application/json" : null) };
 
 const tokens = makeTokens(quick ? 20_000 : 100_000, "1");
 const bodies = tokens.map((token) => JSON.stringify({ token }));
@@ -26,43 +41,93 @@ const nextIndex = (): number => (next = (next + 1) % tokens.length);
 const credentials = JSON.stringify({ username: "ada", password: "correct horse" });
 const pair = (await (await endpoints.fetch(post("create", credentials))).json()) as { refresh: string };
 const refresh = JSON.stringify({ refresh: pair.refresh });
-const key = new TextEncoder().encode(secret);
 
 async function nothing(request: Request): Promise<Response> {
   await request.json();
   return new Response("{}", { headers: { "content-type": "application/json" } });
 }
 
-async function answered(response: Promise<Response>): Promise<string> {
-  const { status, ok } = await response;
-  if (!ok) throw new Error(`answered ${status}`);
-  return (await response).text();
+async function answered(route: string, body: string, fetch = endpoints.fetch): Promise<string> {
+  const response = await fetch(post(route, body));
+  if (!response.ok) throw new Error(`${route} answered ${response.status}`);
+  return response.text();
+}
+async function stepped(route: string, body: string): Promise<string> {
+  const answer = await endpoints.answer(plain(route, body));
+  if (answer.status !== 200) throw new Error(`${route} answered ${answer.status}`);
+  return answer.body;
 }
 
-const subjects: [title: string, call: () => Promise<unknown>][] = [
-  ["nothing but JSON", () => answered(nothing(post("verify", bodies[nextIndex()]!)))],
-  ["verify, tokens in turn", () => answered(endpoints.fetch(post("verify", bodies[nextIndex()]!)))],
-  ["verify, one token", () => answered(endpoints.fetch(post("verify", bodies[0]!)))],
-  ["refresh", () => answered(endpoints.fetch(post("refresh", refresh)))],
-  ["create, hash of 1 iteration", () => answered(endpoints.fetch(post("create", credentials)))],
-  ["jose jwtVerify, no request", () => jwtVerify(tokens[nextIndex()]!, key, { algorithms: ["HS256"] })],
-];
+/** Calls, and how a right result begins as text; claims are an object. */
+type Subject = [title: string, call: () => Promise<unknown>, result: string];
+const isToken = "eyJ";
 
+function ours(): Subject[] {
+  const access = '{"access":"';
+  return (["fetch", "plain step"] as const).flatMap((by): Subject[] => {
+    const ask = by === "fetch" ? answered : stepped;
+    return [
+      [`verify, new tokens, by ${by}`, () => ask("verify", bodies[nextIndex()]!), "{}"],
+      [`verify, one token, by ${by}`, () => ask("verify", bodies[0]!), "{}"],
+      [`refresh, by ${by}`, () => ask("refresh", refresh), access],
+      [`create, hash of 1 iteration, by ${by}`, () => ask("create", credentials), '{"refresh":"'],
+    ];
+  });
+}
+
+async function libraries(): Promise<Subject[]> {
+  const jose = await byJose();
+  const claims = () => accessClaims({ user_id: "1" });
+  const { createSigner, createVerifier } = await import("fast-jwt");
+  const verify = createVerifier({ key: secret, algorithms: ["HS256"], cache: false });
+  const verifyCached = createVerifier({ key: secret, algorithms: ["HS256"], cache: 10_000 });
+  const sign = createSigner({ key: secret, algorithm: "HS256" });
+  return [
+    ["jose: jwtVerify, new tokens", () => jose.verify(tokens[nextIndex()]!), "[object"],
+    ["jose: SignJWT", () => jose.sign(claims()), isToken],
+    ["fast-jwt: verify, new tokens", async () => verify(tokens[nextIndex()]!), "[object"],
+    ["fast-jwt: verify, one token, cached", async () => verifyCached(tokens[0]!), "[object"],
+    ["fast-jwt: sign", async () => sign(claims()), isToken],
+  ];
+}
+
+const none: Subject = ["nothing but JSON, by fetch", () => answered("verify", bodies[nextIndex()]!, nothing), "{}"];
+const subjects = [none, ...ours(), ...(await libraries())];
 // A bench of wrong answers is worth nothing.
-if ((await subjects[1]![1]()) !== "{}") throw new Error("verify does not answer {}");
-if (!String(await subjects[3]![1]()).startsWith('{"access":"')) throw new Error("refresh does not answer a token");
+for (const [title, call, result] of subjects) {
+  if (!String(await call()).startsWith(result)) throw new Error(`${title}: another result than ${result}…`);
+}
 
 const rates = new Map(subjects.map(([title]) => [title, [] as number[]]));
+const step = progressOf("handler", rounds, subjects.length);
 for (let round = -1; round < rounds; round++) {
   for (const [title, call] of rotated(subjects, Math.max(0, round))) {
     const rate = await perSecond(call, roundMs, width);
-    if (round >= 0) rates.get(title)!.push(rate);
+    if (round >= 0) rates.get(title)!.push(rate); // the first round warms up
+    step();
   }
 }
 
-const nothingRate = median(rates.get(subjects[0]![0])!);
-print(
-  `in process, ${width} at a time, median of ${rounds} rounds`,
-  ["", "per second", "to nothing"],
-  [...rates].map(([title, all]) => [title, rounded(median(all)), (median(all) / nothingRate).toFixed(2)]),
+const noneRates = rates.get(none[0])!;
+const microseconds = (value: number) => value.toFixed(2);
+const columns: Column[] = [
+  { key: "subject", title: "" },
+  { key: "per_second", title: "per second", text: rounded },
+  { key: "us", title: "µs", text: microseconds },
+  { key: "us_min", title: "least", text: microseconds },
+  { key: "us_max", title: "most", text: microseconds },
+  { key: "to_nothing", title: "to nothing", text: (value) => value.toFixed(2) },
+];
+const rows = [...rates].map(([subject, all]) => ({
+  subject,
+  per_second: tidy(median(all)),
+  us: tidy(1e6 / median(all)),
+  us_min: tidy(1e6 / Math.max(...all)),
+  us_max: tidy(1e6 / Math.min(...all)),
+  to_nothing: tidy(median(all.map((rate, round) => rate / noneRates[round]!))),
+}));
+report(
+  "handler",
+  [{ title: `in process, ${width} at a time, median of ${rounds} rounds`, columns, rows }],
+  versionsOf(["jose", "fast-jwt"]),
 );

@@ -1,59 +1,78 @@
 /**
- * The real server over sockets beside what a user would pick instead and beside the runtime's bare server, each in its own
- * process, in turns; the load comes from this one. It may well be this side that is saturated, so the main figure is
- * requests per second of the server's own CPU time. Where the system allows it, servers share one core and the load has
- * the others.
+ * The real server over sockets beside what a user would pick instead and beside the runtime's bare server, each in a process
+ * of its own, in turns. It may well be the load that is saturated, so the main figure is requests per second of the
+ * server's own CPU time, and every contestant is to be compared under the same load only: a slow one lets a fast server sleep between
+ * requests, and waking takes CPU time too. Where the system allows it, servers share one core and the load has the others.
+ *
+ * Ratios are taken within a round, against the bare server given the same bodies, and their median is told.
  */
-import { type ChildProcess, execFileSync } from "node:child_process";
-import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import process from "node:process";
-import { Pool } from "undici";
-import { runtime, start, until } from "../test/runtime.ts";
-import { contestants } from "./contestants.ts";
-import { credentialsIn, makeTokens, median, print, quick, rotated, rounded, secret, urlIn } from "./tools.ts";
+import { contestants, packages } from "./contestants.ts";
+import { type Done, type Load, connections, startUndici, startWrk } from "./load.ts";
+import { type Server, addDjoser, djoser, startOurs, startPeer, stopAll, versionsOfServers } from "./programs.ts";
+import { type Column, type Table, report } from "./results.ts";
+import { bare, makeTokens, median, ours, progressOf, quick, rotated, rounded, roundsOr, tidy } from "./tools.ts";
 
-const rounds = quick ? 2 : 9;
+const rounds = roundsOr(quick ? 1 : 7);
+/** CPU time is told in steps of 10 ms. */
 const roundMs = quick ? 200 : 1000;
-const connections = 32;
-const poolSize = quick ? 20_000 : 200_000;
+/** The first round's, which is dropped: the larger a framework, the longer until its code is compiled. */
+const warmUpMs = quick ? 200 : 3000;
 
-interface Started {
-  child: ChildProcess;
-  pool: Pool;
-  told: string;
+/** With the CPU that it takes. */
+interface Pinned extends Server {
+  /** Of the process and its children. */
+  pids: number[];
 }
 
-async function started(file: string, args: string[], env: Record<string, string> = {}): Promise<Started> {
-  const child = start(file, args, {
-    env: { ...process.env, NODE_ENV: "production", ...env },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let told = "";
-  child.stdout!.on("data", (chunk: Uint8Array) => (told += chunk.toString()));
-  const isComplete = () => urlIn(told) !== undefined && (file.includes("contestants") || told.includes("curl"));
-  await until(() => isComplete() || child.exitCode !== null, `${file} ${args[0]} listens`, 30_000);
-  if (child.exitCode !== null) throw new Error(`${file} ${args[0]} ended with code ${child.exitCode}`);
-  pinTo(child.pid!, "0");
-  return { child, pool: new Pool(urlIn(told)!, { connections, pipelining: 1 }), told };
+function pinned(server: Server): Pinned {
+  const pids = treeOf(server.child.pid!);
+  for (const pid of pids) pinTo(pid, "0");
+  return { ...server, pids };
+}
+
+async function logIn({ url, prefix, credentials }: Server): Promise<string> {
+  const headers = { "content-type": "application/json" };
+  const request = { method: "POST", headers, body: JSON.stringify(credentials) };
+  const answer = await fetch(`${url}${prefix}/jwt/create/`, request);
+  if (!answer.ok) throw new Error(`a log-in answered ${answer.status}`);
+  return ((await answer.json()) as { refresh: string }).refresh;
 }
 
 /** Not every system can, and not every container may: then the system's scheduler has its way. */
 function pinTo(pid: number, cores: string): void {
-  if (availableParallelism() < 2) return;
-  try {
-    execFileSync("taskset", ["-a", "-c", "-p", cores, String(pid)], { stdio: "ignore" });
-  } catch {
-    // unpinned
-  }
+  if (availableParallelism() > 1) spawnSync("taskset", ["-a", "-c", "-p", cores, String(pid)], { stdio: "ignore" });
 }
 
-/** User and system time of a process, in ms; Linux only. */
-function cpuMs(pid: number): number | undefined {
+/** Fields of `/proc/<pid>/stat` from the third on, which is the state. */
+const statOf = (pid: number): string[] => readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ");
+
+/** A process and its children, theirs too; where there is no `/proc`, itself. */
+function treeOf(root: number): number[] {
+  const found = [root];
   try {
-    const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1]!.split(" ");
-    return (Number(fields[11]) + Number(fields[12])) * 10; // in ticks of 1/100 s
+    const parents = readdirSync("/proc").flatMap((name) => {
+      try {
+        return /^\d+$/.test(name) ? [[Number(name), Number(statOf(Number(name))[1])] as const] : [];
+      } catch {
+        return []; // ended meanwhile
+      }
+    });
+    for (const pid of found) found.push(...parents.flatMap(([child, parent]) => (parent === pid ? [child] : [])));
+  } catch {
+    // not Linux
+  }
+  return found;
+}
+
+/** User and system time in ms; Linux only. */
+function cpuMsOf(pids: number[]): number | undefined {
+  try {
+    const ticks = pids.map(statOf).map((fields) => Number(fields[11]) + Number(fields[12])); // of 1/100 s
+    return ticks.reduce((sum, each) => sum + each) * 10;
   } catch {
     return undefined;
   }
@@ -62,126 +81,156 @@ function cpuMs(pid: number): number | undefined {
 interface Subject {
   server: string;
   case: string;
-  pid: number;
-  pool: Pool;
+  isIn: Pinned;
   path: string;
-  body: () => string;
-  isGood: (text: string) => boolean;
+  body?: string;
+  answer: string;
 }
 
 interface Round {
-  rate: number;
-  cpuPerRequest: number | undefined;
+  perSecond: number;
+  cpuMicroseconds: number | undefined;
+  serverBusy: number | undefined;
+  loadBusy: number;
 }
 
-const statuses = { good: 0, "4xx": 0, "5xx": 0, other: 0 };
+const counts = { right: 0, "4xx": 0, "5xx": 0, other: 0 };
 
-async function load({ pid, pool, path, body, isGood }: Subject, ms: number): Promise<Round> {
-  const headers = { "content-type": "application/json" };
-  const begin = performance.now();
-  const cpuBefore = cpuMs(pid);
-  let requests = 0;
-  const work = async () => {
-    for (; performance.now() - begin < ms; requests++) {
-      const answer = await pool.request({ method: "POST", path, headers, body: body() });
-      const text = await answer.body.text();
-      if (answer.statusCode >= 500) statuses["5xx"]++;
-      else if (answer.statusCode >= 400) statuses["4xx"]++;
-      else if (answer.statusCode === 200 && isGood(text)) statuses.good++;
-      else statuses.other++;
-    }
+async function measureOnce(load: Load, { isIn, path, body, answer }: Subject, wanted: number): Promise<Round> {
+  const before = cpuMsOf(isIn.pids);
+  const work = { url: isIn.url, path, answer, ms: wanted, ...(body !== undefined && { body }) };
+  const { requests, ms, cpuMs, wrong }: Done = await load.run(work);
+  const after = cpuMsOf(isIn.pids);
+  for (const kind of ["4xx", "5xx", "other"] as const) counts[kind] += wrong[kind];
+  counts.right += requests - wrong["4xx"] - wrong["5xx"] - wrong.other;
+  const taken = before === undefined || after === undefined || after === before ? undefined : after - before;
+  return {
+    perSecond: requests / (ms / 1000),
+    cpuMicroseconds: taken && (taken * 1000) / requests,
+    serverBusy: taken && taken / ms,
+    loadBusy: cpuMs / ms,
   };
-  await Promise.all(Array.from({ length: connections }, work));
-  const rate = requests / ((performance.now() - begin) / 1000);
-  const cpuAfter = cpuMs(pid);
-  const isKnown = cpuBefore !== undefined && cpuAfter !== undefined && requests > 0;
-  return { rate, cpuPerRequest: isKnown ? ((cpuAfter - cpuBefore) * 1000) / requests : undefined };
+}
+
+const caseNames = ["verify, every token new", "verify, one token", "refresh"];
+
+function subjectsOf(servers: Map<string, Pinned>, refreshOf: (server: string) => string, one: string): Subject[] {
+  return caseNames.flatMap((name, index) =>
+    [...servers].map(([title, isIn]): Subject => {
+      const own = { server: title, case: name, isIn };
+      if (index < 2) {
+        const path = `${isIn.prefix}/jwt/verify/`;
+        return { ...own, path, answer: "{}", ...(index === 1 && { body: one }) };
+      }
+      const answer = title === bare ? "{}" : '{"access":"';
+      return { ...own, path: `${isIn.prefix}/jwt/refresh/`, body: refreshOf(title), answer };
+    }),
+  );
 }
 
 async function measure(): Promise<void> {
-  const flags = ["--port", "0", "--store", "memory:", "--request-log", "false", "--hashing-iterations", "1"];
-  const servers = new Map<string, Started>();
+  const servers = new Map<string, Server>();
+  const loads: Load[] = [];
   try {
-    for (const title of Object.keys(contestants)) servers.set(title, await started("bench/contestants.ts", [title]));
-    servers.set("ours", await started(`src/serve/${runtime}.ts`, flags, { JWT_SIGNING_KEY: secret }));
-    pinTo(process.pid, `1-${availableParallelism() - 1}`);
-    await compare(servers);
-  } finally {
-    for (const { child, pool } of servers.values()) {
-      await pool.close();
-      child.kill("SIGTERM");
-      await once(child, "exit");
+    for (const title of Object.keys(contestants)) {
+      servers.set(title, await startPeer(title, "bench/contestants.ts", title));
     }
+    servers.set(ours, await startOurs("--hashing-iterations", "1"));
+    const notes = await addDjoser(servers, 1);
+    const refreshTokens = new Map<string, string>();
+    for (const title of [ours, djoser]) {
+      if (servers.has(title)) refreshTokens.set(title, await logIn(servers.get(title)!));
+    }
+    const subjects = new Map([...servers].map(([title, server]) => [title, pinned(server)]));
+    pinTo(process.pid, `1-${availableParallelism() - 1}`); // the loads take that over
+    loads.push(startUndici());
+    const wrk = await startWrk();
+    if (wrk === undefined) notes.push("wrk is not on the path: no figures under its load");
+    else loads.push(wrk);
+    const refreshOf = (title: string) =>
+      JSON.stringify({ refresh: refreshTokens.get(title) ?? refreshTokens.get(ours) });
+    const one = JSON.stringify({ token: makeTokens(1, "1")[0] });
+    await compare(loads, subjectsOf(subjects, refreshOf, one), notes);
+  } finally {
+    for (const load of loads) load.stop();
+    await stopAll(servers.values());
   }
 }
 
-async function compare(servers: Map<string, Started>): Promise<void> {
-  const ours = servers.get("ours")!;
-  const credentials = JSON.stringify(credentialsIn(ours.told));
-  const headers = { "content-type": "application/json" };
-  const login = await ours.pool.request({ method: "POST", path: "/jwt/create/", headers, body: credentials });
-  const { refresh } = (await login.body.json()) as { refresh: string };
-  const bodies = makeTokens(poolSize, "1").map((token) => JSON.stringify({ token }));
-  let next = 0;
-  const nextBody = () => bodies[(next = (next + 1) % bodies.length)]!;
-  const isEmpty = (text: string) => text === "{}";
-  const cases: Omit<Subject, "server" | "pid" | "pool">[] = [
-    { case: "verify, every token new", path: "/jwt/verify/", body: nextBody, isGood: isEmpty },
-    { case: "verify, one token", path: "/jwt/verify/", body: () => bodies[0]!, isGood: isEmpty },
-    {
-      case: "refresh",
-      path: "/jwt/refresh/",
-      body: () => JSON.stringify({ refresh }),
-      isGood: (text) => text.startsWith('{"access":"'),
-    },
-  ];
-  const create = { path: "/jwt/create/", body: () => credentials, isGood: (text: string) => text.includes('"access"') };
-  const subjects: Subject[] = [...servers].flatMap(([server, { child, pool }]) => {
-    const own = { server, pid: child.pid!, pool };
-    if (server === "bare") return [{ ...own, ...cases[0]!, case: "JSON" }];
-    const subject = cases.map((each) => ({ ...own, ...each }));
-    return server === "ours" ? [...subject, { ...own, ...create, case: "create, hash of 1 iteration" }] : subject;
-  });
+/** In a quick run wrk, which takes a second each time, shows that it works. */
+const isMeasured = (load: Load, { server, case: name }: Subject): boolean =>
+  !quick || load.name.startsWith("undici") || (name === caseNames[0] && (server === ours || server === bare));
 
-  const results = new Map(subjects.map((subject) => [subject, [] as Round[]]));
+async function compare(loads: Load[], subjects: Subject[], notes: string[]): Promise<void> {
+  const found = new Map(loads.map((load) => [load, new Map(subjects.map((subject) => [subject, [] as Round[]]))]));
+  const step = progressOf("http", rounds, subjects.length);
   for (let round = -1; round < rounds; round++) {
     for (const subject of rotated(subjects, Math.max(0, round))) {
-      const result = await load(subject, roundMs);
-      if (round >= 0) results.get(subject)!.push(result); // the first round warms up
+      for (const load of round < 0 ? loads.slice(0, 1) : loads) {
+        if (!isMeasured(load, subject)) continue;
+        const result = await measureOnce(load, subject, round < 0 ? warmUpMs : roundMs);
+        if (round >= 0) found.get(load)!.get(subject)!.push(result);
+      }
+      step();
     }
-    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[Kround ${round + 1} of ${rounds}`);
   }
-  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
-
-  const cpuOf = (all: Round[]) => {
-    const known = all.map(({ cpuPerRequest }) => cpuPerRequest).filter((value) => value !== undefined);
-    return known.length === 0 ? undefined : median(known);
-  };
-  const [bareRounds] = [...results.values()];
-  const [bareRate, bareCpu] = [median(bareRounds!.map(({ rate }) => rate)), cpuOf(bareRounds!)];
-  const byCase = [...results].sort(([a], [b]) => a.case.localeCompare(b.case) || a.server.localeCompare(b.server));
-  const rows = byCase.map(([{ server, case: title }, all]) => {
-    const rate = median(all.map((round) => round.rate));
-    const cpu = cpuOf(all);
-    const spread = cpu === undefined ? [] : all.map(({ cpuPerRequest }) => cpuPerRequest!);
-    return [
-      title,
-      server,
-      cpu === undefined ? "-" : rounded(1e6 / cpu),
-      cpu === undefined || bareCpu === undefined ? "-" : (bareCpu / cpu).toFixed(2),
-      cpu === undefined
-        ? "-"
-        : `${cpu.toFixed(0)} (${Math.min(...spread).toFixed(0)}-${Math.max(...spread).toFixed(0)})`,
-      rounded(rate),
-      (rate / bareRate).toFixed(2),
-    ];
-  });
-  const head = ["case", "server", "per CPU second", "to bare", "CPU µs (spread)", "per second", "to bare"];
-  print(`over HTTP, ${connections} connections, ${poolSize} tokens, median of ${rounds} rounds`, head, rows);
-  const counts = Object.entries(statuses).map(([name, count]) => `${name} ${rounded(count)}`);
-  console.log(`  ${counts.join(", ")}`);
-  if (statuses.good === 0 || statuses["4xx"] + statuses["5xx"] + statuses.other > 0) process.exitCode = 1;
+  report(
+    "http",
+    [...found].map(([load, results]) => tableOf(load, results)),
+    versionsOfServers(packages),
+  );
+  for (const note of notes) console.log(`  ${note}`);
+  const { right, ...wrong } = counts;
+  console.log(`  answers: ${[["right", right], ...Object.entries(wrong)].map((pair) => pair.join(" ")).join(", ")}`);
+  if (right === 0 || Object.values(wrong).some((count) => count > 0)) process.exitCode = 1;
 }
 
-if (runtime === "bun") console.log("\nhttp: Bun's own undici has no Pool; run this one under Node or Deno");
-else await measure();
+function tableOf(load: Load, results: Map<Subject, Round[]>): Table {
+  const share = (value: number) => `${Math.round(100 * value)} %`;
+  const columns: Column[] = [
+    { key: "case", title: "case" },
+    { key: "server", title: "server" },
+    { key: "per_cpu_second", title: "per CPU second", text: rounded },
+    { key: "to_bare", title: "to bare", text: (value) => value.toFixed(2) },
+    { key: "cpu_us", title: "CPU µs", text: (value) => value.toFixed(1) },
+    { key: "cpu_us_min", title: "least", text: (value) => value.toFixed(1) },
+    { key: "cpu_us_max", title: "most", text: (value) => value.toFixed(1) },
+    { key: "per_second", title: "per second", text: rounded },
+    { key: "per_second_to_bare", title: "to bare", text: (value) => value.toFixed(2) },
+    { key: "server_busy", title: "server busy", text: share },
+    { key: "load_busy", title: "load busy", text: share },
+  ];
+  const known = (values: (number | undefined)[], sum: (values: number[]) => number): number | undefined => {
+    const all = values.filter((value) => value !== undefined);
+    return all.length === 0 ? undefined : tidy(sum(all));
+  };
+  const rows = [...results].flatMap(([subject, all]) => {
+    if (all.length === 0) return [];
+    const [, bareRounds] = [...results].find(([other]) => other.server === bare && other.case === subject.case)!;
+    const cpu = all.map(({ cpuMicroseconds }) => cpuMicroseconds);
+    const ratios = cpu.map(
+      (each, round) => each && bareRounds[round]?.cpuMicroseconds && bareRounds[round].cpuMicroseconds / each,
+    );
+    const middle = known(cpu, median);
+    return {
+      case: subject.case,
+      server: subject.server,
+      per_cpu_second: middle && tidy(1e6 / middle),
+      to_bare: known(ratios, median),
+      cpu_us: middle,
+      cpu_us_min: known(cpu, (values) => Math.min(...values)),
+      cpu_us_max: known(cpu, (values) => Math.max(...values)),
+      per_second: tidy(median(all.map(({ perSecond }) => perSecond))),
+      per_second_to_bare: tidy(median(all.map(({ perSecond }, round) => perSecond / bareRounds[round]!.perSecond))),
+      server_busy: known(
+        all.map(({ serverBusy }) => serverBusy),
+        median,
+      ),
+      load_busy: tidy(median(all.map(({ loadBusy }) => loadBusy))),
+    };
+  });
+  const size = `${connections} connections, ${rounded(load.tokens)} tokens, median of ${rounds} rounds`;
+  return { title: `over HTTP, load by ${load.name}, ${size}`, columns, rows };
+}
+
+await measure();

@@ -2,9 +2,9 @@
 import { createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { type Column, report } from "./results.ts";
-import { median, quick, rotated, secret, tidy } from "./tools.ts";
+import { median, quick, rotated, roundsOr, secret, tidy } from "./tools.ts";
 
-const rounds = quick ? 4 : 25;
+const rounds = roundsOr(quick ? 4 : 25);
 const password = "correct horse";
 
 const store = memoryStore();

@@ -4,7 +4,7 @@ import { availableParallelism, cpus } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { projectRoot, runtime } from "../test/runtime.ts";
-import { print, quick } from "./tools.ts";
+import { quick } from "./tools.ts";
 
 /** A figure of a row: `key` names it in the file, `text` says how the table shows it. */
 export interface Column {
@@ -22,25 +22,14 @@ export interface Table {
   rows: Row[];
 }
 
-const folder = path.join(projectRoot, "bench/results");
-
-/** Prints the tables of a bench and, unless they are a quick run's, keeps their figures. */
-export function report(bench: string, tables: Table[], versions: Record<string, string> = {}): void {
-  for (const { title, columns, rows } of tables) {
-    const header = columns.map((column) => column.title);
-    print(
-      title,
-      header,
-      rows.map((row) => columns.map((column) => cellOf(row[column.key], column))),
-    );
-  }
-  if (quick) return;
-  mkdirSync(folder, { recursive: true });
-  const machine = { cores: availableParallelism(), cpu: cpus()[0]?.model ?? "unknown", platform: process.platform };
-  const all = { [runtime]: process.versions[runtime], ...versions };
-  const kept = tables.map(({ title, rows }) => ({ title, rows }));
-  const data = { bench, date: new Date().toISOString().slice(0, 10), versions: all, machine, tables: kept };
-  writeFileSync(path.join(folder, `${bench}.${runtime}.json`), `${JSON.stringify(data, undefined, 2)}\n`);
+/** What a file of results holds. */
+export interface Kept {
+  bench: string;
+  date: string;
+  /** Of the runtime and of what was measured. */
+  versions: Record<string, string>;
+  machine: { cores: number; cpu: string; platform: string };
+  tables: { title: string; rows: Row[] }[];
 }
 
 /** Of packages in `node_modules`. */
@@ -51,7 +40,36 @@ export function versionsOf(names: readonly string[]): Record<string, string> {
   );
 }
 
-function cellOf(value: string | number | undefined, { text = String }: Column): string {
-  if (value === undefined) return "-";
-  return typeof value === "number" ? text(value) : value;
+/** Of the machine, which is why it is asked for at once: a bench may pin itself to some of them later. */
+const cores = availableParallelism();
+
+export const folder = path.join(projectRoot, "bench/results");
+
+/** Prints the tables of a bench and, unless they are a quick run's, keeps their figures. */
+export function report(bench: string, tables: Table[], versions: Record<string, string> = {}): void {
+  for (const table of tables) print(table);
+  if (quick) return;
+  mkdirSync(folder, { recursive: true });
+  const machine = { cores, cpu: cpus()[0]?.model ?? "unknown", platform: process.platform };
+  const all = { [runtime]: process.versions[runtime]!, ...versions };
+  const kept = tables.map(({ title, rows }) => ({ title, rows }));
+  const data: Kept = { bench, date: new Date().toISOString().slice(0, 10), versions: all, machine, tables: kept };
+  writeFileSync(path.join(folder, `${bench}.${runtime}.json`), `${JSON.stringify(data, undefined, 2)}\n`);
+}
+
+function print({ title, columns, rows }: Table): void {
+  const cell = (value: string | number | undefined, { text = String }: Column): string =>
+    value === undefined ? "-" : typeof value === "number" ? text(value) : value;
+  const all = [
+    columns.map((column) => column.title),
+    ...rows.map((row) => columns.map((column) => cell(row[column.key], column))),
+  ];
+  const widths = columns.map((_, index) => Math.max(...all.map((cells) => cells[index]!.length)));
+  const isText = columns.map(({ key }) => rows.some((row) => typeof row[key] === "string"));
+  const name = runtime[0]!.toUpperCase() + runtime.slice(1);
+  console.log(`\n${title} (${name} ${process.versions[runtime]}, ${cores} cores)`);
+  for (const cells of all) {
+    const padded = cells.map((text, i) => (isText[i] ? text.padEnd(widths[i]!) : text.padStart(widths[i]!)));
+    console.log(`  ${padded.join("  ")}`.trimEnd());
+  }
 }

@@ -1,22 +1,34 @@
-/** `npm run bench -- [--quick] [login-timing] [handler] [http] [stores]`: in turn, each in its own process. */
+/**
+ * `npm run bench -- [names] [flags]`: in turn, each in its own process, on the runtime this one runs on. Without names all
+ * but `soak`, which takes minutes; a quick run has that too. `chart` draws what was measured before.
+ */
 import { once } from "node:events";
 import process from "node:process";
 import { start } from "../test/runtime.ts";
 
-const benches = ["login-timing", "handler", "http", "stores"];
-const args = process.argv.slice(2);
-const flags = args.filter((arg) => arg === "--quick");
-const names = args.filter((arg) => arg !== "--quick");
-const unknown = names.find((name) => !benches.includes(name));
+const benches = ["login-timing", "handler", "http", "stores", "storm", "startup", "soak"];
+const names: string[] = [];
+const flags: string[] = [];
+/** Whether a value follows. Each bench reads those it knows. */
+const accepted: Record<string, boolean> = { "--quick": false, "--rounds": true, "--minutes": true };
 
-if (unknown !== undefined) {
-  console.error(`there is no bench ${JSON.stringify(unknown)}; accepted: ${benches.join(", ")} and --quick`);
-  process.exit(1);
+const args = process.argv.slice(2);
+for (let arg = args.shift(); arg !== undefined; arg = args.shift()) {
+  if (Object.hasOwn(accepted, arg)) flags.push(arg, ...(accepted[arg] ? args.splice(0, 1) : []));
+  else if ([...benches, "chart"].includes(arg)) names.push(arg);
+  else {
+    const flagNames = "--quick, --rounds N (all but soak) and --minutes M (soak)";
+    console.error(`there is no bench ${JSON.stringify(arg)}; accepted: ${benches.join(", ")}, chart, ${flagNames}`);
+    process.exit(1);
+  }
 }
-for (const name of names.length > 0 ? names : benches) {
+const usual = benches.filter((name) => name !== "soak" || flags.includes("--quick"));
+for (const name of names.length > 0 ? names : usual) {
+  const begin = performance.now();
   const [code] = (await once(start(`bench/${name}.ts`, flags, { stdio: "inherit" }), "exit")) as [number | null];
   if (code !== 0) {
     console.error(`the bench ${name} failed`);
     process.exit(1);
   }
+  if (name !== "chart") console.log(`  ${name} took ${Math.round((performance.now() - begin) / 1000)} s`);
 }

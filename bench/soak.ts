@@ -11,11 +11,13 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { setInterval } from "node:timers";
 import { projectRoot, runtime, start, temporaryFolder, until } from "../test/runtime.ts";
+import { isAllOfOurs, toldBy } from "./programs.ts";
 import { type Column, report } from "./results.ts";
 import {
   credentialsIn,
   makeTokens,
   median,
+  ours,
   percentile,
   quick,
   residentOf,
@@ -222,16 +224,12 @@ async function startServer(): Promise<{ child: ChildProcess; target: Target; hea
   };
   const args = ["--serve", ...(quick ? ["--quick"] : [])];
   const child = start("bench/soak.ts", args, { env, stdio: ["ignore", "pipe", "inherit"] });
-  let told = "";
   let heap: number | undefined;
   child.stdout!.on("data", (chunk: Uint8Array) => {
-    const text = chunk.toString();
-    const found = /heap (\d+)/.exec(text);
+    const found = /heap (\d+)/.exec(chunk.toString());
     if (found !== null) heap = Number(found[1]);
-    if (told.length < 10_000) told += text;
   });
-  await until(() => child.exitCode !== null || told.includes("curl"), "the server listens", 30_000);
-  if (child.exitCode !== null) throw new Error(`the server ended with code ${child.exitCode}`);
+  const told = await toldBy(child, ours, isAllOfOurs);
   return { child, target: { url: urlIn(told)!, credentials: credentialsIn(told) }, heap: () => heap };
 }
 

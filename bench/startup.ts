@@ -2,17 +2,17 @@
  * From starting a server's process to its first answer: from source, built (on Node), with a store of 100,000 users, beside
  * Fastify with fast-jwt and beside a bare `node:http` server. A server says where it listens, and is asked at once.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
-import path from "node:path";
 import process from "node:process";
 import { openFileStore } from "../src/stores/file.ts";
 import { command, projectRoot, runtime, temporaryFolder } from "../test/runtime.ts";
+import { build } from "./programs.ts";
 import { type Column, report, versionsOf } from "./results.ts";
-import { median, newUsers, quick, residentOf, rotated, rounded, secret, tidy, urlIn } from "./tools.ts";
+import { median, newUsers, quick, residentOf, rotated, rounded, roundsOr, secret, tidy, urlIn } from "./tools.ts";
 
-const rounds = quick ? 2 : 11;
+const rounds = roundsOr(quick ? 2 : 11);
 const users = 100_000;
 
 /** Plain JavaScript, given to the runtime as text: no time goes into stripping types. */
@@ -49,9 +49,7 @@ async function commands(): Promise<Map<string, Command>> {
   const source = (url: string): Command => command(`src/serve/${runtime}.ts`, [...flags, url]);
   const all = new Map<string, Command>();
   if (runtime === "node") {
-    const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
-    const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", "src"], { cwd: projectRoot, encoding: "utf8" });
-    if (status !== 0) throw new Error(`the build failed: ${stdout}`);
+    build();
     const built = (url: string): Command => [process.execPath, ["dist/serve/node.js", ...flags, url]];
     all.set("built, memory store", built("memory:"));
     all.set(`built, file store, ${rounded(users)} users`, built(filled));

@@ -11,12 +11,12 @@ import { memoryStore } from "../src/stores/memory.ts";
 import type { Store } from "../src/stores/store.ts";
 import { start, temporaryFolder } from "../test/runtime.ts";
 import { type Row, type Table, report } from "./results.ts";
-import { median, newUsers, perSecond, quick, rounded, secret, tidy } from "./tools.ts";
+import { median, newUsers, perSecond, quick, rounded, roundsOr, secret, tidy } from "./tools.ts";
 
 const userCounts = quick ? [100_000] : [100_000, 1_000_000];
 const users = userCounts[0]!;
 const facts = quick ? 100_000 : 1_000_000;
-const rounds = quick ? 3 : 9;
+const rounds = roundsOr(quick ? 3 : 9);
 const roundMs = quick ? 300 : 1500;
 const width = 64;
 

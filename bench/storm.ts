@@ -7,32 +7,38 @@
  * be seen is how long an answer takes, not how many there are. A connection whose turn comes while it still waits skips it.
  */
 import { Buffer } from "node:buffer";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { pbkdf2, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import path from "node:path";
 import process from "node:process";
-import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { createPasswords } from "../src/passwords/index.ts";
-import { missingPackages, prepareDatabase } from "../test/fixtures/djoser/site.ts";
-import { projectRoot, runtime, start, temporaryFolder, until } from "../test/runtime.ts";
-import { expressApp, fastifyApp, invalid, serveFetch, tell } from "./contestants.ts";
-import { type Column, report, versionsOf } from "./results.ts";
+import { runtime, start } from "../test/runtime.ts";
+import { byJose, claimsOf, expressApp, fastifyApp, honoApp, packages, serveFetch, serveNode } from "./contestants.ts";
 import {
-  credentialsIn,
+  type Server,
+  addDjoser,
+  answerLines,
+  credentials,
+  startAsked,
+  startOurs,
+  startPeer,
+  stopAll,
+  versionsOfServers,
+} from "./programs.ts";
+import { type Column, report } from "./results.ts";
+import {
   makeTokens,
   median,
+  ours,
   percentile,
   perSecond,
+  progressOf,
   quick,
   rotated,
   rounded,
-  secret,
+  roundsOr,
   tidy,
-  urlIn,
 } from "./tools.ts";
 
 const cores = availableParallelism();
@@ -42,14 +48,9 @@ const verifyConnections = 4;
 /** Of each connection; together some percent of what a core can do. */
 const verifiesPerSecond = 100;
 
-const rounds = quick ? 1 : 5;
+const rounds = roundsOr(quick ? 1 : 5);
 const idleMs = quick ? 500 : 2000;
 const stormMs = quick ? 1500 : 6000;
-
-const password = "correct horse";
-const ours = "jwt-endpoints";
-/** Where Debian puts Djoser, as for the tests. */
-const python = "/usr/bin/python3";
 
 // The peers: verify and log in, as small as their documentation makes it.
 
@@ -66,52 +67,33 @@ async function isPassword(given: string, stored: string): Promise<boolean> {
   return timingSafeEqual(derived, Buffer.from(hash!, "base64"));
 }
 
-interface Credentials {
-  username: string;
-  password: string;
-}
-const claims = (token_type: string, seconds: number) => {
-  const iat = Math.floor(Date.now() / 1000);
-  return { token_type, exp: iat + seconds, iat, jti: crypto.randomUUID().replaceAll("-", ""), user_id: "1" };
-};
-const pairClaims = () => ({ refresh: claims("refresh", 86_400), access: claims("access", 300) });
+type Credentials = Server["credentials"];
+const pairClaims = () => ({ refresh: claimsOf("refresh", 86_400), access: claimsOf("access", 300) });
 const refused = { non_field_errors: ["Unable to log in with provided credentials."] };
 
 async function fastifyPeer(stored: string): Promise<void> {
-  const { app, sign } = await fastifyApp(false);
+  const { app, sign, serve } = await fastifyApp(false);
   app.post<{ Body: Credentials }>("/jwt/create/", async ({ body }, reply) => {
     if (!(await isPassword(body.password, stored))) return reply.code(400).send(refused);
     const { refresh, access } = pairClaims();
     return { refresh: sign(refresh), access: sign(access) };
   });
-  tell(Number(new URL(await app.listen({ port: 0, host: "127.0.0.1" })).port));
+  await serve();
 }
 
 async function expressPeer(stored: string): Promise<void> {
-  const { app, jwt } = await expressApp();
+  const { app, sign } = await expressApp();
   app.post("/jwt/create/", async ({ body }, response) => {
     if (!(await isPassword(body.password, stored))) return void response.status(400).json(refused);
     const { refresh, access } = pairClaims();
-    response.json({ refresh: jwt.sign(refresh, secret), access: jwt.sign(access, secret) });
+    response.json({ refresh: sign(refresh), access: sign(access) });
   });
-  const server = app.listen(0, "127.0.0.1", () => tell((server.address() as { port: number }).port));
+  serveNode(app);
 }
 
 async function honoPeer(stored: string): Promise<void> {
-  const { Hono } = await import("hono");
-  const { SignJWT, jwtVerify } = await import("jose");
-  const key = new TextEncoder().encode(secret);
-  const sign = (all: object) => new SignJWT({ ...all }).setProtectedHeader({ alg: "HS256", typ: "JWT" }).sign(key);
-  const app = new Hono();
-  app.post("/jwt/verify/", async (c) => {
-    const { token } = await c.req.json<{ token: string }>();
-    try {
-      await jwtVerify(token, key, { algorithms: ["HS256"] });
-      return c.json({});
-    } catch {
-      return c.json(invalid, 400);
-    }
-  });
+  const { sign, verify } = await byJose();
+  const app = await honoApp(verify);
   app.post("/jwt/create/", async (c) => {
     const body = await c.req.json<Credentials>();
     if (!(await isPassword(body.password, stored))) return c.json(refused, 400);
@@ -126,67 +108,6 @@ const peers: Record<string, (stored: string) => Promise<void>> = {
   "Express, jsonwebtoken": expressPeer,
   "Hono, jose": honoPeer,
 };
-
-// Starting servers.
-
-interface Server {
-  child: ChildProcess;
-  url: string;
-  /** In front of `/jwt/…`. */
-  prefix: string;
-  credentials: Credentials;
-}
-
-async function addressOf(child: ChildProcess, title: string, isComplete = (_told: string) => true): Promise<string> {
-  let told = "";
-  const hear = (chunk: Uint8Array) => (told += chunk.toString());
-  child.stdout?.on("data", hear);
-  child.stderr?.on("data", hear);
-  const hasEnded = () => child.exitCode !== null;
-  await until(() => hasEnded() || (told.includes("http://") && isComplete(told)), `${title} listens`, 30_000);
-  if (hasEnded()) throw new Error(`${title} ended with code ${child.exitCode}: ${told}`);
-  return told;
-}
-
-async function startOurs(): Promise<Server> {
-  const flags = ["--port", "0", "--store", "memory:", "--request-log", "false"];
-  const env = { ...process.env, NODE_ENV: "production", JWT_SIGNING_KEY: secret };
-  const child = start(`src/serve/${runtime}.ts`, flags, { env });
-  const told = await addressOf(child, ours, (text) => text.includes("curl"));
-  return { child, url: urlIn(told)!, prefix: "", credentials: credentialsIn(told) };
-}
-
-async function startPeer(title: string, stored: string): Promise<Server> {
-  const env = { ...process.env, NODE_ENV: "production" };
-  const child = start("bench/storm.ts", ["--serve", title, stored], { env });
-  return { child, url: urlIn(await addressOf(child, title))!, prefix: "", credentials: { username: "ada", password } };
-}
-
-/** The Django site of the tests, but with as strong a hash as ours and a worker process for every core. */
-async function startDjoser(iterations: number): Promise<Server> {
-  const site = path.join(projectRoot, "test/fixtures/djoser");
-  const { database } = prepareDatabase({ secret }, [{ username: "ada", password }]);
-  const folder = temporaryFolder();
-  const hasher = "from django.contrib.auth.hashers import PBKDF2PasswordHasher as Base";
-  writeFileSync(
-    path.join(folder, "strong_hasher.py"),
-    `${hasher}\nclass Hasher(Base):\n    iterations = ${iterations}\n`,
-  );
-  const settings = 'from settings import *\nPASSWORD_HASHERS = ["strong_hasher.Hasher"]\n';
-  writeFileSync(path.join(folder, "strong_settings.py"), settings);
-  const args = ["-m", "gunicorn", "-w", String(cores), "--graceful-timeout", "1", "-b", "127.0.0.1:0", "wsgi"];
-  const env = {
-    ...process.env,
-    DJANGO_SETTINGS_MODULE: "strong_settings",
-    DJOSER_SITE: JSON.stringify({ secret, database }),
-    PYTHONDONTWRITEBYTECODE: "1",
-    PYTHONPATH: folder,
-  };
-  const child = spawn(python, args, { cwd: site, env, stdio: ["ignore", "ignore", "pipe"] });
-  process.on("exit", () => child.kill("SIGTERM")); // gunicorn then ends its workers too
-  const url = urlIn(await addressOf(child, "gunicorn"))!;
-  return { child, url, prefix: "/auth", credentials: { username: "ada", password } };
-}
 
 // The load: a program that is told a phase per line, and answers each with a line of figures.
 
@@ -285,26 +206,6 @@ async function runPhase({ url, prefix, credentials }: Omit<Server, "child">, pha
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function serveLoad(server: Omit<Server, "child">): Promise<void> {
-  for await (const line of createInterface({ input: process.stdin })) {
-    console.log(JSON.stringify(await runPhase(server, JSON.parse(line) as Phase)));
-  }
-}
-
-/** This side of it. The program ends when its standard input does, so with this process at the latest. */
-function startLoad({ url, prefix, credentials }: Server): (phase: Phase) => Promise<Figures> {
-  const target = JSON.stringify({ url, prefix, credentials });
-  const args = ["--import", "tsx", "bench/storm.ts", "--load", target];
-  const child = spawn("node", args, { cwd: projectRoot, stdio: ["pipe", "pipe", "inherit"] });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  return async (phase) => {
-    child.stdin.write(`${JSON.stringify(phase)}\n`);
-    const { value, done } = await lines.next();
-    if (done) throw new Error("the load has ended");
-    return JSON.parse(value) as Figures;
-  };
-}
-
 // Measuring.
 
 /** Hashes per second with nothing around them, in a process of its own. */
@@ -326,65 +227,51 @@ interface Measured {
 }
 
 async function measure(): Promise<void> {
-  const stored = await createPasswords().hash(password);
-  const iterations = Number(stored.split("$")[1]);
+  const stored = await createPasswords().hash(credentials.password);
   const servers = new Map<string, Server>();
-  const notes: string[] = [];
+  const loads = new Map<string, LoadOf>();
   try {
     servers.set(ours, await startOurs());
-    for (const title of Object.keys(peers)) servers.set(title, await startPeer(title, stored));
-    const missing = missingPackages();
-    if (missing.length === 0) servers.set("Djoser, gunicorn", await startDjoser(iterations));
-    else notes.push(`Djoser is not measured: ${missing.join(", ")} not installed`);
-    await compare(servers, stored, notes);
-  } finally {
-    for (const { child } of servers.values()) {
-      if (child.exitCode !== null) continue;
-      child.kill(child.spawnfile.includes("python") ? "SIGQUIT" : "SIGKILL"); // gunicorn ends its workers first
-      await once(child, "exit");
+    for (const title of Object.keys(peers)) {
+      servers.set(title, await startPeer(title, "bench/storm.ts", "--serve", title, stored));
     }
+    const notes = await addDjoser(servers, cores, Number(stored.split("$")[1]));
+    for (const [title, { child: _, ...target }] of servers) {
+      loads.set(title, startAsked("bench/storm.ts", "--load", JSON.stringify(target)));
+    }
+    await compare(loads, stored, notes);
+  } finally {
+    for (const { stop } of loads.values()) stop();
+    await stopAll(servers.values());
   }
 }
 
-async function compare(servers: Map<string, Server>, stored: string, notes: string[]): Promise<void> {
-  const loads = new Map([...servers].map(([title, server]) => [title, startLoad(server)]));
-  const found = new Map([...servers.keys()].map((title): [string, Measured] => [title, { idle: [], storm: [] }]));
+type LoadOf = ReturnType<typeof startAsked<Phase, Figures>>;
+
+async function compare(loads: Map<string, LoadOf>, stored: string, notes: string[]): Promise<void> {
+  const found = new Map([...loads.keys()].map((title): [string, Measured] => [title, { idle: [], storm: [] }]));
   const creates: { ours: number; bare: number }[] = [];
-  for (const load of loads.values()) {
-    await load({ ms: quick ? 200 : 1000, verify: true, logins: loginsAtOnce }); // warms up; Djoser stores a strong hash
-    await load({ ms: quick ? 200 : 1000, verify: true, logins: 0 });
+  const step = progressOf("storm", rounds, loads.size + 1);
+  for (const { ask } of loads.values()) {
+    await ask({ ms: quick ? 200 : 1000, verify: true, logins: loginsAtOnce }); // warms up; Djoser stores a strong hash
+    await ask({ ms: quick ? 200 : 1000, verify: true, logins: 0 });
+    step();
   }
+  step();
   for (let round = 0; round < rounds; round++) {
-    for (const title of rotated([...servers.keys()], round)) {
-      const load = loads.get(title)!;
-      found.get(title)!.idle.push(await load({ ms: idleMs, verify: true, logins: 0 }));
-      found.get(title)!.storm.push(await load({ ms: stormMs, verify: true, logins: loginsAtOnce }));
-      progress(`round ${round + 1} of ${rounds}, ${title}`);
+    for (const [title, { ask }] of rotated([...loads], round)) {
+      found.get(title)!.idle.push(await ask({ ms: idleMs, verify: true, logins: 0 }));
+      found.get(title)!.storm.push(await ask({ ms: stormMs, verify: true, logins: loginsAtOnce }));
+      step();
     }
-    const logIn = async () =>
-      (await loads.get(ours)!({ ms: stormMs, verify: false, logins: loginsAtOnce })).loginsPerSecond;
+    const { ask } = loads.get(ours)!;
+    const logIn = async () => (await ask({ ms: stormMs, verify: false, logins: loginsAtOnce })).loginsPerSecond;
     const first = round % 2 === 0 ? await logIn() : undefined; // who comes first changes
     const bare = await bareHashes(stored);
     creates.push({ bare, ours: first ?? (await logIn()) });
+    step();
   }
-  progress("");
   tellAll(found, creates, notes);
-}
-
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
-}
-
-/** Of the peers: packages in `node_modules`, and Djoser where it is measured. */
-function peerVersions(): Record<string, string> {
-  const versions = versionsOf(["fastify", "fast-jwt", "express", "jsonwebtoken", "hono", "jose"]);
-  if (missingPackages().length > 0) return versions;
-  for (const name of ["djoser", "django", "gunicorn"]) {
-    const program = `import importlib.metadata as m; print(m.version("${name}"))`;
-    const { status, stdout } = spawnSync(python, ["-c", program], { encoding: "utf8" });
-    if (status === 0) versions[name] = stdout.trim();
-  }
-  return versions;
 }
 
 function tellAll(found: Map<string, Measured>, creates: { ours: number; bare: number }[], notes: string[]): void {
@@ -439,7 +326,7 @@ function tellAll(found: Map<string, Measured>, creates: { ours: number; bare: nu
     { title, columns, rows },
     { title: createTitle, columns: createColumns, rows: [create] },
   ];
-  report("storm", tables, peerVersions());
+  report("storm", tables, versionsOfServers(packages));
   for (const note of notes) console.log(`  ${note}`);
   for (const [server, { idle, storm }] of found) {
     const first = [...idle, ...storm].find(({ firstError }) => firstError !== undefined)?.firstError;
@@ -450,12 +337,11 @@ function tellAll(found: Map<string, Measured>, creates: { ours: number; bare: nu
 
 const [role, ...rest] = process.argv.slice(2);
 if (role === "--serve") await peers[rest[0]!]!(rest[1]!);
-else if (role === "--load") await serveLoad(JSON.parse(rest[0]!) as Omit<Server, "child">);
-else if (role === "--hash") {
-  const hash = () => isPassword(password, rest[0]!);
+else if (role === "--load") {
+  const server = JSON.parse(rest[0]!) as Omit<Server, "child">;
+  await answerLines<Phase, Figures>((phase) => runPhase(server, phase));
+} else if (role === "--hash") {
+  const hash = () => isPassword(credentials.password, rest[0]!);
   await hash();
   console.log(await perSecond(hash, stormMs, loginsAtOnce));
-} else {
-  await measure();
-  process.exit(); // ends the loads
-}
+} else await measure();

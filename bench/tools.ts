@@ -1,16 +1,49 @@
-/** What the benches share: how long they may take, medians, tables, tokens. */
+/** What the benches share: how long they may take, how far they are, medians, tokens, what servers tell. */
 import { createHmac, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import process from "node:process";
 import type { NewUser } from "../src/stores/store.ts";
-import { runtime } from "../test/runtime.ts";
-
-/** Of the machine: a bench may pin itself to some of them later. */
-const cores = availableParallelism();
 
 /** `--quick` tells whether everything works; its figures are rough. */
 export const quick = process.argv.includes("--quick");
+
+/** `--rounds N`, for a bench that is measured in rounds. */
+export function roundsOr(usual: number): number {
+  const at = process.argv.indexOf("--rounds");
+  const rounds = at === -1 ? usual : Number(process.argv[at + 1]);
+  if (Number.isInteger(rounds) && rounds > 0) return rounds;
+  console.error("--rounds takes a positive integer");
+  process.exit(1);
+}
+
+/**
+ * Says on stderr how far a bench is: on a terminal one line that is written over, else a line every 10 s at most.
+ * @param rounds without the one before them that warms up.
+ * @param steps of each round.
+ * @returns what to call after each step.
+ */
+export function progressOf(bench: string, rounds: number, steps: number): () => void {
+  const all = (rounds + 1) * steps;
+  const begin = performance.now();
+  let done = 0;
+  let toldAt = begin;
+  return () => {
+    done++;
+    const now = performance.now();
+    const seconds = Math.ceil(((now - begin) / done) * ((all - done) / 1000));
+    const left = seconds < 100 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
+    const round = Math.floor(done / steps);
+    const line = `${bench}: ${round === 0 ? "warming up" : `round ${round} of ${rounds}`}, ${left} left`;
+    if (process.stderr.isTTY) process.stderr.write(done === all ? "\r\x1b[K" : `\r\x1b[K${line}`);
+    else if (now - toldAt >= 10_000 && done < all) {
+      toldAt = now;
+      console.error(line);
+    }
+  };
+}
+
+/** How tables and the chart name our server, and the one that only parses JSON. */
+export const [ours, bare] = ["jwt-endpoints", "bare"];
 
 export const secret = "a signing key for benches, long enough for HS256";
 
@@ -24,17 +57,6 @@ export function median(values: number[]): number {
 export function rotated<T>(items: readonly T[], round: number): T[] {
   const start = round % items.length;
   return [...items.slice(start), ...items.slice(0, start)];
-}
-
-export function print(title: string, header: string[], rows: string[][]): void {
-  const name = runtime[0]!.toUpperCase() + runtime.slice(1);
-  const all = [header, ...rows];
-  const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
-  console.log(`\n${title} (${name} ${process.versions[runtime]}, ${cores} cores)`);
-  for (const row of all) {
-    const cells = row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)));
-    console.log(`  ${cells.join("  ")}`);
-  }
 }
 
 /** Four digits: more than a bench can tell. */

@@ -1,0 +1,159 @@
+/** What benches start beside themselves: servers, ours among them, and programs that are asked by line. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import {
+  environment as djangoEnvironment,
+  missingPackages,
+  prepareDatabase,
+  python,
+} from "../test/fixtures/djoser/site.ts";
+import { projectRoot, runtime, start, temporaryFolder, until } from "../test/runtime.ts";
+import { versionsOf } from "./results.ts";
+import { credentialsIn, ours, secret, urlIn } from "./tools.ts";
+
+export const djoser = "Djoser, gunicorn";
+export const credentials = { username: "ada", password: "correct horse" };
+
+export interface Server {
+  child: ChildProcess;
+  url: string;
+  /** In front of `/jwt/…`. */
+  prefix: string;
+  credentials: { username: string; password: string };
+}
+
+/** What a server says until it listens. */
+export async function toldBy(
+  child: ChildProcess,
+  title: string,
+  isComplete = (_told: string) => true,
+): Promise<string> {
+  let told = "";
+  const hear = (chunk: Uint8Array) => {
+    if (told.length < 10_000) told += chunk.toString();
+  };
+  child.stdout?.on("data", hear);
+  child.stderr?.on("data", hear);
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
+  await until(() => hasEnded() || (urlIn(told) !== undefined && isComplete(told)), `${title} listens`, 30_000);
+  if (hasEnded()) throw new Error(`${title} ended with code ${child.exitCode}: ${told}`);
+  return told;
+}
+
+/** Our server tells of its first user last. */
+export const isAllOfOurs = (told: string): boolean => told.includes("curl");
+
+const serving = { ...process.env, NODE_ENV: "production", JWT_SIGNING_KEY: secret };
+
+/** As the package has it, in `dist`; on Node. */
+export function build(): void {
+  const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
+  const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", "src"], { cwd: projectRoot, encoding: "utf8" });
+  if (status !== 0) throw new Error(`the build failed: ${stdout}`);
+}
+
+/** On Node what the package brings, which is built; elsewhere the source, which runs as it is. */
+export async function startOurs(...more: string[]): Promise<Server> {
+  const flags = ["--port", "0", "--store", "memory:", "--request-log", "false", ...more];
+  if (runtime === "node") build();
+  const child =
+    runtime === "node"
+      ? spawn(process.execPath, ["dist/serve/node.js", ...flags], { cwd: projectRoot, env: serving })
+      : start(`src/serve/${runtime}.ts`, flags, { env: serving });
+  process.on("exit", () => child.kill("SIGKILL"));
+  const told = await toldBy(child, ours, isAllOfOurs);
+  return { child, url: urlIn(told)!, prefix: "", credentials: credentialsIn(told) };
+}
+
+/** A program of the benches that serves. */
+export async function startPeer(title: string, file: string, ...args: string[]): Promise<Server> {
+  const child = start(file, args, { env: serving });
+  return { child, url: urlIn(await toldBy(child, title))!, prefix: "", credentials };
+}
+
+/**
+ * The Django site of the tests.
+ * @param workers processes of gunicorn that serve it.
+ * @param iterations of its password hashes; without them as few as the tests have.
+ */
+export async function startDjoser(workers: number, iterations?: number): Promise<Server> {
+  const { database } = prepareDatabase({ secret }, [credentials]);
+  const args = ["-m", "gunicorn", "-w", String(workers), "--graceful-timeout", "1", "-b", "127.0.0.1:0", "wsgi"];
+  const env = { ...djangoEnvironment({ secret }, database), ...(iterations !== undefined && strongHashes(iterations)) };
+  const cwd = path.join(projectRoot, "test/fixtures/djoser");
+  const child = spawn(python, args, { cwd, env, stdio: ["ignore", "ignore", "pipe"] });
+  process.on("exit", () => child.kill("SIGTERM")); // gunicorn then ends its workers too
+  const told = await toldBy(child, djoser, (text) => text.includes("Booting worker"));
+  return { child, url: urlIn(told)!, prefix: "/auth", credentials };
+}
+
+/** Settings beside those of the site. */
+function strongHashes(iterations: number): Record<string, string> {
+  const folder = temporaryFolder();
+  const base = "from django.contrib.auth.hashers import PBKDF2PasswordHasher as Base";
+  const hasher = `${base}\nclass Hasher(Base):\n    iterations = ${iterations}\n`;
+  writeFileSync(path.join(folder, "strong_hasher.py"), hasher);
+  const settings = 'from settings import *\nPASSWORD_HASHERS = ["strong_hasher.Hasher"]\n';
+  writeFileSync(path.join(folder, "strong_settings.py"), settings);
+  return { DJANGO_SETTINGS_MODULE: "strong_settings", PYTHONPATH: folder };
+}
+
+/** Starts it where it can be had, and says where it can't. */
+export async function addDjoser(
+  servers: Map<string, Server>,
+  ...of: Parameters<typeof startDjoser>
+): Promise<string[]> {
+  const missing = missingPackages();
+  if (missing.length > 0) return [`Djoser is not measured: ${missing.join(", ")} not installed`];
+  servers.set(djoser, await startDjoser(...of));
+  return [];
+}
+
+export async function stopAll(servers: Iterable<Server>): Promise<void> {
+  for (const { child } of servers) {
+    child.kill(child.spawnfile === python ? "SIGQUIT" : "SIGKILL"); // gunicorn ends its workers first
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+  }
+}
+
+/** Of our server as {@link startOurs} starts it, of packages in `node_modules`, and of Djoser where it is measured. */
+export function versionsOfServers(packages: readonly string[]): Record<string, string> {
+  const { version } = JSON.parse(readFileSync(path.join(projectRoot, "package.json"), "utf8")) as { version: string };
+  const own = { [ours]: `${version}, ${runtime === "node" ? "built" : "from source"}`, ...versionsOf(packages) };
+  if (missingPackages().length > 0) return own;
+  const names = ["djoser", "django", "djangorestframework-simplejwt", "gunicorn"];
+  const program = `import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in ${JSON.stringify(names)}}))`;
+  const { status, stdout } = spawnSync(python, ["-c", program], { encoding: "utf8" });
+  return status === 0 ? { ...own, ...(JSON.parse(stdout) as Record<string, string>) } : own;
+}
+
+/**
+ * A program of the benches on Node, whatever runs this one, that answers each line of JSON with another. It is to end when
+ * its standard input does, so with this process at the latest.
+ */
+export function startAsked<Question, Answer>(file: string, ...args: string[]) {
+  const stdio = ["pipe", "pipe", "inherit"] as const;
+  const child = spawn("node", ["--import", "tsx", file, ...args], { cwd: projectRoot, stdio: [...stdio] });
+  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  return {
+    async ask(question: Question): Promise<Answer> {
+      child.stdin!.write(`${JSON.stringify(question)}\n`);
+      const { value, done } = await lines.next();
+      if (done) throw new Error(`${file} has ended`);
+      return JSON.parse(value) as Answer;
+    },
+    stop: () => void child.stdin!.end(),
+  };
+}
+
+/** That program's side. */
+export async function answerLines<Question, Answer>(answer: (question: Question) => Promise<Answer>): Promise<never> {
+  for await (const line of createInterface({ input: process.stdin })) {
+    console.log(JSON.stringify(await answer(JSON.parse(line) as Question)));
+  }
+  process.exit();
+}
