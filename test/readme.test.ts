@@ -1,6 +1,6 @@
 /**
  * README says what the code does: its table of settings is the generated one (`npx tsx test/readme.test.ts --write`
- * rewrites it), the flags it names are read, and its TypeScript compiles and runs.
+ * rewrites it), that of what was measured too, the flags it names are read, and its TypeScript compiles and runs.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -9,6 +9,7 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { benchTable, benchTableIn, chartFile, drawChart } from "../bench/chart.ts";
 import { type JwtEndpoints, type JwtEndpointsSettings, createJwtEndpoints, describeSettings } from "../src/index.ts";
 import { listOptions, readOptions } from "../src/serve/options.ts";
 import { memoryStore } from "../src/stores/memory.ts";
@@ -59,6 +60,15 @@ const it = suite("README");
 
 it("has the table of settings that the code describes (else: npx tsx test/readme.test.ts --write)", () => {
   assert.fixture(between.exec(readme)![2]!, settingsTable());
+});
+
+it("has the table of what was measured that the results make (else: npm run bench -- chart)", () => {
+  assert.fixture(benchTableIn(readme), benchTable());
+});
+
+it("has the chart of it too", async () => {
+  assert.ok(readme.includes(`](${path.relative(projectRoot, chartFile)})`));
+  assert.ok(readFileSync(chartFile, "utf8") === (await drawChart()), "npm run bench -- chart draws another");
 });
 
 it("names flags and variables that are read, to the same value", () => {

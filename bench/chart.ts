@@ -1,0 +1,160 @@
+/**
+ * What `http` measured, as a chart and as README's table, from the files in `results/`: `npm run bench -- chart` writes both,
+ * and measures nothing.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import process from "node:process";
+import { projectRoot } from "../test/runtime.ts";
+import { type Kept, type Row, folder } from "./results.ts";
+import { bare, ours } from "./tools.ts";
+
+const runtimes = { node: "Node", deno: "Deno", bun: "Bun" } as const;
+export const chartFile = path.join(folder, "http.svg");
+
+type Results = [runtime: keyof typeof runtimes, kept: Kept];
+
+/** In the order of `runtimes`; those not measured yet are left out. */
+function readResults(): Results[] {
+  return (Object.keys(runtimes) as (keyof typeof runtimes)[]).flatMap((runtime): Results[] => {
+    const file = path.join(folder, `http.${runtime}.json`);
+    return existsSync(file) ? [[runtime, JSON.parse(readFileSync(file, "utf8")) as Kept]] : [];
+  });
+}
+
+/** Of the load that looks at every answer, and is there everywhere. */
+const rowsOf = ({ tables }: Kept): Row[] => tables[0]!.rows;
+const casesOf = (kept: Kept): string[] => [...new Set(rowsOf(kept).map((row) => String(row.case)))];
+/** To the bare server: by CPU time where that is known. */
+const ratioOf = (row: Row): number => Number(row.to_bare ?? row.per_second_to_bare);
+/** Djoser is beyond two digits. */
+const ratioText = (value: number): string => (value < 0.01 ? value.toPrecision(1) : value.toFixed(2));
+const nameOf = ([runtime, { versions }]: Results): string => `${runtimes[runtime]} ${versions[runtime]}`;
+
+// README's table.
+
+const between = /(<!-- bench -->\n)([\s\S]*?)(<!-- \/bench -->)/;
+export const benchTableIn = (readme: string): string => between.exec(readme)?.[2] ?? "none";
+
+/** Per runtime and case: ours beside the best of the others. */
+export function benchTable(): string {
+  const results = readResults();
+  const title = ["case", `${ours}: per CPU second`, "to bare", "the best other, to bare", "to that one", "with wrk"];
+  const lines = [["runtime", ...title], Array<string>(7).fill("---")];
+  for (const each of results) {
+    const [, kept] = each;
+    for (const name of casesOf(kept)) {
+      const rows = rowsOf(kept).filter((row) => row.case === name);
+      const own = rows.find((row) => row.server === ours);
+      if (own === undefined) continue;
+      const peers = rows.filter((row) => row.server !== ours && row.server !== bare);
+      const best = peers.reduce((a, b) => (ratioOf(b) > ratioOf(a) ? b : a));
+      const rate = Number(own.per_cpu_second ?? own.per_second).toLocaleString("en");
+      const factor = `${(ratioOf(own) / ratioOf(best)).toFixed(1)} ×`;
+      const cells = [rate, ratioText(ratioOf(own)), `${ratioText(ratioOf(best))} (${best.server})`, factor];
+      const wrk = kept.tables[1]?.rows.find((row) => row.case === name && row.server === ours);
+      lines.push([nameOf(each), name, ...cells, wrk === undefined ? "" : ratioText(ratioOf(wrk))]);
+    }
+  }
+  const table = lines.map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+  return `${table}\n${[...new Set(results.map(([, kept]) => machineLine(kept)))].join("")}`;
+}
+
+function machineLine({ date, machine, versions }: Kept): string {
+  const own = new Set([...Object.keys(runtimes), ours]);
+  const others = Object.entries(versions).filter(([name]) => !own.has(name));
+  const where = `${machine.cpu}, ${machine.cores} cores, ${machine.platform}`;
+  return `${date}, ${where}; ${others.map((pair) => pair.join(" ")).join(", ")}.\n`;
+}
+
+// The chart: a column for each runtime, a row for each case, a bar for each server.
+
+const colours = { ours: "#c2410c", bare: "#374151", other: "#9ca3af", text: "#111827", faint: "#6b7280" };
+
+export async function drawChart(): Promise<string> {
+  const results = readResults();
+  const echarts = await import("echarts");
+  const cases = casesOf(results[0]![1]);
+  const servers = [...new Set(results.flatMap(([, kept]) => rowsOf(kept).map((row) => String(row.server))))];
+  const order = [ours, ...servers.filter((name) => name !== ours && name !== bare), bare];
+  const [left, top, right, width, gap] = [180, 96, 16, 250, 40];
+  const [barHeight, caseGap] = [20, 44];
+  const height = order.length * barHeight;
+  const widest = Math.max(...results.flatMap(([, kept]) => rowsOf(kept).map(ratioOf)));
+  const total = { width: left + results.length * (width + gap) - gap + right, height: 0 };
+  total.height = top + cases.length * (height + caseGap) - caseGap + 32;
+
+  const words: object[] = [];
+  const write = (text: string, x: number, y: number, font: string, fill = colours.text) =>
+    words.push({ type: "text", x, y, style: { text, font: `${font} sans-serif`, fill } });
+  write("Requests per second of the server's CPU time, to the runtime's bare server (= 1.00)", 16, 16, "bold 16px");
+  write("More is better. All were given the same requests by the same load.", 16, 40, "12px", colours.faint);
+  results.forEach((each, column) => write(nameOf(each), left + column * (width + gap), 66, "bold 14px"));
+
+  const panels = results.flatMap(([, kept], column) =>
+    cases.map((name, row) => {
+      const x = left + column * (width + gap);
+      const y = top + row * (height + caseGap);
+      if (column === 0) write(name, 16, y - 2, "bold 13px");
+      const values = order.map((server) => {
+        const found = rowsOf(kept).find((each) => each.case === name && each.server === server);
+        return found === undefined ? undefined : ratioOf(found);
+      });
+      return { isFirst: column === 0, grid: { left: x, top: y + 16, width, height }, values };
+    }),
+  );
+  const chart = echarts.init(null, null, { renderer: "svg", ssr: true, ...total });
+  chart.setOption({
+    animation: false,
+    backgroundColor: "#ffffff",
+    graphic: words,
+    grid: panels.map(({ grid }) => grid),
+    xAxis: panels.map((_, index) => ({ gridIndex: index, type: "value", min: 0, max: widest * 1.2, show: false })),
+    yAxis: panels.map(({ isFirst }, index) => ({
+      gridIndex: index,
+      type: "category",
+      data: order,
+      inverse: true,
+      axisTick: { show: false },
+      axisLine: { lineStyle: { color: colours.faint } },
+      axisLabel: {
+        show: isFirst,
+        interval: 0,
+        color: colours.text,
+        formatter: (name: string) => (name === ours ? `{ours|${name}}` : name),
+        rich: { ours: { color: colours.ours, fontWeight: "bold" } },
+      },
+    })),
+    series: panels.map(({ values }, index) => ({
+      type: "bar",
+      xAxisIndex: index,
+      yAxisIndex: index,
+      barWidth: 14,
+      data: values.map((value, at) => {
+        const server = order[at]!;
+        const kind = server === ours ? "ours" : server === bare ? "bare" : "other";
+        const fontWeight = kind === "ours" ? "bold" : "normal";
+        const formatter = value && ratioText(value);
+        const label = { show: true, position: "right", color: colours.text, fontWeight, formatter };
+        return { value: value ?? "-", itemStyle: { color: colours[kind] }, label };
+      }),
+    })),
+  });
+  const svg = chart.renderToSVGString();
+  chart.dispose();
+  return svg;
+}
+
+if (process.argv[1]?.endsWith("chart.ts")) {
+  if (readResults().length === 0) {
+    console.error("nothing is measured yet: npm run bench -- http");
+    process.exit(1);
+  }
+  writeFileSync(chartFile, await drawChart());
+  const file = path.join(projectRoot, "README.md");
+  const readme = readFileSync(file, "utf8");
+  writeFileSync(
+    file,
+    readme.replace(between, (_, before: string, __, after: string) => `${before}${benchTable()}${after}`),
+  );
+}
