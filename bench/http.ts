@@ -7,12 +7,21 @@
  * Ratios are taken within a round, against the bare server given the same bodies, and their median is told.
  */
 import { spawnSync } from "node:child_process";
-import { readFileSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { contestants, packages } from "./contestants.ts";
-import { type Done, type Load, connections, startUndici, startWrk } from "./load.ts";
-import { type Server, addDjoser, djoser, startOurs, startPeer, stopAll, versionsOfServers } from "./programs.ts";
+import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./load.ts";
+import {
+  type Server,
+  addDjoser,
+  djoser,
+  logIn,
+  startOurs,
+  startPeer,
+  stopAll,
+  treeOf,
+  versionsOfServers,
+} from "./programs.ts";
 import { type Column, type Table, report } from "./results.ts";
 import { bare, makeTokens, median, ours, progressOf, quick, rotated, rounded, roundsOr, tidy } from "./tools.ts";
 
@@ -34,48 +43,9 @@ function pinned(server: Server): Pinned {
   return { ...server, pids };
 }
 
-async function logIn({ url, prefix, credentials }: Server): Promise<string> {
-  const headers = { "content-type": "application/json" };
-  const request = { method: "POST", headers, body: JSON.stringify(credentials) };
-  const answer = await fetch(`${url}${prefix}/jwt/create/`, request);
-  if (!answer.ok) throw new Error(`a log-in answered ${answer.status}`);
-  return ((await answer.json()) as { refresh: string }).refresh;
-}
-
 /** Not every system can, and not every container may: then the system's scheduler has its way. */
 function pinTo(pid: number, cores: string): void {
   if (availableParallelism() > 1) spawnSync("taskset", ["-a", "-c", "-p", cores, String(pid)], { stdio: "ignore" });
-}
-
-/** Fields of `/proc/<pid>/stat` from the third on, which is the state. */
-const statOf = (pid: number): string[] => readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ");
-
-/** A process and its children, theirs too; where there is no `/proc`, itself. */
-function treeOf(root: number): number[] {
-  const found = [root];
-  try {
-    const parents = readdirSync("/proc").flatMap((name) => {
-      try {
-        return /^\d+$/.test(name) ? [[Number(name), Number(statOf(Number(name))[1])] as const] : [];
-      } catch {
-        return []; // ended meanwhile
-      }
-    });
-    for (const pid of found) found.push(...parents.flatMap(([child, parent]) => (parent === pid ? [child] : [])));
-  } catch {
-    // not Linux
-  }
-  return found;
-}
-
-/** User and system time in ms; Linux only. */
-function cpuMsOf(pids: number[]): number | undefined {
-  try {
-    const ticks = pids.map(statOf).map((fields) => Number(fields[11]) + Number(fields[12])); // of 1/100 s
-    return ticks.reduce((sum, each) => sum + each) * 10;
-  } catch {
-    return undefined;
-  }
 }
 
 interface Subject {
@@ -85,31 +55,6 @@ interface Subject {
   path: string;
   body?: string;
   answer: string;
-}
-
-interface Round {
-  perSecond: number;
-  cpuMicroseconds: number | undefined;
-  serverBusy: number | undefined;
-  loadBusy: number;
-}
-
-const counts = { right: 0, "4xx": 0, "5xx": 0, other: 0 };
-
-async function measureOnce(load: Load, { isIn, path, body, answer }: Subject, wanted: number): Promise<Round> {
-  const before = cpuMsOf(isIn.pids);
-  const work = { url: isIn.url, path, answer, ms: wanted, ...(body !== undefined && { body }) };
-  const { requests, ms, cpuMs, wrong }: Done = await load.run(work);
-  const after = cpuMsOf(isIn.pids);
-  for (const kind of ["4xx", "5xx", "other"] as const) counts[kind] += wrong[kind];
-  counts.right += requests - wrong["4xx"] - wrong["5xx"] - wrong.other;
-  const taken = before === undefined || after === undefined || after === before ? undefined : after - before;
-  return {
-    perSecond: requests / (ms / 1000),
-    cpuMicroseconds: taken && (taken * 1000) / requests,
-    serverBusy: taken && taken / ms,
-    loadBusy: cpuMs / ms,
-  };
 }
 
 const caseNames = ["verify, every token new", "verify, one token", "refresh"];
@@ -135,7 +80,7 @@ async function measure(): Promise<void> {
     for (const title of Object.keys(contestants)) {
       servers.set(title, await startPeer(title, "bench/contestants.ts", title));
     }
-    servers.set(ours, await startOurs("--hashing-iterations", "1"));
+    servers.set(ours, await startOurs("memory:", "--hashing-iterations", "1"));
     const notes = await addDjoser(servers, 1);
     const refreshTokens = new Map<string, string>();
     for (const title of [ours, djoser]) {
@@ -162,13 +107,21 @@ const isMeasured = (load: Load, { server, case: name }: Subject): boolean =>
   !quick || load.name.startsWith("undici") || (name === caseNames[0] && (server === ours || server === bare));
 
 async function compare(loads: Load[], subjects: Subject[], notes: string[]): Promise<void> {
-  const found = new Map(loads.map((load) => [load, new Map(subjects.map((subject) => [subject, [] as Round[]]))]));
+  const found = new Map(loads.map((load) => [load, new Map(subjects.map((subject) => [subject, [] as Measured[]]))]));
   const step = progressOf("http", rounds, subjects.length);
   for (let round = -1; round < rounds; round++) {
     for (const subject of rotated(subjects, Math.max(0, round))) {
       for (const load of round < 0 ? loads.slice(0, 1) : loads) {
         if (!isMeasured(load, subject)) continue;
-        const result = await measureOnce(load, subject, round < 0 ? warmUpMs : roundMs);
+        const { isIn, path, body, answer } = subject;
+        const work = {
+          url: isIn.url,
+          path,
+          answer,
+          ms: round < 0 ? warmUpMs : roundMs,
+          ...(body !== undefined && { body }),
+        };
+        const result = await measureUnder(load, work, isIn.pids);
         if (round >= 0) found.get(load)!.get(subject)!.push(result);
       }
       step();
@@ -180,12 +133,10 @@ async function compare(loads: Load[], subjects: Subject[], notes: string[]): Pro
     versionsOfServers(packages),
   );
   for (const note of notes) console.log(`  ${note}`);
-  const { right, ...wrong } = counts;
-  console.log(`  answers: ${[["right", right], ...Object.entries(wrong)].map((pair) => pair.join(" ")).join(", ")}`);
-  if (right === 0 || Object.values(wrong).some((count) => count > 0)) process.exitCode = 1;
+  tellAnswers();
 }
 
-function tableOf(load: Load, results: Map<Subject, Round[]>): Table {
+function tableOf(load: Load, results: Map<Subject, Measured[]>): Table {
   const share = (value: number) => `${Math.round(100 * value)} %`;
   const columns: Column[] = [
     { key: "case", title: "case" },

@@ -8,7 +8,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { temporaryFolder } from "../test/runtime.ts";
-import { answerLines, startAsked } from "./programs.ts";
+import { answerLines, cpuMsOf, startAsked } from "./programs.ts";
 import { versionsOf } from "./results.ts";
 import { makeTokens, quick } from "./tools.ts";
 
@@ -43,6 +43,39 @@ export interface Load {
   tokens: number;
   run(work: Work): Promise<Done>;
   stop(): void;
+}
+
+export interface Measured {
+  perSecond: number;
+  /** Of the server, per request. */
+  cpuMicroseconds: number | undefined;
+  serverBusy: number | undefined;
+  loadBusy: number;
+}
+
+const counts = { right: 0, "4xx": 0, "5xx": 0, other: 0 };
+
+/** @param pids the server's processes, whose CPU time is taken meanwhile. */
+export async function measureUnder(load: Load, work: Work, pids: readonly number[]): Promise<Measured> {
+  const before = cpuMsOf(pids);
+  const { requests, ms, cpuMs, wrong } = await load.run(work);
+  const after = cpuMsOf(pids);
+  for (const kind of ["4xx", "5xx", "other"] as const) counts[kind] += wrong[kind];
+  counts.right += requests - wrong["4xx"] - wrong["5xx"] - wrong.other;
+  const taken = before === undefined || after === undefined || after === before ? undefined : after - before;
+  return {
+    perSecond: requests / (ms / 1000),
+    cpuMicroseconds: taken && (taken * 1000) / requests,
+    serverBusy: taken && taken / ms,
+    loadBusy: cpuMs / ms,
+  };
+}
+
+/** Says which answers all that was measured got; a wrong one fails the bench. */
+export function tellAnswers(): void {
+  const { right, ...wrong } = counts;
+  console.log(`  answers: ${[["right", right], ...Object.entries(wrong)].map((pair) => pair.join(" ")).join(", ")}`);
+  if (right === 0 || Object.values(wrong).some((count) => count > 0)) process.exitCode = 1;
 }
 
 /** As many requests as {@link connections} take in turn, each sent when the one before is answered. */

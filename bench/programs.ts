@@ -1,7 +1,7 @@
 /** What benches start beside themselves: servers, ours among them, and programs that are asked by line. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -57,8 +57,8 @@ export function build(): void {
 }
 
 /** On Node what the package brings, which is built; elsewhere the source, which runs as it is. */
-export async function startOurs(...more: string[]): Promise<Server> {
-  const flags = ["--port", "0", "--store", "memory:", "--request-log", "false", ...more];
+export async function startOurs(store = "memory:", ...more: string[]): Promise<Server> {
+  const flags = ["--port", "0", "--store", store, "--request-log", "false", ...more];
   if (runtime === "node") build();
   const child =
     runtime === "node"
@@ -117,6 +117,46 @@ export async function stopAll(servers: Iterable<Server>): Promise<void> {
   for (const { child } of servers) {
     child.kill(child.spawnfile === python ? "SIGQUIT" : "SIGKILL"); // gunicorn ends its workers first
     if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+  }
+}
+
+/** Answers the refresh token. */
+export async function logIn({ url, prefix, credentials }: Server): Promise<string> {
+  const headers = { "content-type": "application/json" };
+  const request = { method: "POST", headers, body: JSON.stringify(credentials) };
+  const answer = await fetch(`${url}${prefix}/jwt/create/`, request);
+  if (!answer.ok) throw new Error(`a log-in answered ${answer.status}`);
+  return ((await answer.json()) as { refresh: string }).refresh;
+}
+
+/** Fields of `/proc/<pid>/stat` from the third on, which is the state. */
+const statOf = (pid: number): string[] => readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ");
+
+/** A process and its children, theirs too; where there is no `/proc`, itself. */
+export function treeOf(root: number): number[] {
+  const found = [root];
+  try {
+    const parents = readdirSync("/proc").flatMap((name) => {
+      try {
+        return /^\d+$/.test(name) ? [[Number(name), Number(statOf(Number(name))[1])] as const] : [];
+      } catch {
+        return []; // ended meanwhile
+      }
+    });
+    for (const pid of found) found.push(...parents.flatMap(([child, parent]) => (parent === pid ? [child] : [])));
+  } catch {
+    // not Linux
+  }
+  return found;
+}
+
+/** User and system time in ms; Linux only. */
+export function cpuMsOf(pids: readonly number[]): number | undefined {
+  try {
+    const ticks = pids.map(statOf).map((fields) => Number(fields[11]) + Number(fields[12])); // of 1/100 s
+    return ticks.reduce((sum, each) => sum + each) * 10;
+  } catch {
+    return undefined;
   }
 }
 

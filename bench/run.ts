@@ -6,7 +6,7 @@ import { once } from "node:events";
 import process from "node:process";
 import { start } from "../test/runtime.ts";
 
-const benches = ["login-timing", "handler", "http", "stores", "storm", "startup", "soak"];
+const benches = ["login-timing", "handler", "http", "stores", "workers", "storm", "startup", "soak"];
 const names: string[] = [];
 const flags: string[] = [];
 /** Whether a value follows. Each bench reads those it knows. */
