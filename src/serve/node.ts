@@ -138,10 +138,19 @@ function respond(step: Step, asked: NodeAsked, response: ServerResponse): void {
 }
 
 function send({ status, headers, cookies, body }: Answer, method: string, response: ServerResponse): void {
-  let lines = linesOf(headers, Buffer.byteLength(body));
-  if (status === 204 || method === "HEAD") lines = lines.slice(0, -2);
+  const length = Buffer.byteLength(body);
+  const hasBody = status !== 204 && method !== "HEAD";
+  let lines = linesOf(headers, length);
+  if (!hasBody) lines = lines.slice(0, -2);
   if (cookies !== undefined) lines = [...lines, ...cookies.flatMap((cookie) => ["set-cookie", cookie])];
-  response.writeHead(status, lines).end(body);
+  response.writeHead(status, lines);
+  // `end(body)` hands the system two pieces, the second of them empty, for a fifth of a request's time. What is written
+  // with the head is one. The name is Node's own affair, but has been the same since its first versions.
+  const rendered = response as { _header?: unknown };
+  if (hasBody && length === body.length && typeof rendered._header === "string") {
+    rendered._header += body;
+    response.end();
+  } else response.end(body);
 }
 
 const listen: Listen = (step, { host, port }) =>
