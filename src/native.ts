@@ -4,5 +4,3 @@
  */
 export const nodeCrypto = globalThis.process?.getBuiltinModule?.("node:crypto");
 export const nodeBuffer = globalThis.process?.getBuiltinModule?.("node:buffer")?.Buffer;
-/** Whose `node:crypto` takes longer for a short hash than JavaScript does. */
-export const hasSlowHashes = "Deno" in globalThis;

@@ -9,6 +9,7 @@ import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { parseSettings } from "../src/settings.ts";
 import { memoryStore } from "../src/stores/memory.ts";
+import { hmacOf } from "../src/tokens/hmac.ts";
 import { type KeySet, keysFrom } from "../src/tokens/keys.ts";
 import { signToken } from "../src/tokens/sign.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
@@ -708,6 +709,25 @@ tokens(`are judged alike by the hot path and by jose, over ${agreementCases} tok
     assert.is(await judge(cached, token), wanted, "the second time too");
   });
   assert.ok(good > agreementCases / 10, `${good} good ones`);
+});
+
+tokens("carry the MAC that WebCrypto computes, whatever the lengths of key and text", async () => {
+  await run("mac", 3_000, async (index, note) => {
+    const random = randomOf(6, index);
+    const key = random.bytes(1 + random.below(200));
+    const text = Array.from(random.bytes(index < 300 ? index : random.below(5000)), (byte) => alphabet[byte & 63]).join(
+      "",
+    );
+    const bits = random.pick([256, 384, 512]);
+    note({ key: [...key], text, bits });
+    const imported = await crypto.subtle.importKey("raw", key, { name: "HMAC", hash: `SHA-${bits}` }, false, ["sign"]);
+    const mac = new Uint8Array(await crypto.subtle.sign("HMAC", imported, utf8.encode(text)));
+    const { sign, isSigned } = hmacOf(`HS${bits}`, undefined, key)!;
+    assert.is(sign(text), base64url(mac));
+    assert.ok(isSigned(`${text}.${base64url(mac)}`));
+    mac[random.below(mac.length)]! ^= 1 << random.below(8);
+    assert.not.ok(isSigned(`${text}.${base64url(mac)}`));
+  });
 });
 
 tokens("are signed alike by the hot path and by jose", async () => {
