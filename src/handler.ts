@@ -277,8 +277,9 @@ function pathOf(url: string): string {
   // Bun makes no whole URL for a request without Host; a path may well hold a URL, in its query.
   const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
   if (start === -1) return "";
-  const end = url.slice(start).search(/[?#]/);
-  const path = end === -1 ? url.slice(start) : url.slice(start, start + end);
+  let end = start;
+  while (end < url.length && url[end] !== "?" && url[end] !== "#") end++; // a pattern takes Deno 3 µs
+  const path = url.slice(start, end);
   if (!path.includes("%")) return path;
   try {
     return decodeURIComponent(path);

@@ -204,6 +204,22 @@ failures("of size are found while reading when no length is declared", async () 
   assert.ok(sent < 10_000, "reading stops at the limit");
 });
 
+failures("leave the body of what they don't serve to the host, and answer before it has come", async () => {
+  const { fetch } = createJwtEndpoints({ store: memoryStore(), signingKey: secret });
+  const headers = { "content-type": "application/json", "content-length": "2", accept: "application/json" };
+  for (const [path, method, more, status] of [
+    ["/comments/", "POST", {}, 404],
+    ["/jwt/verify/", "PUT", {}, 405],
+    ["/jwt/verify/", "POST", { accept: "text/html" }, 406],
+  ] as const) {
+    const body = new ReadableStream(); // which never ends
+    const init = { method, headers: { ...headers, ...more }, body, duplex: "half" };
+    const request = new Request(`http://localhost${path}`, init);
+    assert.is((await fetch(request)).status, status);
+    assert.is(request.bodyUsed, false, path);
+  }
+});
+
 failures.run();
 
 const guards = suite("throttle and CORS");

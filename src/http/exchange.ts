@@ -45,7 +45,11 @@ export function fetchWith(
 }
 
 export function toResponse({ status, headers, cookies, body }: Answer): Response {
-  const response = new Response(status === 204 ? null : body, { status, headers });
+  // Made with more than its type, Deno registers a response for finalization: a microsecond more than to add the others.
+  const { "content-type": type, ...others } = headers;
+  const init: ResponseInit = type === undefined ? { status } : { status, headers: { "content-type": type } };
+  const response = new Response(status === 204 ? null : body, init);
+  for (const name in others) response.headers.append(name, others[name]!);
   for (const cookie of cookies ?? []) response.headers.append("set-cookie", cookie);
   return response;
 }
