@@ -22,16 +22,16 @@ export function hmacOf(alg: string, kid: string | undefined, secret: Uint8Array)
   if (signature === undefined) return undefined;
   return {
     head: `${base64url(headerOf(alg, kid))}.`,
-    sign: (text) => String.fromCharCode.apply(undefined, signature(text) as unknown as number[]),
+    sign: (text) => String.fromCharCode.apply(undefined, signature(text, text.length) as unknown as number[]),
     isSigned(token) {
       const dot = token.lastIndexOf(".");
-      return isEndOf(token, dot + 1, signature(token.slice(0, dot)));
+      return isEndOf(token, dot + 1, signature(token, dot));
     },
   };
 }
 
-/** The base64url signature of a text, as codes of its characters in an array that the next call may overwrite. */
-type Signature = (text: string) => Uint8Array;
+/** The base64url signature of a text's beginning, as codes of its characters in an array that the next call may overwrite. */
+type Signature = (text: string, length: number) => Uint8Array;
 
 function longerHmac(
   { createHmac, createSecretKey }: NonNullable<typeof nodeCrypto>,
@@ -39,20 +39,18 @@ function longerHmac(
   secret: Uint8Array,
 ): Signature {
   const [hash, key] = [`sha${alg.slice(2)}`, createSecretKey(secret)];
-  return (text) => utf8.encode(createHmac(hash, key).update(text, "latin1").digest("base64url"));
+  return (text, length) =>
+    utf8.encode(createHmac(hash, key).update(text.slice(0, length), "latin1").digest("base64url"));
 }
 
 function hs256(secret: Uint8Array): Signature {
   const mac = hmacSha256(secret);
   const codes = new Uint8Array(43);
-  return (text) => {
-    const words = mac(text);
-    for (let i = 0, bit = 0; i < 43; i++, bit += 6) {
-      const word = words[bit >> 5]!;
-      const shift = 26 - (bit & 31);
-      // Six bits may lie across two words; behind the last one come zeros.
-      const six = shift >= 0 ? word >>> shift : (word << -shift) | ((words[(bit >> 5) + 1] ?? 0) >>> (32 + shift));
-      codes[i] = base64urlCodes[six & 63]!;
+  return (text, length) => {
+    const bytes = mac(text, length);
+    for (let i = 0, at = 0; at < 43; i += 3) {
+      const three = (bytes[i]! << 16) | (bytes[i + 1]! << 8) | (bytes[i + 2] ?? 0); // the last are two
+      for (let shift = 18; shift >= 0 && at < 43; shift -= 6) codes[at++] = base64urlCodes[(three >>> shift) & 63]!;
     }
     return codes;
   };

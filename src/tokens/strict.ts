@@ -12,12 +12,12 @@ export function isCanonicalBase64url(text: string): boolean {
   return /^[A-Za-z0-9_-]+$/.test(text) && endsCanonically(text);
 }
 
-function endsCanonically(text: string): boolean {
-  const rest = text.length % 4;
+function endsCanonically(text: string, start = 0, end = text.length): boolean {
+  const rest = (end - start) % 4;
   if (rest === 0) return true;
   if (rest === 1) return false;
   // Two characters carry 12 bits for one byte, three carry 18 for two: 4 or 2 bits to spare.
-  return (rest === 2 ? "AQgw" : "AEIMQUYcgkosw048").includes(text[text.length - 1]!);
+  return (rest === 2 ? "AQgw" : "AEIMQUYcgkosw048").includes(text[end - 1]!);
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -51,14 +51,14 @@ for (const [six, code] of base64urlCodes.entries()) sixBits[code] = six;
 /**
  * The same for what most tokens are: ASCII without escapes, and no object inside another. `undefined` for all else, which
  * {@link isCanonicalBase64url} and {@link readJsonSegment} have to judge.
+ * @param start where the segment is in the token, and `end`; to cut it out would take longer.
  */
-export function readPlainSegment(segment: string): Record<string, unknown> | undefined {
-  const { length } = segment;
-  if (scratch === undefined || length > 4096 || !endsCanonically(segment)) return undefined;
+export function readPlainSegment(token: string, start: number, end: number): Record<string, unknown> | undefined {
+  if (scratch === undefined || end - start > 4096 || !endsCanonically(token, start, end)) return undefined;
   let size = 0;
   let quotes = 0;
-  for (let i = 0, held = 0, bits = 0; i < length; i++) {
-    const code = segment.charCodeAt(i);
+  for (let i = start, held = 0, bits = 0; i < end; i++) {
+    const code = token.charCodeAt(i);
     const six = code < 128 ? sixBits[code]! : 64;
     if (six === 64) return undefined;
     held = (held << 6) | six;

@@ -27,8 +27,11 @@ export function verifyToken(settings: Settings, keys: KeySet, token: string, typ
 function readOwn({ verifying }: KeySet, token: string): Claims | undefined {
   for (const { hmac } of verifying) {
     if (hmac === undefined || !token.startsWith(hmac.head) || !hmac.isSigned(token)) continue;
-    const payload = token.slice(hmac.head.length, token.lastIndexOf("."));
-    return readPlainSegment(payload) ?? (isCanonicalBase64url(payload) ? readJsonSegment(payload) : undefined);
+    const [start, end] = [hmac.head.length, token.lastIndexOf(".")];
+    const plain = readPlainSegment(token, start, end);
+    if (plain !== undefined) return plain;
+    const payload = token.slice(start, end);
+    return isCanonicalBase64url(payload) ? readJsonSegment(payload) : undefined;
   }
   return undefined;
 }
