@@ -2,7 +2,6 @@
  * Django's `scrypt$n$salt$r$p$hash` (RFC 7914; hash of 64 bytes in padded base64), computed by `node:crypto` on a thread of
  * its own, or else in turns of the event loop.
  */
-import { scryptAsync } from "@noble/hashes/scrypt.js";
 import { nodeCrypto } from "../native.ts";
 import { type PasswordHasher, randomSalt, sameBytes } from "./index.ts";
 
@@ -20,10 +19,12 @@ const maxWork = 1 << 24;
 
 const utf8 = new TextEncoder();
 
-function derive(password: string, salt: string, { N, r, p }: Work): Promise<Uint8Array> {
+async function derive(password: string, salt: string, { N, r, p }: Work): Promise<Uint8Array> {
   const [secret, salted] = [utf8.encode(password), utf8.encode(salt)];
-  if (nodeCrypto === undefined)
+  if (nodeCrypto === undefined) {
+    const { scryptAsync } = await import("@noble/hashes/scrypt.js");
     return scryptAsync(secret, salted, { N, r, p, dkLen: hashBytes, maxmem: 2 * maxMemory });
+  }
   const { scrypt: native } = nodeCrypto;
   return new Promise((resolve, reject) => {
     const options = { N, r, p, maxmem: 2 * maxMemory };
