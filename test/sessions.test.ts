@@ -532,7 +532,14 @@ async function forge(text: string, way: number): Promise<string> {
 
 const two = suite(`sessions, two ${runtime} servers on one folder`);
 
-two("agree on the successor of a token, and on what has ended", async () => {
+/** Two servers on one folder, asked by `post`, and ended when all is done. */
+async function withServers(
+  more: string[],
+  use: (
+    post: (server: number, endpoint: string, data: unknown) => Promise<{ status: number; body: Pair }>,
+    credentials: unknown,
+  ) => Promise<void>,
+): Promise<void> {
   const store = `file:${path.join(temporaryFolder(), "data")}`;
   const args = ["--port", "0", "--store", store, "--rotate-refresh-tokens", "true", "--hashing-iterations", "1"];
   const dispatcher = new Agent({ connections: 20 });
@@ -540,7 +547,7 @@ two("agree on the successor of a token, and on what has ended", async () => {
   const origins: string[] = [];
   let told = "";
   for (let i = 0; i < 2; i++) {
-    const child = start(`src/serve/${runtime}.ts`, [...args, "--refresh-grace", "2s"]);
+    const child = start(`src/serve/${runtime}.ts`, [...args, ...more]);
     children.push(child);
     let mine = "";
     child.stdout!.on("data", (chunk: Uint8Array) => (mine += chunk.toString()));
@@ -548,14 +555,28 @@ two("agree on the successor of a token, and on what has ended", async () => {
     origins.push(/http:\/\/[^/\s]+/.exec(mine)![0]);
     told += mine;
   }
-  const credentials = JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!);
-  const post = async (server: number, endpoint: string, data: unknown) => {
-    const body = JSON.stringify(data);
-    const headers = { "content-type": "application/json" };
-    const answer = await request(`${origins[server]}/jwt/${endpoint}/`, { method: "POST", headers, body, dispatcher });
-    return { status: answer.statusCode, body: (await answer.body.json()) as Pair };
-  };
   try {
+    await use(
+      async (server, endpoint, data) => {
+        const body = JSON.stringify(data);
+        const headers = { "content-type": "application/json" };
+        const url = `${origins[server]}/jwt/${endpoint}/`;
+        const answer = await request(url, { method: "POST", headers, body, dispatcher });
+        return { status: answer.statusCode, body: (await answer.body.json()) as Pair };
+      },
+      JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!),
+    );
+  } finally {
+    await dispatcher.close?.(); // not in the undici that Bun brings
+    for (const child of children) {
+      process.kill(child.pid!, "SIGTERM");
+      await new Promise((resolve) => child.once("close", resolve));
+    }
+  }
+}
+
+two("agree on the successor of a token, and on what has ended", () =>
+  withServers(["--refresh-grace", "2s"], async (post, credentials) => {
     for (let round = 0; round < 10; round++) {
       const { refresh: token } = (await post(round % 2, "create", credentials)).body;
       const answers = await Promise.all(
@@ -568,14 +589,27 @@ two("agree on the successor of a token, and on what has ended", async () => {
       // The other one sees it within 50 ms, or before its own next write.
       assert.is((await post((round + 1) % 2, "refresh", { refresh: successor })).status, 400);
     }
-  } finally {
-    await dispatcher.close?.(); // not in the undici that Bun brings
-    for (const child of children) {
-      process.kill(child.pid!, "SIGTERM");
-      await new Promise((resolve) => child.once("close", resolve));
-    }
-  }
-});
+  }),
+);
+
+for (const [grace, what, endpoint] of [
+  ["1h", "that has been logged out by the other one", "logout"],
+  ["until-used", "whose successor the other one has used", "refresh"],
+] as const) {
+  two(`refuse a used token ${what}, from the moment it was acknowledged`, () =>
+    withServers(["--refresh-grace", grace], async (post, credentials) => {
+      for (let round = 0; round < 20; round++) {
+        const [here, there] = [round % 2, (round + 1) % 2];
+        const { refresh: token } = (await post(here, "create", credentials)).body;
+        const { refresh: successor } = (await post(here, "refresh", { refresh: token })).body;
+        const again = await post(there, "refresh", { refresh: token });
+        assert.equal([again.status, again.body.refresh], [200, successor], "known there, and within the grace");
+        assert.is((await post(here, endpoint, { refresh: successor })).status, 200);
+        assert.is((await post(there, "refresh", { refresh: token })).status, 400, `round ${round}`);
+      }
+    }),
+  );
+}
 
 two("end a user's sessions for good, even if one has not yet heard of it when it is asked", async () => {
   const folder = temporaryFolder();

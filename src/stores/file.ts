@@ -639,8 +639,11 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     removeUser: async (id) => (await append({ k: "del", id })) as boolean,
     listUsers: () => readable().listUsers(),
     async claim(kind, id, value, expiresAt) {
-      // An earlier value that is on the disk for sure can't change any more.
-      const standing = offset === syncedOffset ? readable().peek(kind, id, seconds()) : undefined;
+      // An earlier value that is on the disk for sure can't change any more. Before it is returned, other processes' appends
+      // are read: the caller goes on to decide by all that was acknowledged before.
+      const isKnown = readable().peek(kind, id, seconds()) !== undefined;
+      const isCaughtUp = isKnown && !readSlice(sliceBytes) && sealedAt === undefined && offset === syncedOffset;
+      const standing = isCaughtUp ? state.peek(kind, id, seconds()) : undefined;
       const exp = Math.min(expiresAt, Number.MAX_VALUE); // JSON has no Infinity
       return standing ?? ((await append({ k: "claim", kind, id, v: value, exp })) as string);
     },
