@@ -421,6 +421,35 @@ file("passes over a last record cut short at any byte, and goes on", async () =>
   }
 });
 
+file("counts lines in parts, and each only once, however many were cut short", async () => {
+  const folder = temporaryFolder();
+  await using(folder, (store) => store.addUser(guest("ann")));
+  const torn = Buffer.from(`\n00000000 99999 ${"x".repeat(50_000)}`);
+  fs.appendFileSync(journal(folder), Buffer.concat(Array.from({ length: 100 }, () => torn)));
+  await using(folder, (store) => store.addUser(guest("bob")));
+  const { size } = fs.statSync(journal(folder));
+  const { readSync } = fs;
+  const reads: number[] = [];
+  const warnings: string[] = [];
+  fs.readSync = ((...args: Parameters<typeof readSync>) => {
+    const got = readSync(...args);
+    reads.push(got);
+    return got;
+  }) as typeof readSync;
+  try {
+    await using(folder, () => {}, { warn: (line) => void warnings.push(line) });
+  } finally {
+    fs.readSync = readSync;
+  }
+  assert.equal(
+    warnings.map(damagedLine),
+    Array.from({ length: 100 }, (_, i) => i + 4),
+  );
+  assert.ok(Math.max(...reads) <= 1 << 20, `${Math.max(...reads)} bytes in one call`);
+  const sum = reads.reduce((a, b) => a + b);
+  assert.ok(sum < 3 * size, `${sum} bytes read of ${size}`);
+});
+
 file("refuses to open, and names the line, when any byte of an earlier record has changed", async () => {
   const folder = temporaryFolder();
   await using(folder, async (store) => {

@@ -137,6 +137,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   let appendFd = -1;
   let readFd = -1;
   let offset = 0; // of the first byte not read as a whole line
+  let counted = { offset: 0, lines: 0 }; // how many newlines come before a place that was asked for
   let seenSize = 0;
   let syncedOffset = 0;
   let records = 0;
@@ -228,13 +229,22 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     return "taken";
   }
 
-  /** File and line number of the line whose text starts at a position. */
+  /**
+   * Returns file and line number of the line whose text starts at a position. A crash can leave many torn lines, so each
+   * count goes on from the one before.
+   */
   function placeOf(position: number): string {
-    const before = Buffer.alloc(position);
-    fs.readSync(readFd, before, 0, position, 0);
-    let line = 0;
-    for (let at = before.indexOf(newline); at !== -1; at = before.indexOf(newline, at + 1)) line++;
-    return `${filePath(journalName(generation))}: line ${line + 1}`; // the file begins with an empty line
+    const buffer = Buffer.allocUnsafe(chunkBytes);
+    let { offset: from, lines } = counted.offset <= position ? counted : { offset: 0, lines: 0 };
+    while (from < position) {
+      const got = fs.readSync(readFd, buffer, 0, Math.min(chunkBytes, position - from), from);
+      if (got === 0) break; // the file was made shorter meanwhile
+      const read = buffer.subarray(0, got);
+      for (let at = read.indexOf(newline); at !== -1; at = read.indexOf(newline, at + 1)) lines++;
+      from += got;
+    }
+    counted = { offset: from, lines };
+    return `${filePath(journalName(generation))}: line ${lines + 1}`; // the file begins with an empty line
   }
 
   function damage(position: number): StoreError {
@@ -497,6 +507,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     closeFiles();
     [appendFd, readFd, generation] = [nextAppendFd, nextReadFd, number];
     offset = seenSize = syncedOffset = records = 0;
+    counted = { offset: 0, lines: 0 };
     checkAt = compactAfter;
     sealedAt = undefined;
     suspect = false;
