@@ -5,7 +5,7 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { request } from "undici";
@@ -107,6 +107,38 @@ if (runtime === "node") {
   it("is imported by JavaScript", () => {
     writeFileSync(path.join(host, "program.js"), program);
     assert.equal(JSON.parse(run(host, process.execPath, "program.js")), [200, true, true, true, true]);
+  });
+
+  const refusalOf = async (subpath: string): Promise<string> => {
+    const code = `await import("jwt-endpoints/${subpath}").then(() => console.log("loaded"), (error) => console.log(error.code))`;
+    writeFileSync(path.join(host, "refusal.js"), code);
+    return run(host, process.execPath, "refusal.js").trim();
+  };
+
+  it("keeps its internal files to itself", async () => {
+    const dist = path.join(host, "node_modules/jwt-endpoints/dist");
+    const internal = ["stores/open", "stores/store", "serve/key-file", "serve/options", "serve/node", "cli/user"];
+    for (const subpath of [...internal, "settings", "dist/index.js"]) {
+      assert.ok(existsSync(path.join(dist, `${subpath.replace(/^dist\/|\.js$/g, "")}.js`)), `${subpath} is a file`);
+      assert.is(await refusalOf(subpath), "ERR_PACKAGE_PATH_NOT_EXPORTED", subpath);
+    }
+    assert.is(await refusalOf("stores/conformance"), "loaded");
+  });
+
+  it("serves as a module from the environment", () => {
+    const code = `
+      const { default: { fetch } } = await import("jwt-endpoints/serve/fetch");
+      console.log((await fetch(new Request("http://localhost/healthz"))).status);
+      process.exit();`;
+    writeFileSync(path.join(host, "served.js"), code);
+    const env = { ...process.env, JWT_STORE: "memory:" };
+    const { stdout } = spawnSync(process.execPath, ["served.js"], {
+      cwd: host,
+      env,
+      encoding: "utf8",
+      timeout: 60_000,
+    });
+    assert.match(stdout, /^200$/m);
   });
 
   it("has types for a strict TypeScript project", () => {
