@@ -5,9 +5,10 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
+import { type Platform, build } from "esbuild";
 import { request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -63,6 +64,34 @@ export const run: (store: Store) => Promise<void> = storeCases[0]![1];
 // @ts-expect-error there is no such setting
 createJwtEndpoints({ store, signingKey: "k", colour: "blue" });
 `;
+
+/** A login in a bundle, where the globals of Node and its kin may be missing. */
+const bundled = `
+import { createJwtEndpoints, createPasswords } from "jwt-endpoints";
+import { memoryStore } from "jwt-endpoints/stores/memory";
+
+export const logIn = async () => {
+  const store = memoryStore();
+  const hashing = { iterations: 100_000 };
+  await store.addUser({ username: "ada", passwordHash: await createPasswords(hashing).hash("correct horse") });
+  const endpoints = createJwtEndpoints({ store, signingKey: "k".repeat(32), hashing, cookies: { carry: ["refresh"] } });
+  const post = async (password) => {
+    const body = new URLSearchParams({ username: "ada", password });
+    const response = await endpoints.fetch(new Request("http://localhost/jwt/create/", { method: "POST", body }));
+    return [response.status, Object.keys(await response.json())];
+  };
+  return [await post("correct horse"), await post("wrong horse")];
+};
+export const formatsOf = async (formats) => {
+  const hashes = await Promise.all(formats.map((preferred) => createPasswords({ preferred }).hash("correct horse")));
+  return hashes.map((hash) => hash.split("$", 1)[0]);
+};
+`;
+const loggedIn = [
+  [200, ["access"]],
+  [400, ["non_field_errors"]],
+];
+const formats = ["argon2", "bcrypt_sha256"];
 
 /** Runs a program to its end and answers what it printed. */
 function run(folder: string, command: string, ...args: string[]): string {
@@ -139,6 +168,60 @@ if (runtime === "node") {
       timeout: 60_000,
     });
     assert.match(stdout, /^200$/m);
+  });
+
+  it("finds argon2 and bcrypt on Node, Deno and Bun", () => {
+    writeFileSync(path.join(host, "bundled.js"), bundled);
+    const code = `import { formatsOf } from "./bundled.js"; console.log(JSON.stringify(await formatsOf(${JSON.stringify(formats)})));`;
+    writeFileSync(path.join(host, "formats.js"), code);
+    const bin = (name: string) => path.join(projectRoot, "node_modules/.bin", name);
+    const runtimes = [[process.execPath], [bin("deno"), "run", "-A"], [bin("bun"), "run"]];
+    for (const [command, ...args] of runtimes.filter(([command]) => existsSync(command!))) {
+      assert.equal(JSON.parse(run(host, command!, ...args, "formats.js")), formats, command);
+    }
+  });
+
+  /** The size of a program that esbuild makes, without a flag or an external. */
+  async function bundle(code: string, platform: Platform, outfile: string): Promise<number> {
+    const stdin = { contents: code, resolveDir: host };
+    const options = { bundle: true, format: "esm", logLevel: "silent" } as const;
+    const { warnings } = await build({ ...options, stdin, platform, outfile: path.join(host, outfile) });
+    assert.equal(warnings, []);
+    return statSync(path.join(host, outfile)).size;
+  }
+
+  for (const platform of ["neutral", "browser", "node"] as const) {
+    it(`is bundled for ${platform}, and loads without process and Buffer`, async () => {
+      assert.ok(existsSync(path.join(host, "node_modules/@node-rs/argon2")), "there is something to trip over");
+      await bundle(bundled, platform, `${platform}.js`);
+      const code = `
+        const { process, Buffer } = globalThis;
+        for (const name of ["process", "Buffer"]) delete globalThis[name];
+        const { logIn, formatsOf } = await import("./${platform}.js");
+        Object.assign(globalThis, { process, Buffer }); // Node's own Request needs them
+        console.log(JSON.stringify([await logIn(), await formatsOf(${JSON.stringify(formats)})]));`;
+      writeFileSync(path.join(host, "bundle-user.js"), code);
+      assert.equal(JSON.parse(run(host, process.execPath, "bundle-user.js")), [loggedIn, formats]);
+    });
+  }
+
+  it("is bundled by Bun for browsers", () => {
+    writeFileSync(path.join(host, "bundled.js"), bundled);
+    const bun = path.join(projectRoot, "node_modules/.bin/bun");
+    if (!existsSync(bun)) return;
+    run(host, bun, "build", "--target=browser", "--outfile=by-bun.js", "bundled.js");
+    const code = `const { logIn } = await import("./by-bun.js"); console.log(JSON.stringify(await logIn()));`;
+    writeFileSync(path.join(host, "bundle-user.js"), code);
+    assert.equal(JSON.parse(run(host, process.execPath, "bundle-user.js")), loggedIn);
+  });
+
+  it("leaves nothing in a bundle that uses nothing of it", async () => {
+    const names = '"jwt-endpoints"; import { memoryStore } from "jwt-endpoints/stores/memory"';
+    const unused = `import { createJwtEndpoints } from ${names}; console.log(1);`;
+    assert.ok((await bundle(unused, "neutral", "unused.js")) < 100);
+    const whole = await bundle(bundled, "neutral", "whole.js");
+    const part = await bundle('export { isFailure } from "jwt-endpoints";', "neutral", "part.js");
+    assert.ok(part < whole / 20, `${part} of ${whole} bytes`);
   });
 
   it("has types for a strict TypeScript project", () => {

@@ -12,7 +12,7 @@ const parallelism = 8;
 const maxMemory = 1_048_576;
 const maxWork = 16 * maxMemory; // KiB times passes
 
-const load = requirePackage("@node-rs/argon2", "argon2", () => import("@node-rs/argon2"));
+const load = requirePackage<typeof import("@node-rs/argon2")>("@node-rs/argon2", "argon2");
 
 /** Without padding, and without bits to spare in the last character: the engine refuses them. */
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048])?$/;

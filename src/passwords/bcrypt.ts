@@ -8,7 +8,7 @@ const cost = 12; // Django's
 /** Each step takes twice as long; 16 takes seconds. */
 const maxCost = 16;
 
-const load = requirePackage("@node-rs/bcrypt", "bcrypt", () => import("@node-rs/bcrypt"));
+const load = requirePackage<typeof import("@node-rs/bcrypt")>("@node-rs/bcrypt", "bcrypt");
 
 async function sha256Hex(password: string): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(password)));

@@ -90,14 +90,17 @@ export class HasherUnavailable extends Error {
   }
 }
 
-/** Loads an optional package when it is first needed, and again only if that failed. */
-export function requirePackage<T>(packageName: string, algorithm: string, load: () => Promise<T>): () => Promise<T> {
+/**
+ * Loads an optional package when it is first needed, and again only if that failed. Its name is no literal of the import,
+ * so that bundlers leave it to the runtime: they can't follow it into its native code.
+ */
+export function requirePackage<T>(packageName: string, algorithm: string): () => Promise<T> {
   let loading: Promise<T> | undefined;
   return () =>
-    (loading ??= load().catch((cause: unknown) => {
+    (loading ??= import(/* webpackIgnore: true */ /* @vite-ignore */ packageName).catch((cause: unknown) => {
       loading = undefined;
       throw new HasherUnavailable(packageName, algorithm, { cause });
-    }));
+    }) as Promise<T>);
 }
 
 /** Thrown instead of letting logins pile up; answered as 503. */
