@@ -376,6 +376,25 @@ header("is refused with any crit", async () => {
   await refused(await sign({}, '{"alg":"HS256","\\u0063rit":["x"],"x":1}'));
 });
 
+header("is refused with an unencoded payload (RFC 7797), whether crit names it or not", async () => {
+  const payload = JSON.stringify(goodClaims);
+  for (const b64 of ["false", "null", "0", '"false"', "[]"]) {
+    for (const more of ["", ',"crit":["b64"]', ',"crit":["exp"]']) {
+      const text = `{"alg":"HS256","typ":"JWT","b64":${b64}${more}}`;
+      await refused(await sign({}, text));
+      await refused(`${base64url(text)}.${payload}.${await hmac(`${base64url(text)}.${payload}`)}`);
+    }
+  }
+  await accepted(await sign({}, '{"alg":"HS256","typ":"JWT","b64":true}')); // the default, spelled out
+  const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
+  const keys = { signingKey: await exportPKCS8(privateKey), verifyingKey: await exportSPKI(publicKey) };
+  const public_ = await open({ algorithm: "ES256", ...keys });
+  const text = `${base64url('{"alg":"ES256","typ":"JWT","b64":false}')}.${base64url(payload)}`;
+  const parameters = { name: "ECDSA", hash: "SHA-256" };
+  const signature = new Uint8Array(await crypto.subtle.sign(parameters, privateKey, utf8.encode(text)));
+  await refused(`${text}.${base64url(signature)}`, public_);
+});
+
 header("is refused with alg none, in any spelling, signed or not", async () => {
   const payload = base64url(JSON.stringify(goodClaims));
   for (const alg of ["none", "None", "NONE", "nOnE", "", "hs256", "HS256 ", "HS257"]) {
