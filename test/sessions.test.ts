@@ -768,6 +768,29 @@ settings("answer for users that were deleted or disabled meanwhile, in both prof
   }
 });
 
+settings("tell of a user who is gone or disabled before anything that was revoked", async () => {
+  const ends: [how: string, end: (here: Opened, id: string) => Promise<unknown>][] = [
+    ["disabled, which ends the sessions", async (here, id) => markUser(here, id, { isActive: false })],
+    ["ended, then removed", async ({ endpoints, store }, id) => (await endpoints.revokeUser(id), store.removeUser(id))],
+  ];
+  for (const sliding of [false, true]) {
+    for (const [how, end] of ends) {
+      const here = await open(sliding ? { authTokenClasses: ["SlidingToken"], slidingTokenLifetime: "1h" } : {});
+      const field = sliding ? "token" : "refresh";
+      const [one, loggedOut, other] = [await here.logIn(), await here.logIn(), await here.logIn("bea")];
+      await here.post("logout", { [field]: loggedOut[field] });
+      assert.is((await here.post("refresh", { [field]: loggedOut[field] })).text, "Token is blacklisted");
+      await end(here, "1");
+      for (const pair of [one, loggedOut]) {
+        const { status, text } = await here.post("refresh", { [field]: pair[field] });
+        assert.equal([status, text], [400, "No active account found for the given token."], how);
+      }
+      await here.endpoints.revokeUser("2");
+      assert.is((await here.post("refresh", { [field]: other[field] })).text, "Token is blacklisted", how);
+    }
+  }
+});
+
 settings("let names differ by case where they are told to", async () => {
   const here = await open({ usernameMatching: "case-insensitive" });
   for (const name of ["ADA", "Ada", " aDa "]) await here.logIn(name);
@@ -863,6 +886,9 @@ settings("answer one sliding token, which keeps its id through its refreshes", a
   const never = await signed({ ...claims, exp: begin + 9000, refresh_exp: undefined });
   assert.is((await here.post("refresh", { token: never })).text, "Token has no 'refresh_exp' claim");
   assert.equal((await here.post("refresh", {})).body.token as unknown, ["This field is required."]);
+  const disabled = await signed({ ...claims, exp: begin + 9000, refresh_exp: begin + 100, user_id: "2" });
+  await here.store.updateUser("2", { isActive: false });
+  assert.is((await here.post("refresh", { token: disabled })).text, "Token 'refresh_exp' claim has expired");
   assert.is((await here.post("logout", { token: login.token })).status, 200);
   for (const token of [login.token, body.token]) {
     assert.equal([await here.verify(token), await here.guard(token)], [400, 401], "all that share the id are void");

@@ -39,12 +39,12 @@ export const refreshSliding: Endpoint = async (context, data) => {
   const now = nowOf(settings);
   const keys = await context.keys();
   const claims = await verifyToken(settings, keys, token, "sliding");
-  const user = await requireUser(context, claims, now);
   const until = claims[settings.slidingTokenRefreshExpClaim];
   if (until === undefined) throw fail("token_no_refresh_exp", { text: refreshExpText(settings, "has no '%' claim") });
   if (!((until as number) > Math.floor(now) - settings.leeway)) {
     throw fail("token_refresh_expired", { text: refreshExpText(settings, "'%' claim has expired") });
   }
+  const user = await requireUser(context, claims, now);
   return { token: await signToken(keys.signing, slidingClaims(settings, claims, issueTime(now, user))) };
 };
 

@@ -56,25 +56,25 @@ function isRevoked({ settings, store }: Context, claims: Claims, user: User | un
 }
 
 /**
- * What a refresh needs to hold of its token: not revoked, of a session that still lasts, and of a user who may have a new
- * one.
+ * Checks what a refresh needs of its token, in the contract's order: a user who may have a new one, not revoked, of a
+ * session that still lasts.
  * @param now in seconds.
  * @returns the user.
  */
 export function requireUser(context: Context, claims: Claims, now: number): MaybePromise<User> {
   const { settings } = context;
-  return after(findUserOf(context, claims), (user) =>
-    after(isRevoked(context, claims, user), (revoked) => {
-      if (revoked) throw fail("token_blacklisted");
-      if (user === undefined) throw fail("no_active_account");
-      return after(mayAuthenticate(settings, user), (may) => {
-        if (!may) throw fail("no_active_account");
+  return after(findUserOf(context, claims), (user) => {
+    if (user === undefined) throw fail("no_active_account");
+    return after(mayAuthenticate(settings, user), (may) => {
+      if (!may) throw fail("no_active_account");
+      return after(isRevoked(context, claims, user), (revoked) => {
+        if (revoked) throw fail("token_blacklisted");
         if (!isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
         if (now >= sessionEnd(settings, claims)) throw fail("token_invalid");
         return user;
       });
-    }),
-  );
+    });
+  });
 }
 
 /** What a token was followed by, and when. */
