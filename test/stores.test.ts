@@ -86,6 +86,7 @@ const journals = (folder: string): string[] =>
     .sort();
 const journal = (folder: string): string => path.join(folder, journals(folder).at(-1)!);
 const mode = (file: string): string => (fs.statSync(file).mode & 0o777).toString(8);
+const newline = 10;
 const damagedLine = (message: string): number => Number(/journal-\d+\.jsonl: line (\d+) /.exec(message)?.[1]);
 
 const flushing = suite("flushExpired");
@@ -478,6 +479,122 @@ file("refuses to open, and names the line, when any byte of an earlier record ha
   assert.equal(missed, [], "every change is found");
   assert.is(journals(folder).length, 1, "and nothing is touched");
 });
+
+/** A folder whose journal begins with a snapshot of three users and a fact, and goes on with a fact. */
+async function compactedFolder(): Promise<string> {
+  const folder = temporaryFolder();
+  await using(
+    folder,
+    async (store) => {
+      for (const name of ["ann", "bob", "eve"]) await store.addUser(guest(name));
+      await store.claim("k", "kept", "x", later);
+      for (let i = 0; store.stats().generation === 1; i++) await store.claim("k", `old-${i}`, "x", 1);
+    },
+    { compactAfter: 10 },
+  );
+  await using(folder, (store) => store.claim("k", "appended", "x", later));
+  return folder;
+}
+
+file("refuses a journal that holds less than it began with, wherever it was cut", async () => {
+  const folder = await compactedFolder();
+  const bytes = fs.readFileSync(journal(folder));
+  const lines = bytes.toString().split("\n").slice(1);
+  const snapshot = bytes.indexOf("\n", bytes.indexOf('"kept"'));
+  const appended = bytes.subarray(snapshot);
+  const cuts: [what: string, bytes: Buffer][] = [
+    ["emptied", Buffer.alloc(0)],
+    ["only NULs", Buffer.alloc(bytes.length)],
+    ["no head", Buffer.from(["", ...lines.slice(1)].join("\n"))],
+    ["half a head", bytes.subarray(0, 30)],
+    ["begun anew", appended],
+    ["NULs in the middle", Buffer.from(bytes).fill(0, bytes.indexOf('"bob"') - 30, bytes.indexOf('"eve"') + 100)],
+  ];
+  for (let end = 1; end < snapshot; end += bytes[end] === newline ? 1 : 13) {
+    cuts.push([`cut at ${end}`, bytes.subarray(0, end)]);
+  }
+  for (let end = bytes.indexOf("\n", 1); end < snapshot; end = bytes.indexOf("\n", end + 1)) {
+    cuts.push([`cut at the end of a line, ${end}`, bytes.subarray(0, end)]);
+    cuts.push([`cut at ${end} and appended to`, Buffer.concat([bytes.subarray(0, end), appended])]);
+    const more = Buffer.concat([bytes.subarray(0, end), ...Array.from({ length: 20 }, () => appended)]);
+    cuts.push([`cut at ${end} and appended to for long`, more]);
+  }
+  const missed: string[] = [];
+  for (const [what, left] of cuts) {
+    fs.writeFileSync(journal(folder), left);
+    const error = await rejection(() => using(folder, () => {})).catch(() => undefined);
+    if (error?.code !== "STORE_DAMAGED") missed.push(`${what}: ${error?.message}`);
+    else if (!/^[^\n]*journal-000002\.jsonl[^\n]* is damaged [^\n]*backup[^\n]*$/.test(error.message))
+      missed.push(error.message);
+    if (Buffer.compare(fs.readFileSync(journal(folder)), left) !== 0) missed.push(`${what}: it was written to`);
+  }
+  assert.equal(missed, []);
+  fs.writeFileSync(journal(folder), bytes.subarray(0, snapshot));
+  await using(folder, async (store) => {
+    assert.ok(await store.findUserByUsername("eve"));
+    assert.equal([store.peek("k", "kept"), store.peek("k", "appended")], ["x", undefined]);
+  });
+});
+
+file("goes on without a damaged line once somebody has taken it out by hand", async () => {
+  const folder = await compactedFolder();
+  const bytes = fs.readFileSync(journal(folder));
+  for (const text of ['"bob"', '"appended"']) {
+    const line = bytes.toString("utf8", 0, bytes.indexOf(text)).split("\n").length;
+    const damaged = Buffer.from(bytes);
+    damaged[damaged.indexOf(text)]! ^= 1;
+    fs.writeFileSync(journal(folder), damaged);
+    const { message } = await rejection(() => using(folder, () => {}));
+    assert.is(damagedLine(message), line);
+    const mark = /put (\S+) in place/.exec(message)![1]!;
+    damaged.write(mark, damaged.lastIndexOf("\n", damaged.indexOf(text.slice(2))) + 1);
+    fs.writeFileSync(journal(folder), damaged);
+    const warnings: string[] = [];
+    await using(
+      folder,
+      async (store) => {
+        const names = [...(store.listUsers() as Iterable<User>)].map(({ username }) => username);
+        assert.equal(
+          names,
+          ["ann", "bob", "eve"].filter((name) => !text.includes(name)),
+        );
+        assert.is(store.peek("k", "appended"), text.includes("appended") ? undefined : "x");
+        await store.claim("k", "next", "x", later);
+      },
+      { warn: (said) => void warnings.push(said) },
+    );
+    assert.equal(warnings.map(damagedLine), [line]);
+  }
+});
+
+for (const [what, left] of [
+  ["emptied", 0],
+  ["cut short", 500],
+] as const) {
+  file(`turns unavailable when its journal is ${what} while it is open, and appends no more`, async () => {
+    const folder = await compactedFolder();
+    const warnings: string[] = [];
+    const warn = (line: string) => void warnings.push(line);
+    const idle = await openFileStore(folder, { warn });
+    await using(folder, async (store) => {
+      fs.truncateSync(journal(folder), left);
+      const refused = [await rejection(() => store.addUser(guest("late")))];
+      await until(() => warnings.length > 0, "the other opener has seen it", 5000);
+      for (const opened of [store, idle]) {
+        refused.push(await rejection(() => opened.claim("k", "late", "x", later)));
+        refused.push(await rejection(() => opened.findUserByUsername("ann")));
+        refused.push(await rejection(() => opened.ping()));
+      }
+      for (const { code, message } of refused) {
+        assert.is(code, "STORE_UNAVAILABLE");
+        assert.match(message, /^[^\n]*journal-000002\.jsonl is damaged \(it got shorter [^\n]*backup[^\n]*$/);
+      }
+    });
+    await idle.close();
+    assert.is(warnings.length, 1, "said once");
+    assert.is(fs.statSync(journal(folder)).size, left);
+  });
+}
 
 file("turns unavailable when damage appears while it runs", async () => {
   const folder = temporaryFolder();

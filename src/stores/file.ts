@@ -7,6 +7,9 @@
  *   It brings its own newline, so what a crash cut short never swallows the next one. A line that is shorter than it says
  *   was cut short in mid-write and never acknowledged: it is passed over with a warning. Any other line that does not
  *   hold together is damage. What no newline follows yet may still be in the making, and is left for later.
+ * - A generation is linked under its name when it is whole and synced, and its first record, the head, says how long it
+ *   was then. So a file without a head or shorter than its head says is damage, as is a line cut short in that part, or a
+ *   file that gets shorter while it is open.
  * - A writer appends (one `O_APPEND` write and one `fdatasync` for all that waits), reads forward to its own record, and
  *   so learns the outcome that every other reader of the file learns: each applies all records, in file order, to the
  *   same state machine (`createState`). Times that matter are in the records, never taken from the reader's clock.
@@ -107,6 +110,9 @@ const fsync = (fd: number): Promise<void> => promisify(fs.fsync)(fd);
 
 const pollMs = 50;
 const newline = 10;
+/** Stands at the beginning of a line that somebody took out by hand, so that the file is as long as before. */
+const takenOut = "--------";
+const restore = "stop all that use it, then restore the file from a backup";
 const chunkBytes = 1 << 20;
 /** Read or written in one go while requests are served: some milliseconds of work. */
 const sliceBytes = 1 << 17;
@@ -137,6 +143,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   let appendFd = -1;
   let readFd = -1;
   let offset = 0; // of the first byte not read as a whole line
+  let snapshotEnd = 0; // what the generation began with ends here
   let counted = { offset: 0, lines: 0 }; // how many newlines come before a place that was asked for
   let seenSize = 0;
   let syncedOffset = 0;
@@ -207,7 +214,11 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   /** One line: applied, passed over, or damage. `isLast` is one that no newline follows yet: it may still grow. */
   function takeLine(line: Buffer, position: number, isLast: boolean): "taken" | "incomplete" {
     const json = readRecord(line);
-    if (json === "damaged") throw damage(position);
+    if (json === "damaged" || (json === undefined && position < snapshotEnd)) {
+      if (line.toString("latin1", 0, takenOut.length) !== takenOut) throw damagedLine(position);
+      warn(`${placeOf(position)} was taken out by hand and is passed over`);
+      return "taken";
+    }
     if (json === undefined) {
       if (isLast) return "incomplete";
       if (line.length > 0) warn(`${placeOf(position)} was cut short by a crash and is passed over`);
@@ -247,9 +258,21 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     return `${filePath(journalName(generation))}: line ${lines + 1}`; // the file begins with an empty line
   }
 
-  function damage(position: number): StoreError {
-    const advice = "stop all that use it, then restore the file from a backup or delete that line to go on without it";
+  function damagedLine(position: number): StoreError {
+    const advice = `${restore}, or put ${takenOut} in place of that line's first characters to go on without it`;
     return new StoreError("STORE_DAMAGED", `${placeOf(position)} is damaged (its checksum does not match); ${advice}`);
+  }
+
+  function damagedFile(problem: string): StoreError {
+    return new StoreError("STORE_DAMAGED", `${filePath(journalName(generation))} is damaged (${problem}); ${restore}`);
+  }
+
+  const gotShorter = (): StoreError => damagedFile("it got shorter while it was open");
+
+  /** The store serves no more. While it runs, damage is a reason not to serve; at the start somebody looks at it. */
+  function breakWith(error: StoreError): StoreError {
+    const isNews = isOpen && error.code === "STORE_DAMAGED";
+    return (broken = isNews ? new StoreError("STORE_UNAVAILABLE", error.message, { cause: error }) : error);
   }
 
   /** Applies what has been appended since, up to a seal. Synchronous: nobody sees half of it. */
@@ -262,6 +285,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     if (broken !== undefined) throw broken;
     try {
       const { size, nlink } = fs.fstatSync(readFd);
+      if (size < Math.max(seenSize, offset)) throw gotShorter();
       const end = offset + bytes;
       while (sealedAt === undefined && offset < size) {
         if (offset >= end) return true;
@@ -271,12 +295,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       if (nlink === 0 && sealedAt === undefined) throw unavailable("the journal was removed from");
       return false;
     } catch (error) {
-      broken = error instanceof StoreError ? error : unavailable("can't read", error);
-      // While it runs, damage is a reason not to serve; at the start it is for somebody to look at.
-      if (isOpen && broken.code === "STORE_DAMAGED") {
-        broken = new StoreError("STORE_UNAVAILABLE", broken.message, { cause: broken });
-      }
-      throw broken;
+      throw breakWith(error instanceof StoreError ? error : unavailable("can't read", error));
     }
   }
 
@@ -285,6 +304,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     for (let length = bytes; ; length *= 2) {
       const buffer = Buffer.allocUnsafe(Math.min(length, size - offset));
       const got = fs.readSync(readFd, buffer, 0, buffer.length, offset);
+      if (got < buffer.length && fs.fstatSync(readFd).size < size) throw gotShorter();
       const reachesEnd = offset + got >= size;
       let start = 0; // of a line's text, after its newline
       if (got > 0 && buffer[0] === newline) start = 1;
@@ -511,6 +531,24 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     checkAt = compactAfter;
     sealedAt = undefined;
     suspect = false;
+    readHead();
+  }
+
+  /** Reads from its first record how long the generation was when it was linked, and holds it to that. */
+  function readHead(): void {
+    const buffer = Buffer.alloc(256);
+    const got = fs.readSync(readFd, buffer, 0, buffer.length, 0);
+    const end = buffer.indexOf(newline, 1);
+    const json = buffer[0] === newline ? readRecord(buffer.subarray(1, end === -1 ? got : end)) : undefined;
+    const head = json === undefined || json === "damaged" ? undefined : (JSON.parse(json) as JournalRecord);
+    const { size } = fs.fstatSync(readFd);
+    if (head?.k !== "head") throw breakWith(damagedFile(size === 0 ? "it is empty" : "its first line is missing"));
+    snapshotEnd = Number(head.bytes);
+    // The next record brings its newline; a power cut leaves NULs.
+    const next = fs.readSync(readFd, buffer, 0, 1, snapshotEnd) === 0 ? newline : buffer[0]!;
+    if (size < snapshotEnd || (next !== newline && next !== 0)) {
+      throw breakWith(damagedFile(`not all of the ${snapshotEnd} bytes that it began with are there`));
+    }
   }
 
   function closeFiles(): void {
@@ -520,13 +558,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   function skipSnapshot(): void {
-    const buffer = Buffer.alloc(256);
-    const got = fs.readSync(readFd, buffer, 0, buffer.length, 0);
-    const end = buffer.indexOf(newline, 1);
-    const json = readRecord(buffer.subarray(1, end === -1 ? got : end));
-    const head = json === undefined || json === "damaged" ? undefined : (JSON.parse(json) as JournalRecord);
-    if (head?.k !== "head") throw (broken = damage(1));
-    offset = syncedOffset = Number(head.bytes);
+    offset = seenSize = syncedOffset = snapshotEnd;
     records = state.userCount() + state.factCount();
     checkAt = Math.max(compactAfter, 2 * records);
   }
@@ -581,6 +613,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     syncFolder();
     await removeOldGenerations();
     await pump();
+    if (broken !== undefined) throw broken;
     if (sealedAt !== undefined) throw lastFailure;
   }
 
@@ -596,7 +629,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     if (broken !== undefined || closed) return;
     try {
       const { size, nlink } = fs.fstatSync(readFd);
-      if ((size > seenSize || nlink === 0) && readSlice(sliceBytes)) setImmediate(readOthers);
+      if ((size !== seenSize || nlink === 0) && readSlice(sliceBytes)) setImmediate(readOthers);
       if (sealedAt !== undefined && performance.now() >= retryAt) void pump();
     } catch (error) {
       if (error instanceof StoreError) warn(error.message);
