@@ -3,7 +3,7 @@
  * imported by JavaScript and TypeScript, its program started. On Node only: npm is what packs and installs,
  * whatever runs later.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -12,7 +12,7 @@ import { type Platform, build } from "esbuild";
 import { request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { projectRoot, runtime, temporaryFolder, until } from "./runtime.ts";
+import { familyOf, freePort, isAlive, isListening, projectRoot, runtime, temporaryFolder, until } from "./runtime.ts";
 
 const program = `
 import { createJwtEndpoints, describeSettings, SettingError, StoreError } from "jwt-endpoints";
@@ -258,6 +258,73 @@ if (runtime === "node") {
       child.kill("SIGTERM");
       assert.equal(await exit, [0, null]);
     }
+  });
+
+  const started: ChildProcess[] = [];
+  process.on("exit", () => started.forEach((child) => child.kill("SIGKILL")));
+
+  /** A script of package.json as an operator runs it, with the local programs that npm puts on its path. */
+  function startScript(folder: string, script: string, ...args: string[]) {
+    const all = ["run", "--silent", script, "--", ...args];
+    const child = spawn("npm", all, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+    started.push(child);
+    let told = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.on("data", (chunk: Uint8Array) => (told += String(chunk)));
+    let code: number | null | undefined;
+    child.once("exit", (status) => (code = status));
+    return {
+      pid: child.pid!,
+      told: () => told,
+      hasEnded: () => code !== undefined,
+      async exitCode() {
+        await until(() => code !== undefined, `npm run ${script} has ended`, 20_000);
+        return code;
+      },
+    };
+  }
+
+  for (const script of ["start", "start:deno", "start:bun"]) {
+    it(`ends all that npm run ${script} started when npm gets a SIGTERM`, async () => {
+      const needed = script.split(":")[1];
+      if (needed !== undefined && !existsSync(path.join(projectRoot, "node_modules/.bin", needed))) return;
+      const port = await freePort();
+      const npm = startScript(projectRoot, script, "--port", String(port), "--store", "memory:");
+      await until(() => npm.told().includes("curl") || npm.hasEnded(), "the server tells its first user", 30_000);
+      const family = familyOf(npm.pid);
+      try {
+        assert.ok(await isListening(port), npm.told());
+        process.kill(npm.pid, "SIGTERM");
+        assert.is(await npm.exitCode(), 0, npm.told());
+        assert.not.ok(await isListening(port));
+        await until(() => !family.some(isAlive), "no process is left");
+      } finally {
+        for (const pid of family.filter(isAlive)) process.kill(pid, "SIGKILL");
+      }
+    });
+  }
+
+  it("starts from what was built where development dependencies are left out, and tells when nothing was", async () => {
+    const folder = temporaryFolder();
+    for (const name of ["package.json", "package-lock.json", "run.sh", "src"]) {
+      cpSync(path.join(projectRoot, name), path.join(folder, name), { recursive: true });
+    }
+    run(folder, "npm", "ci", "--omit=dev", "--prefer-offline", "--no-audit", "--no-fund");
+    assert.not.ok(existsSync(path.join(folder, "node_modules/tsx")));
+    for (const [script, program] of Object.entries({ start: "serve/node", user: "cli/user", keys: "cli/keys" })) {
+      const unbuilt = startScript(folder, script);
+      assert.is(await unbuilt.exitCode(), 1);
+      const advice = "npm ci && npm run build && npm prune --omit=dev";
+      assert.is(unbuilt.told(), `jwt-endpoints: dist/${program}.js is not built; run: ${advice}\n`);
+    }
+    cpSync(path.join(host, "node_modules/jwt-endpoints/dist"), path.join(folder, "dist"), { recursive: true });
+    const built = startScript(folder, "start", "--port", "0", "--store", "file:./data");
+    await until(() => built.told().includes("curl") || built.hasEnded(), "the server tells its first user", 30_000);
+    process.kill(built.pid, "SIGTERM");
+    assert.is(await built.exitCode(), 0, built.told());
+    const list = startScript(folder, "user", "list");
+    assert.is(await list.exitCode(), 0);
+    assert.match(list.told(), /admin/);
   });
 
   it.run();

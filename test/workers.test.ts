@@ -1,42 +1,15 @@
 /** `--workers N`: real processes of this runtime's entry file on one port and one folder. */
-import { execFileSync } from "node:child_process";
-import fs from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import { finished, isAlive, processes, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
 const entry = `src/serve/${runtime}.ts`;
-
-/** Every process that has not ended, whether or not it has been asked for: its id, its parent's and its arguments. */
-function processes(): { pid: number; parent: number; args: string }[] {
-  const lines = fs.existsSync("/proc/self/stat")
-    ? fs.readdirSync("/proc").map(readProcess)
-    : execFileSync("ps", ["-A", "-o", "pid=,ppid=,stat=,args="], { encoding: "utf8" }).split("\n");
-  return lines.flatMap((line) => {
-    const [pid, parent, state, ...args] = line.trim().split(/\s+/);
-    return state === undefined || state.startsWith("Z")
-      ? []
-      : [{ pid: Number(pid), parent: Number(parent), args: args.join(" ") }];
-  });
-}
-
-/** What `ps` says of a process, for machines without it. */
-function readProcess(pid: string): string {
-  try {
-    const [state, parent] = fs.readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ");
-    return [pid, parent, state, fs.readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ")].join(" ");
-  } catch {
-    return ""; // none, or ended meanwhile
-  }
-}
 
 /** Without what the program's loader may have started. */
 const workersOf = (server: number): number[] =>
   processes().flatMap(({ pid, parent, args }) => (parent === server && args.includes(entry) ? [pid] : []));
-
-const isAlive = (pid: number): boolean => processes().some((each) => each.pid === pid);
 
 interface Answer {
   status: number;
