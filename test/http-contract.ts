@@ -143,7 +143,8 @@ export function httpContract(
     ] as const) {
       assert.equal(decodeProtectedHeader(tokens[type]!), { alg: "HS256", typ: "JWT" });
       const claims = decodeJwt(tokens[type]!);
-      assert.equal(Object.keys(claims), ["token_type", "exp", "iat", "jti", "user_id"]);
+      assert.equal(Object.keys(claims), ["token_type", "exp", "iat", "jti", "user_id", "auth_time"]);
+      assert.is(claims.auth_time, claims.iat);
       assert.is(claims.token_type, type);
       assert.is(claims.user_id, "1");
       assert.is(claims.exp! - claims.iat!, lifetime);

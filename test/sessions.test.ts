@@ -532,16 +532,19 @@ async function forge(text: string, way: number): Promise<string> {
 
 const two = suite(`sessions, two ${runtime} servers on one folder`);
 
+const rotating = ["--rotate-refresh-tokens", "true"];
+
 /** Two servers on one folder, asked by `post`, and ended when all is done. */
 async function withServers(
   more: string[],
   use: (
     post: (server: number, endpoint: string, data: unknown) => Promise<{ status: number; body: Pair }>,
     credentials: unknown,
+    folder: string,
   ) => Promise<void>,
 ): Promise<void> {
-  const store = `file:${path.join(temporaryFolder(), "data")}`;
-  const args = ["--port", "0", "--store", store, "--rotate-refresh-tokens", "true", "--hashing-iterations", "1"];
+  const folder = path.join(temporaryFolder(), "data");
+  const args = ["--port", "0", "--store", `file:${folder}`, "--hashing-iterations", "1"];
   const dispatcher = new Agent({ connections: 20 });
   const children = [];
   const origins: string[] = [];
@@ -565,6 +568,7 @@ async function withServers(
         return { status: answer.statusCode, body: (await answer.body.json()) as Pair };
       },
       JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!),
+      folder,
     );
   } finally {
     await dispatcher.close?.(); // not in the undici that Bun brings
@@ -576,7 +580,7 @@ async function withServers(
 }
 
 two("agree on the successor of a token, and on what has ended", () =>
-  withServers(["--refresh-grace", "2s"], async (post, credentials) => {
+  withServers([...rotating, "--refresh-grace", "2s"], async (post, credentials) => {
     for (let round = 0; round < 10; round++) {
       const { refresh: token } = (await post(round % 2, "create", credentials)).body;
       const answers = await Promise.all(
@@ -597,7 +601,7 @@ for (const [grace, what, endpoint] of [
   ["until-used", "whose successor the other one has used", "refresh"],
 ] as const) {
   two(`refuse a used token ${what}, from the moment it was acknowledged`, () =>
-    withServers(["--refresh-grace", grace], async (post, credentials) => {
+    withServers([...rotating, "--refresh-grace", grace], async (post, credentials) => {
       for (let round = 0; round < 20; round++) {
         const [here, there] = [round % 2, (round + 1) % 2];
         const { refresh: token } = (await post(here, "create", credentials)).body;
@@ -611,28 +615,86 @@ for (const [grace, what, endpoint] of [
   );
 }
 
-two("end a user's sessions for good, even if one has not yet heard of it when it is asked", async () => {
-  const folder = temporaryFolder();
-  const clock = { seconds: begin };
-  const openStore: OpenStore = (now) => openFileStore(folder, { now });
-  const here = await open({}, openStore, clock);
-  const there = await open({}, openStore, clock);
-  for (let round = 1; round <= 5; round++) {
-    clock.seconds = begin + round * 10 + 0.995;
-    const pair = await here.logIn();
-    await until(async () => (await there.verify(pair.refresh)) === 200, "the other store answers");
-    await here.endpoints.revokeUser("1");
-    clock.seconds += 0.01; // a second of its own, in which whole seconds tell later from earlier
-    const { status, body } = await there.refresh(pair.refresh);
-    const marked = (await here.store.findUserById("1"))!.tokensValidFrom;
-    const hasHeard = async () => (await there.store.findUserById("1"))!.tokensValidFrom === marked;
-    await until(hasHeard, "the other one has heard of it");
-    await expectDead(there, { refresh: pair.refresh });
-    if (status === 200) await expectDead(there, body);
-  }
-  await here.store.close();
-  await there.store.close();
-});
+/** Ways to refresh: in every one, a token comes from a login and must not outlive it. */
+const refreshing: [what: string, settings: Partial<JwtEndpointsSettings>, flags: string[]][] = [
+  ["with rotation", {}, rotating],
+  ["without rotation", { rotateRefreshTokens: false }, []],
+  [
+    "with sliding tokens",
+    { rotateRefreshTokens: false, authTokenClasses: ["SlidingToken"] },
+    ["--auth-token-classes", "SlidingToken"],
+  ],
+];
+
+for (const [what, more] of refreshing) {
+  two(`end a user's sessions for good, even if one has not yet heard of it when it is asked, ${what}`, async () => {
+    const folder = temporaryFolder();
+    const clock = { seconds: begin };
+    const openStore: OpenStore = (now) => openFileStore(folder, { now });
+    const here = await open(more, openStore, clock);
+    const there = await open(more, openStore, clock);
+    const field = more.authTokenClasses === undefined ? "refresh" : "token";
+    let unheard = 0;
+    for (let round = 1; round <= 40 && unheard < 6; round++) {
+      clock.seconds = begin + round * 10 + 0.995;
+      const own = (await here.logIn())[field];
+      const foreign = await signed({ ...decodeJwt(own), auth_time: undefined, sid: undefined, jti: `${round}` });
+      await until(async () => (await there.verify(own)) === 200, "the other store answers");
+      const { tokensValidFrom: before } = (await there.store.findUserById("1"))!;
+      await here.endpoints.revokeUser("1");
+      clock.seconds += 0.01; // a second of its own, in which whole seconds tell later from earlier
+      if ((await there.store.findUserById("1"))!.tokensValidFrom === before) unheard++;
+      const answers = await Promise.all([own, foreign].map((token) => there.post("refresh", { [field]: token })));
+      const marked = (await here.store.findUserById("1"))!.tokensValidFrom;
+      const hasHeard = async () => (await there.store.findUserById("1"))!.tokensValidFrom === marked;
+      await until(hasHeard, "the other one has heard of it");
+      for (const { body } of answers.filter(({ status }) => status === 200)) {
+        for (const token of Object.values<string>(body as Pair)) {
+          assert.equal([await there.verify(token), await there.guard(token)], [400, 401], `round ${round}`);
+          assert.is((await there.post("refresh", { [field]: token })).status, 400, `round ${round}`);
+        }
+      }
+      const fresh = await there.logIn();
+      for (const token of Object.values(fresh)) assert.is(await here.verify(token), 200, "a login after it is good");
+    }
+    assert.ok(unheard > 0);
+    await here.store.close();
+    await there.store.close();
+  });
+}
+
+for (const [what, , flags] of refreshing) {
+  two(`let no refresh across a second's boundary outlive the end of a user's sessions, ${what}`, () =>
+    withServers(flags, async (post, credentials, folder) => {
+      const store = await openFileStore(folder);
+      const { id } = (await store.findUserByUsername("admin"))!;
+      const endpoints = createJwtEndpoints({ store, signingKey: secret });
+      const issued: string[] = [];
+      for (let round = 0; round < 6; round++) {
+        const login = (await post(round % 2, "create", credentials)).body;
+        const field = login.token === undefined ? "refresh" : "token";
+        await new Promise((resolve) => setTimeout(resolve, 980 - (Date.now() % 1000) + (round % 2) * 8));
+        await endpoints.revokeUser(id);
+        // Tokens of the next second are later than the mark by their own times.
+        for (let next = Math.ceil(Date.now() / 1000) * 1000; Date.now() < next + 20;) {
+          for (const server of [0, 1]) {
+            const { status, body } = await post(server, "refresh", { [field]: login[field] });
+            if (status === 200) issued.push(...Object.values(body));
+          }
+        }
+        await new Promise((resolve) => setTimeout(resolve, 150));
+        for (const token of [...issued, ...Object.values(login)]) {
+          for (const server of [0, 1]) assert.is((await post(server, "verify", { token })).status, 400, token);
+        }
+        const fresh = (await post(round % 2, "create", credentials)).body;
+        for (const token of Object.values(fresh)) {
+          assert.is((await post(round % 2, "verify", { token })).status, 200, "a login after it is good");
+        }
+      }
+      await store.close();
+    }),
+  );
+}
 
 two("carry on after a restart: with the same successor, and without those that ended", async () => {
   const folder = temporaryFolder();
@@ -875,11 +937,12 @@ settings("answer one sliding token, which keeps its id through its refreshes", a
   const login = await here.logIn();
   assert.equal(Object.keys(login), ["token"]);
   const claims = decodeJwt(login.token);
-  assert.equal(Object.keys(claims), ["token_type", "exp", "iat", "jti", "refresh_exp", "user_id"]);
+  assert.equal(Object.keys(claims), ["token_type", "exp", "iat", "jti", "refresh_exp", "user_id", "auth_time"]);
   assert.equal([claims.token_type, claims.exp! - claims.iat!, claims.refresh_exp], ["sliding", 300, begin + 3600]);
   here.clock.seconds += 200;
   const { body } = await here.post("refresh", { token: login.token });
   assert.equal([jti(body.token), decodeJwt(body.token).exp], [claims.jti, begin + 500]);
+  assert.equal([decodeJwt(body.token).iat, decodeJwt(body.token).auth_time], [begin + 200, begin], "of its login");
   assert.equal([await here.guard(body.token), await here.verify(body.token)], [200, 200]);
   const late = await signed({ ...claims, exp: begin + 9000, refresh_exp: begin + 100 });
   assert.is((await here.post("refresh", { token: late })).text, "Token 'refresh_exp' claim has expired");

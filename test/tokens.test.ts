@@ -533,7 +533,27 @@ claims("of the refresh token pass to its access tokens, but for type, exp, iat a
   assert.equal([token_type, exp, iat], ["access", now + 300, now]);
   assert.is.not(id, jti);
   assert.match(String(id), /^[0-9a-f]{32}$/);
-  assert.equal(rest, extra as Record<string, unknown>);
+  assert.equal(rest, { ...extra, auth_time: now - 10 } as Record<string, unknown>);
+});
+
+claims("tell when the login was, by the earliest time that a token knows of it", async () => {
+  for (const [times, login] of [
+    [{ iat: now - 10 }, now - 10],
+    [{ iat: now - 10, auth_time: now - 500.5 }, now - 500.5],
+    [{ iat: now - 10, auth_time: now + 500 }, now - 10],
+    [{ iat: now - 10, auth_time: "today" }, now - 10],
+    [{ iat: now - 10, auth_time: null }, now - 10],
+    [{ iat: undefined, auth_time: now - 10 }, 0],
+    [{ iat: undefined }, 0],
+  ] as const) {
+    for (const server of [plain, await open({ rotateRefreshTokens: true })]) {
+      const { body } = await server.post("refresh", { refresh: await sign({ ...times, jti: crypto.randomUUID() }) });
+      for (const token of Object.values<string>(body)) {
+        assert.is(decodeJwt(token).auth_time, login, JSON.stringify(times));
+        assert.is(await server.judge("verify", token), "ok");
+      }
+    }
+  }
 });
 
 claims("named __proto__ in a refresh token stay plain claims", async () => {
@@ -625,8 +645,8 @@ ours("has the header's exact bytes, 32 hex digits of jti, and claims in Simple J
     const { jti: id, ...rest } = JSON.parse(atob(body));
     assert.match(id, /^[0-9a-f]{32}$/);
     ids.add(id);
-    assert.equal(rest, { token_type: type, exp: now + lifetime, iat: now, user_id: "1" });
-    assert.equal(Object.keys(JSON.parse(atob(body))), ["token_type", "exp", "iat", "jti", "user_id"]);
+    assert.equal(rest, { token_type: type, exp: now + lifetime, iat: now, user_id: "1", auth_time: now });
+    assert.equal(Object.keys(JSON.parse(atob(body))), ["token_type", "exp", "iat", "jti", "user_id", "auth_time"]);
   }
   assert.is(ids.size, 2);
 });

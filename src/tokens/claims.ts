@@ -36,28 +36,29 @@ export function issueTime(now: number, user: User): number {
 }
 
 /**
- * Whether a token of a user was issued before the user's tokens were voided, or at that very moment, when its request may
- * have been under way already; or comes from a login that was, by way of a process that had not heard of it yet. One
- * without `iat` can't prove otherwise.
+ * Whether the login of a token was before the user's tokens were voided, or at that very moment, when its request may have
+ * been under way already. The login's time decides, since a process that has not heard of the mark yet may go on issuing.
  */
 export function isIssuedTooEarly(claims: Claims, user: User): boolean {
   const mark = user.tokensValidFrom ?? null;
-  return mark !== null && !(Math.min(claims.iat as number, sessionStart(claims)) > mark);
+  return mark !== null && loginTime(claims) <= mark;
 }
 
 /** Whether a claim says what a token is: a new token gets its own. */
 const isOwn = ({ tokenTypeClaim, jtiClaim }: Settings, name: string): boolean =>
   name === tokenTypeClaim || name === "exp" || name === "iat" || name === "jti" || name === jtiClaim;
 
-/** When the login of a token was (`auth_time`, as in OpenID Connect), else when it was issued itself, in seconds. */
-function sessionStart({ auth_time, iat }: Claims): number {
-  return (Number.isFinite(auth_time) ? auth_time : iat) as number;
+/**
+ * When the login of a token was, in seconds (`auth_time`, as in OpenID Connect). Tokens that Django makes lack it and count
+ * from their own `iat`, a token without either from 0.
+ */
+function loginTime({ auth_time, iat = 0 }: Claims): number {
+  return Number.isFinite(auth_time) ? Math.min(auth_time as number, iat as number) : (iat as number);
 }
 
-/** Until when the session of a token may last. Without a cap, forever; with one, a token that tells no time had its. */
+/** Until when the session of a token may last; without a cap, forever. */
 export function sessionEnd({ sessionLifetime }: Settings, claims: Claims): number {
-  if (sessionLifetime === undefined) return Number.POSITIVE_INFINITY;
-  return (sessionStart(claims) ?? Number.NEGATIVE_INFINITY) + sessionLifetime;
+  return sessionLifetime === undefined ? Number.POSITIVE_INFINITY : loginTime(claims) + sessionLifetime;
 }
 
 /**
@@ -93,8 +94,7 @@ export async function loginClaims(
   if (issuer !== undefined) claims.iss = issuer;
   if (audience !== undefined) claims.aud = audience;
   if (type === "refresh" && settings.rotateRefreshTokens) claims.sid = claims[settings.jtiClaim];
-  if (claims.sid !== undefined || (type === "sliding" && settings.sessionLifetime !== undefined))
-    claims.auth_time = iat;
+  claims.auth_time = iat;
   claims.exp = Math.min(claims.exp as number, sessionEnd(settings, claims));
   const others = ["jti", "nbf", "iss", "aud", "sid", "auth_time", revokeTokenClaim, slidingTokenRefreshExpClaim];
   const reserved = new Set([...Object.keys(claims), ...others]);
@@ -108,34 +108,30 @@ export async function loginClaims(
 export function accessClaims(settings: Settings, refresh: Claims, iat: number): Claims {
   const exp = Math.min(Math.floor(iat + settings.accessTokenLifetime), sessionEnd(settings, refresh));
   const claims = derivedClaims(settings, "access", refresh, { jti: newJti(), iat, exp });
-  return settings.rotateRefreshTokens ? inSession(settings, claims, refresh) : claims;
+  if (settings.rotateRefreshTokens) claims.sid = sessionOf(settings, refresh);
+  return claims;
 }
 
 /** The claims of the refresh token that follows a rotated one; its session stays the same. */
 export function successorClaims(settings: Settings, refresh: Claims, issue: Issue): Claims {
-  return inSession(settings, derivedClaims(settings, "refresh", refresh, issue), refresh);
-}
-
-/** Names the session that a token comes from, where Django has made the first one of it without. */
-function inSession(settings: Settings, claims: Claims, from: Claims): Claims {
-  claims.sid = sessionOf(settings, from);
-  claims.auth_time = sessionStart(from) ?? claims.iat;
+  const claims = derivedClaims(settings, "refresh", refresh, issue);
+  claims.sid = sessionOf(settings, refresh);
   return claims;
 }
 
 /** A sliding token that has been refreshed: later times, the same id. */
 export function slidingClaims(settings: Settings, sliding: Claims, iat: number): Claims {
   const exp = Math.min(Math.floor(iat + settings.slidingTokenLifetime), sessionEnd(settings, sliding));
-  const claims = derivedClaims(settings, "sliding", sliding, { jti: jtiFrom(settings, sliding), iat, exp });
-  if (settings.sessionLifetime !== undefined) claims.auth_time = sessionStart(sliding) ?? iat;
-  return claims;
+  return derivedClaims(settings, "sliding", sliding, { jti: jtiFrom(settings, sliding), iat, exp });
 }
 
+/** The claims of a token that comes from another: those of the other but the type, times and id, and when its login was. */
 function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti, iat, exp }: Issue): Claims {
   const claims: Claims = { [settings.tokenTypeClaim]: type, exp, iat, [settings.jtiClaim]: jti };
   for (const name of Object.keys(from)) {
     if (!isOwn(settings, name)) setClaim(claims, name, from[name]);
   }
+  claims.auth_time = loginTime(from);
   if (settings.issuer !== undefined) claims.iss = settings.issuer;
   if (settings.audience !== undefined) claims.aud = settings.audience;
   return claims;
