@@ -1,4 +1,4 @@
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
@@ -15,7 +15,7 @@ import {
   makeToken,
   secret,
 } from "./http-contract.ts";
-import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import { finished, freePort, isListening, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
 const entry = `src/serve/${runtime}.ts`;
 
@@ -193,11 +193,7 @@ it("goes on serving when nobody reads its log any more, or the disk is full", as
 
   if (!fs.existsSync("/dev/full")) return;
   const full = fs.openSync("/dev/full", "w");
-  const probe = net.createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as net.AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  // Where it listens can't be read here.
+  const port = await freePort(); // where it listens can't be read here
   const child = start(entry, ["--port", String(port), "--store", "memory:"], {
     env: environment(),
     stdio: ["ignore", full, full],
@@ -216,6 +212,66 @@ it("goes on serving when nobody reads its log any more, or the disk is full", as
   process.kill(child.pid!, "SIGTERM");
   assert.is(await ended, 0);
   fs.closeSync(full);
+});
+
+/** Asks for `/healthz` so many times over one connection, without waiting in between, until all are answered. */
+async function askPipelined(port: number, count: number): Promise<void> {
+  const socket = net.connect(port, "127.0.0.1");
+  let [answered, rest] = [0, ""];
+  socket.on("error", () => {});
+  socket.on("data", (chunk: Uint8Array) => {
+    const parts = (rest + Buffer.from(chunk).toString("latin1")).split("HTTP/1.1 200");
+    answered += parts.length - 1;
+    rest = parts.at(-1)!.slice(-20);
+  });
+  for (let sent = 0; sent < count;) {
+    const some = Math.min(500, count - sent);
+    socket.write("GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n".repeat(some));
+    sent += some;
+    await until(() => answered >= sent, `request ${sent} is answered`, 20_000);
+  }
+  socket.destroy();
+}
+
+it("goes on serving, and stops, though the reader of its log stalls, and tells how many lines that cost", async () => {
+  const fifo = path.join(temporaryFolder(), "log");
+  execFileSync("mkfifo", [fifo]);
+  const held = fs.openSync(fifo, "r+"); // a pipe that has a reader, who does not read
+  const port = await freePort();
+  const args = ["--port", String(port), "--store", "memory:", "--hashing-iterations", "1"];
+  const child = start(entry, args, { env: environment(), stdio: ["ignore", held, held] });
+  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
+  await until(() => isListening(port), "the server listens", 20_000);
+  const total = 20_000;
+  await askPipelined(port, total);
+
+  const reader = spawn("cat", [fifo], { stdio: ["ignore", "pipe", "inherit"] });
+  let log = "";
+  reader.stdout.on("data", (chunk: Uint8Array) => (log += Buffer.from(chunk).toString()));
+  try {
+    await until(() => /"log_lines_dropped".*\n/.test(log), "the log flows again and tells of what was dropped");
+    await askPipelined(port, 1);
+    const linesOf = (text: string) => log.split("\n").filter((line) => line.includes(text));
+    const told = () => linesOf("log_lines_dropped").map((line) => JSON.parse(line) as { message: string });
+    const dropped = () => told().reduce((sum, { message }) => sum + Number(/^\d+/.exec(message)![0]), 0);
+    await until(() => linesOf('"/healthz"').length + dropped() === total + 1, "each line is there or counted");
+    assert.ok(dropped() > 0 && dropped() < total, String(dropped()));
+    assert.match(told()[0]!.message, /^\d+ log lines were dropped: the reader of standard output did not keep up$/);
+  } finally {
+    reader.kill("SIGKILL");
+  }
+  await askPipelined(port, 2000); // more than the pipe holds
+  process.kill(child.pid!, "SIGTERM");
+  assert.is(await Promise.race([ended, new Promise((resolve) => setTimeout(() => resolve("runs on"), 8000))]), 0);
+  fs.closeSync(held);
+});
+
+it("has its last lines out when it ends", async () => {
+  const server = await serve(["--store", "memory:"]);
+  const count = 3000;
+  await askPipelined(Number(new URL(server.origin).port), count);
+  assert.is(await server.stop(), 0);
+  assert.is(server.output().split('"path":"/healthz"').length - 1, count);
 });
 
 it("reads flags before the environment", async () => {

@@ -1,6 +1,7 @@
 /** Serves on Deno: the handler's plain step on `Deno.serve`. */
 import process from "node:process";
 import { fetchWith } from "../http/exchange.ts";
+import type { Send } from "./log.ts";
 import { type Listen, start } from "./start.ts";
 import { forkWith } from "./workers.ts";
 
@@ -11,7 +12,12 @@ interface Address {
   hostname: string;
   port: number;
 }
+interface Writer {
+  write(bytes: Uint8Array): Promise<number>;
+}
 declare const Deno: {
+  stdout: Writer;
+  stderr: Writer;
   serve(
     options: { hostname: string; port: number; reusePort: boolean; onListen(address: Address): void },
     handler: (request: Request, info: { remoteAddr: Partial<Address> }) => Promise<Response>,
@@ -29,5 +35,15 @@ const listen: Listen = (step, { host: hostname, port }, reusePort) =>
     );
   });
 
+/** `process.stdout` writes synchronously here, and waits for the reader. */
+function sendTo(writer: Writer): Send {
+  const encoder = new TextEncoder();
+  const writeAll = async (text: string): Promise<void> => {
+    for (let bytes = encoder.encode(text); bytes.length > 0;) bytes = bytes.subarray(await writer.write(bytes));
+  };
+  return (text, done) => void writeAll(text).then(() => done(), done);
+}
+
 // A worker of a server that may run programs has every permission, as any program has.
-await start(`Deno ${process.versions.deno}`, listen, forkWith("run", "-A", "--unstable-net"));
+const send = { stdout: sendTo(Deno.stdout), stderr: sendTo(Deno.stderr) };
+await start(`Deno ${process.versions.deno}`, listen, forkWith("run", "-A", "--unstable-net"), send);

@@ -9,7 +9,8 @@ import { setInterval } from "node:timers";
 import type { Answer, Asked } from "../index.ts";
 import { decodeUtf8, tooLarge, unreadable } from "../http/exchange.ts";
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
-import { type Listen, type Step, start } from "./start.ts";
+import type { Step } from "./log.ts";
+import { type Listen, start } from "./start.ts";
 
 /**
  * Bodies of a declared length up to this, in bytes, are there before the step begins, which then meets no promise. The

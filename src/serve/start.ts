@@ -1,19 +1,17 @@
 /** The server program, the same on every runtime: options, store, first start, listen, log, shut down. */
 import { randomBytes } from "node:crypto";
 import process from "node:process";
-import { setImmediate, setInterval } from "node:timers";
+import { setInterval } from "node:timers";
 import {
-  type Answer,
-  type Asked,
   type JwtEndpoints,
   type JwtEndpointsSettings,
   type Store,
   createJwtEndpoints,
   createPasswords,
 } from "../index.ts";
-import { type MaybePromise, after } from "../maybe-promise.ts";
 import { openStore, storeFolder } from "../stores/open.ts";
 import { ensureFirstKey, firstKeyAsJwk, hasKeyRing, newJwk, newSecret, readFirstKey, readKeyRing } from "./key-file.ts";
+import { type Output, type Send, type Step, sendTo, takeOver, withRequestLog } from "./log.ts";
 import { type ServerOptions, helpText, readOptions } from "./options.ts";
 import {
   type Fork,
@@ -27,9 +25,10 @@ import {
 
 /** How often expired facts are dropped from the store. */
 const flushMs = 600_000;
-const pipeBytes = 4096;
 /** How long a request in flight may take once the server is told to stop. */
 const shutdownMs = 10_000;
+/** How long the end waits for a slow reader of the log. */
+const lastLinesMs = 1000;
 
 export interface Prepared {
   endpoints: JwtEndpoints;
@@ -113,8 +112,6 @@ async function addFirstUser(store: Store, { settings }: JwtEndpoints): Promise<s
   return password;
 }
 
-export type Step = (asked: Asked) => MaybePromise<Answer>;
-
 export interface Listening {
   /** Such as `http://127.0.0.1:8000`. */
   url: string;
@@ -128,18 +125,28 @@ export interface Listening {
  */
 export type Listen = (step: Step, address: { host: string; port: number }, isShared: boolean) => Promise<Listening>;
 
-/** Runs the server until it is told to stop; a mistake of whoever starts it is one line and exit code 1. */
-export async function start(runtime: string, listen: Listen, fork: Fork): Promise<void> {
+/**
+ * Runs the server until it is told to stop; a mistake of whoever starts it is one line and exit code 1.
+ * @param send how to write to the standard streams, where those of `node:process` block.
+ */
+export async function start(
+  runtime: string,
+  listen: Listen,
+  fork: Fork,
+  send: Record<"stdout" | "stderr", Send> = { stdout: sendTo(process.stdout), stderr: sendTo(process.stderr) },
+): Promise<void> {
   const args = process.argv.slice(2);
   if (args.includes("--help") || args.includes("-h")) return console.log(helpText());
-  outliveTheLog();
+  const output = takeOver(send);
+  const end = endWith(output);
   const isWorker = workerCount() !== undefined;
   let prepared: Prepared | undefined;
   try {
     prepared = await prepare(args, process.env);
     const { endpoints, store, options } = prepared;
-    if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, runtime, fork);
-    const step = options.requestLog ? withRequestLog(endpoints) : endpoints.answer;
+    if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, runtime, fork, end);
+    const { prefix } = endpoints.settings;
+    const step = options.requestLog ? withRequestLog(endpoints.answer, prefix, output) : endpoints.answer;
     const server = await listen(step, options, isWorker);
     const stop = async (): Promise<void> => {
       await server.close();
@@ -147,10 +154,10 @@ export async function start(runtime: string, listen: Listen, fork: Fork): Promis
     };
     const giveUp = () => store.close();
     if (!isWorker) {
-      stopWhenAsked(stop, giveUp);
+      stopWhenAsked(stop, giveUp, end);
       return await announce(server.url, prepared, runtime);
     }
-    stopWithWatcher(stop, giveUp);
+    stopWithWatcher(stop, giveUp, end);
     tellListening(server.url);
   } catch (error) {
     await prepared?.store.close();
@@ -158,12 +165,22 @@ export async function start(runtime: string, listen: Listen, fork: Fork): Promis
     if (!(error instanceof WorkerEnded && error.message === "")) {
       console.error(`jwt-endpoints: ${startProblem(error, listening)}`);
     }
-    process.exit(1);
+    await end(1);
   }
 }
 
+type End = (code: number) => Promise<never>;
+
+/** Ends the process, with the last lines of the log. */
+const endWith =
+  ({ stdout, stderr }: Output): End =>
+  async (code) => {
+    await Promise.all([stdout.drain(lastLinesMs), stderr.drain(lastLinesMs)]);
+    process.exit(code);
+  };
+
 /** The first signal stops, with time for requests under way; the second ends at once. */
-function stopWhenAsked(stop: () => Promise<void>, giveUp: () => unknown): void {
+function stopWhenAsked(stop: () => Promise<void>, giveUp: () => unknown, end: End): void {
   let isStopping = false;
   const asked = async (): Promise<void> => {
     if (isStopping) {
@@ -171,30 +188,30 @@ function stopWhenAsked(stop: () => Promise<void>, giveUp: () => unknown): void {
       process.exit(1);
     }
     isStopping = true;
-    setTimeout(() => void Promise.resolve(giveUp()).finally(() => process.exit(1)), shutdownMs);
+    setTimeout(() => void Promise.resolve(giveUp()).finally(() => end(1)), shutdownMs);
     await stop();
-    process.exit(0);
+    await end(0);
   };
   process.on("SIGTERM", () => void asked());
   process.on("SIGINT", () => void asked());
 }
 
 /** A worker stops when it is told to, however often: a terminal and some supervisors tell it besides who watches it. */
-function stopWithWatcher(stop: () => Promise<void>, giveUp: () => unknown): void {
+function stopWithWatcher(stop: () => Promise<void>, giveUp: () => unknown, end: End): void {
   let stopping: Promise<void> | undefined;
   const told = () => {
-    setTimeout(() => void Promise.resolve(giveUp()).finally(() => process.exit(1)), shutdownMs);
-    stopping ??= stop().then(() => process.exit(0));
+    setTimeout(() => void Promise.resolve(giveUp()).finally(() => end(1)), shutdownMs);
+    stopping ??= stop().then(() => end(0));
   };
   process.on("SIGTERM", told);
   process.on("disconnect", told); // the watcher is gone
   process.on("SIGINT", () => {});
 }
 
-async function watchWorkers(prepared: Prepared, runtime: string, fork: Fork): Promise<void> {
+async function watchWorkers(prepared: Prepared, runtime: string, fork: Fork, end: End): Promise<void> {
   const { store, options } = prepared;
-  const workers = await startWorkers(fork, options, () => process.exit(1));
-  stopWhenAsked(workers.stop, workers.kill);
+  const workers = await startWorkers(fork, options, () => void end(1));
+  stopWhenAsked(workers.stop, workers.kill, end);
   await announce(workers.url, prepared, runtime);
   await store.close(); // the workers have their own
 }
@@ -231,57 +248,4 @@ function tellOf(password: string | undefined, address: string, { settings }: Jwt
   const body = JSON.stringify({ [settings.usernameField]: "admin", password });
   console.log(`\nThe store was empty. It now has the user "admin" with this password, shown only once: ${password}`);
   console.log(`Try it:\n  curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'\n`);
-}
-
-/** A log whose reader went away, or whose disk is full, is no reason to stop serving, whatever writes to it. */
-function outliveTheLog(): void {
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
-  for (const name of ["log", "warn", "error"] as const) {
-    const write = console[name];
-    console[name] = (...args: unknown[]) => unlessLost(() => write(...args));
-  }
-}
-
-/** Deno throws what other runtimes emit as an error of the stream. */
-function unlessLost(write: () => unknown): void {
-  try {
-    write();
-  } catch {
-    // there is nowhere to tell it
-  }
-}
-
-/** A JSON line on standard output: time, method, path, status and milliseconds; never a query, a header or a body. */
-function withRequestLog({ answer: step, settings: { prefix } }: JwtEndpoints): Step {
-  let lines = "";
-  const write = () => {
-    // Several processes may write to one pipe, which keeps what is written together up to this size (POSIX's PIPE_BUF).
-    for (let end = 0; lines !== ""; lines = lines.slice(end)) {
-      end = lines.length <= pipeBytes ? lines.length : lines.lastIndexOf("\n", pipeBytes - 1) + 1 || lines.length;
-      const whole = lines.slice(0, end);
-      unlessLost(() => process.stdout.write(whole));
-    }
-  };
-  process.on("exit", () => lines !== "" && write());
-  return (asked) => {
-    const start = performance.now();
-    return after(step(asked), (answer) => {
-      const ms = Math.round((performance.now() - start) * 100) / 100;
-      const time = new Date().toISOString();
-      const path = loggedPath(asked.url, answer.status, prefix);
-      if (lines === "") setImmediate(write); // one call to the system for all that is answered in a turn
-      lines += `${JSON.stringify({ time, method: asked.method, path, status: answer.status, ms })}\n`;
-      return answer;
-    });
-  };
-}
-
-/** An unknown path can be anything, a token for one, and is not repeated. A preflight is answered 204 wherever it is for. */
-function loggedPath(url: string, status: number, prefix: string): string {
-  const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
-  const isOurs =
-    status === 204
-      ? path.startsWith(prefix) && /^\/jwt\/[a-z]{1,9}\/?$/.test(path.slice(prefix.length))
-      : status !== 404;
-  return isOurs ? path : "[unknown]";
 }
