@@ -1,6 +1,6 @@
 /**
  * Keys that another party publishes, a JSON Web Key Set (RFC 7517 §5) at a URL. jose fetches, picks and imports them;
- * here is when it may: seldom, never for long, and without a request paying for a URL that is down.
+ * here is when it may: seldom, never for long, and without a request paying for a URL that is down or slow.
  */
 import type { JWSHeaderParameters } from "jose";
 import { fail } from "../errors.ts";
@@ -12,8 +12,10 @@ const answerMs = 5_000;
 const maxBytes = 1_048_576;
 /** For how long keys are used without asking. */
 const freshMs = 600_000;
-/** For how long they are used when asking fails. */
+/** For how long they are used while asking fails or takes its time. */
 const staleMs = 3_600_000;
+/** How long a request waits for newer keys while it could use such older ones. */
+const patienceMs = 250;
 /** How long a token with an unknown `kid` can't make us ask once more. */
 const unknownMs = 30_000;
 /** How long a URL that failed is left in peace. */
@@ -46,10 +48,13 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
   let fetchedAt = -Infinity;
   let failure: { at: number; error: unknown } | undefined;
   let loading: Promise<boolean> | undefined;
+  let loadingSince = 0;
 
   /** Whether it worked. Callers share a request. */
-  const load = (): Promise<boolean> =>
-    (loading ??= keySet()
+  function load(): Promise<boolean> {
+    if (loading !== undefined) return loading;
+    loadingSince = performance.now();
+    return (loading = keySet()
       .then(async (set) => (await set.reload(), set))
       .then(
         (set) => {
@@ -65,6 +70,7 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
         },
       )
       .finally(() => (loading = undefined)));
+  }
 
   /** Either way, so that a clock set back makes us ask, and not trust for as long as it was ahead. */
   const since = (time: number): number => Math.abs(now() - time);
@@ -76,15 +82,17 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
 
   /** Sees to it that there are keys to look in. */
   async function refresh(): Promise<void> {
-    const age = () => since(fetchedAt);
-    if (age() < freshMs) return;
-    if (failure !== undefined && age() < staleMs) {
-      if (!isCoolingDown()) void load(); // the last good keys do until it answers
+    const age = since(fetchedAt);
+    if (age < freshMs) return;
+    if (age < staleMs) {
+      if (isCoolingDown()) return;
+      const loaded = load();
+      const patience = loadingSince + patienceMs - performance.now();
+      // A URL that failed last time is not waited for at all.
+      if (failure === undefined && patience > 0) await atMost(patience, loaded);
       return;
     }
-    if (isCoolingDown() || !(await load())) {
-      if (age() >= staleMs) throw unavailable();
-    }
+    if (isCoolingDown() || !(await load())) throw unavailable();
   }
 
   /** `undefined` when no key has that name. */
@@ -116,6 +124,13 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
       return (await look(header)) ?? [];
     },
   };
+}
+
+/** Waits for a promise, though no longer than so many milliseconds. */
+async function atMost(ms: number, promise: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  await Promise.race([promise, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
 }
 
 /** Follows no redirect, and stops reading where a key set must have ended. */
