@@ -62,8 +62,11 @@ export type KeyMaterial = string | Uint8Array | JWK;
 export interface KeyRing {
   /** Signs, and so is private or secret. */
   active: JWK;
-  /** Signed until lately: their tokens are still good. Public keys will do. */
-  retiring?: readonly JWK[];
+  /**
+   * Signed until lately: their tokens are still good. Public keys will do. From `exp` on (seconds since the epoch) a key
+   * is out of use, even where the ring can't be read any more.
+   */
+  retiring?: readonly (JWK & { exp?: number })[];
   /** Are to sign soon: published beforehand, so that others know them by then. */
   next?: readonly JWK[];
 }

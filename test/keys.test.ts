@@ -556,6 +556,44 @@ ringOf("that can't be read again, or answers nonsense, leaves the last one in us
   assert.ok(!(keys() instanceof Promise));
 });
 
+ringOf("that can't be read any more still ends a retiring key at its time", async () => {
+  const [one, two] = await Promise.all(["a", "b"].map((kid) => pairOf("ES256", kid)));
+  const old = secretJwk("h", "A");
+  const retiring = [
+    { ...one!.publicJwk, exp: epoch + 60 },
+    { ...old, exp: epoch + 120 },
+  ];
+  let answer: () => KeyRing | Promise<KeyRing> = () => ({ active: two!.jwk, retiring });
+  const { judge, keys, log } = open({ keys: () => answer() });
+  const tokens = await Promise.all([one!.sign(), hmacToken(old), two!.sign()]);
+  const judged = () => Promise.all(tokens.map(judge));
+  // Remembered by now.
+  for (let turn = 0; turn < 3; turn++) assert.equal(await judged(), ["ok", "ok", "ok"]);
+  answer = () => {
+    throw new Error("damaged");
+  };
+  now += 60;
+  await until(async () => (await judge(tokens[0]!)) === "token_invalid", "the first is out of use", 4_000);
+  assert.equal(await judged(), ["token_invalid", "ok", "ok"]);
+  answer = () => new Promise(() => {}); // hangs
+  now += 60;
+  await until(async () => (await judge(tokens[1]!)) === "token_invalid", "the second is out of use", 4_000);
+  assert.equal(await judged(), ["token_invalid", "token_invalid", "ok"]);
+  assert.equal(
+    (await jwks({ keys })).keys.map(({ kid }) => kid),
+    ["b"],
+  );
+  assert.is(log.length, 1);
+  // Nor does a ring that still has it bring a key back.
+  let asked = 0;
+  answer = () => {
+    asked++;
+    return { active: two!.jwk, retiring: [{ ...one!.publicJwk, exp: epoch + 60 }] };
+  };
+  await until(async () => (await keys(), asked > 0), "the ring is read again", 8_000);
+  assert.equal(await judged(), ["token_invalid", "token_invalid", "ok"]);
+});
+
 ringOf("that is wrong from the start is one clear line", async () => {
   const good = secretJwk("a", "A");
   const ec = await pairOf("ES256", "e");
@@ -575,6 +613,10 @@ ringOf("that is wrong from the start is one clear line", async () => {
     ],
     [{ active: good, retiring: [good] }, /^setting keys\.retiring\[0\] has the kid of another key of the ring$/],
     [{ active: good, retiring: [{ ...rsa.jwk, n: "AA" }] }, /^setting keys\.retiring\[0\] /],
+    [
+      { active: good, retiring: [{ ...rsa.publicJwk, exp: "2030-01-01" }] },
+      /^setting keys\.retiring\[0\] has an exp that is not a number; accepted: seconds/,
+    ],
     [{ active: good, retiring: good }, /^setting keys answered retiring or next keys that are not a list/],
   ];
   for (const [ring, message] of bad) assert.match(await problem({ keys: () => ring as KeyRing }), message);
@@ -1024,7 +1066,29 @@ command("keeps a former key for as long as the tokens of the environment's setti
   assert.is(await kept([], {}), 24);
   assert.is(await kept([], { JWT_REFRESH_TOKEN_LIFETIME: "30d" }), 720);
   assert.is(await kept([], { JWT_SLIDING_TOKEN_LIFETIME: "2d" }), 48);
+  assert.is(await kept([], { JWT_ACCESS_TOKEN_LIFETIME: "3d" }), 72);
+  assert.is(await kept([], { JWT_ACCESS_TOKEN_LIFETIME: "3d", JWT_REFRESH_TOKEN_LIFETIME: "30d" }), 720);
+  assert.is(await kept([], { JWT_ACCESS_TOKEN_LIFETIME: "3d", JWT_LEEWAY: "2h" }), 74);
   assert.is(await kept(["--keep", "1h30m"], { JWT_REFRESH_TOKEN_LIFETIME: "30d" }), 1.5);
+});
+
+command("ends a retiring key at its time also where its file is damaged by then", async () => {
+  const folder = path.join(temporaryFolder(), "store");
+  const server = await serve(folder);
+  await until(() => server.output().includes("shown only once"), "the first user is introduced");
+  const password = /only once: (\S+)/.exec(server.output())![1]!;
+  const { body } = await server.post("create", { username: "admin", password });
+  await ran(folder, "rotate", "--keep", "6s");
+  await until(async () => {
+    const again = await server.post("refresh", { refresh: body.refresh });
+    return decodeProtectedHeader(again.body.access ?? body.access!).kid !== undefined;
+  }, "it signs with the next");
+  fs.writeFileSync(path.join(folder, "keys.json"), '{"keys":[');
+  const { body: fresh } = await server.post("create", { username: "admin", password });
+  await until(async () => !(await server.isGood(body.access!)), "the former key's time is over");
+  assert.ok(await server.isGood(fresh.access!), "the other key stays in use");
+  assert.match(server.errors(), /"code":"keys_unavailable".*keys\.json is damaged/);
+  server.child.kill();
 });
 
 command("and a fresh start make a key for any algorithm", async () => {

@@ -23,7 +23,9 @@ const usage = `Usage: keys COMMAND [--store file:./folder]
   rotate                   Let the next key sign, or a new one; the former retires
     --algorithm ES256        its algorithm; default: that of the next key, else of the active one
     --keep 1d                for how long tokens of the former stay good; default: as long
-                             as tokens do, by JWT_REFRESH_TOKEN_LIFETIME and JWT_SLIDING_TOKEN_LIFETIME
+                             as any token does, by the longest of JWT_ACCESS_TOKEN_LIFETIME,
+                             JWT_REFRESH_TOKEN_LIFETIME and JWT_SLIDING_TOKEN_LIFETIME,
+                             and JWT_LEEWAY: set them as they are set for the server
   retire KID               End a key at once: its tokens are refused; - is the key without a name
 
 Store: --store, else JWT_STORE, else ${defaultStore}. Servers on it follow within two seconds.
@@ -168,14 +170,18 @@ function secondsOf(name: string, text: string): number {
   return seconds;
 }
 
-/** How long a token that was signed a moment ago may last, by the settings of the environment. */
+/** Seconds after a rotation within which servers may still sign with the former key: they follow within two. */
+const followed = 10;
+
+/** For how long a token may be accepted whose key a server gives up in a moment, by the settings of the environment. */
 function longestLifetime(): number {
   const { settings } = readOptions([], process.env);
-  const lifetimes = ["refreshTokenLifetime", "slidingTokenLifetime"].map((setting) => {
+  const seconds = (setting: string): number => {
     const standard = describeSettings().find(({ name }) => name === setting)!.default;
     return secondsOf(`setting ${setting}`, String(settings[setting] ?? standard));
-  });
-  return Math.max(...lifetimes);
+  };
+  const lifetimes = ["accessTokenLifetime", "refreshTokenLifetime", "slidingTokenLifetime"].map(seconds);
+  return Math.max(...lifetimes) + seconds("leeway") + followed;
 }
 
 function readCommandLine(name: string, { flags, takes }: Command, args: string[]): { values: Flags; argument: string } {

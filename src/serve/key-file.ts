@@ -71,9 +71,10 @@ export function readKeyRing(folder: string, algorithm: string | undefined): KeyR
   const jwks = (status: StoredKey["status"]): Jwk[] =>
     (keys ?? [])
       .filter((key) => key.status === status)
-      .map(({ kid, alg, jwk }) => {
+      .map(({ kid, alg, jwk, retireAt }) => {
         const isOurs = kid === undefined && algorithm !== undefined && familyOf(algorithm) === jwk.kty;
-        return { ...jwk, alg: isOurs ? algorithm : alg, ...(kid !== undefined && { kid }) };
+        const exp = status === "retiring" && { exp: Date.parse(retireAt!) / 1000 };
+        return { ...jwk, alg: isOurs ? algorithm : alg, ...(kid !== undefined && { kid }), ...exp };
       });
   return keys && { active: jwks("active")[0]!, next: jwks("next"), retiring: jwks("retiring") };
 }

@@ -120,6 +120,10 @@ async function keysOfRing(ring: KeyRing, fixed: OwnKeys): Promise<OwnKeys> {
   const load = async (setting: string, jwk: JWK, part: "private" | "public"): Promise<Key> => {
     if (typeof jwk !== "object" || jwk === null) throw wrongKey(setting, "is not a JWK");
     const { alg, kid } = jwk;
+    const exp = setting.startsWith("keys.retiring") ? (jwk as { exp?: unknown }).exp : undefined;
+    if (exp !== undefined && !Number.isFinite(exp)) {
+      throw wrongKey(setting, "has an exp that is not a number; accepted: seconds since the epoch, or none");
+    }
     if (!isAlgorithm(alg))
       throw wrongKey(setting, "has no known alg; accepted: HS256, RS256, ES256, EdDSA and the like");
     if (kid !== undefined) {
@@ -127,7 +131,7 @@ async function keysOfRing(ring: KeyRing, fixed: OwnKeys): Promise<OwnKeys> {
       named.add(kid);
     }
     const key = await prepareKey(setting, part === "private" ? jwk : verifyingPart(jwk), alg, part)();
-    return { ...key, needsKid: kid !== undefined };
+    return { ...key, needsKid: kid !== undefined, exp: exp as number | undefined };
   };
   const signing = await load("keys.active", active, "private");
   const verifying = await publicHalf(signing);
@@ -145,7 +149,7 @@ function ringKeys(
   loadFixed: () => Promise<OwnKeys>,
   remote: RemoteKeys | undefined,
 ): () => KeySet | Promise<KeySet> {
-  const { log } = settings;
+  const { log, now } = settings;
   const clock = () => performance.now();
   let fixed: Promise<OwnKeys> | undefined;
   let set: KeySet | undefined;
@@ -156,15 +160,23 @@ function ringKeys(
   let soon: Promise<KeySet> | undefined;
   let isFailing = false;
 
-  /** Once there are keys, it never rejects: they do until the ring can be read again. */
+  const isOver = ({ exp = Infinity }: Key): boolean => now() >= exp * 1000;
+
+  async function use({ signing, verifying }: OwnKeys): Promise<KeySet> {
+    const own = { signing, verifying: verifying.filter((key) => !isOver(key)) };
+    return (set = { ...(await keySet(settings, own, remote)), newer });
+  }
+
+  /** Once there are keys, it never rejects: they do until the ring can be read again, each until its own end. */
   async function read(): Promise<KeySet> {
     beganAt = clock();
+    if (set?.verifying.some(isOver)) await use(set);
     try {
       const ring = await within(readingMs, (async () => ask())());
       const text = String(JSON.stringify(ring));
       if (set === undefined || text !== held) {
         const own = await (fixed ??= loadFixed());
-        set = { ...(await keySet(settings, ring === undefined ? own : await keysOfRing(ring, own), remote)), newer };
+        await use(ring === undefined ? own : await keysOfRing(ring, own));
         held = text;
       }
       isFailing = false;
@@ -177,7 +189,7 @@ function ringKeys(
       isFailing = true;
     }
     readAt = beganAt;
-    return set;
+    return set!;
   }
   const readShared = () => (reading ??= read().finally(() => (reading = undefined)));
 

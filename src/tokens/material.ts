@@ -14,6 +14,8 @@ export interface Key {
   readonly hmac?: Hmac | undefined;
   /** Whether it serves only tokens that name it: so do the keys of a ring. */
   readonly needsKid: boolean;
+  /** When it goes out of use, in seconds since the epoch. */
+  readonly exp?: number | undefined;
 }
 
 export type KeyPart = "private" | "public";
