@@ -1,14 +1,17 @@
 /**
- * Runs every `*.test.ts` as a program of its own under Node, Deno and Bun, and ends with the sum:
- * `N passed, M failed, K skipped`. Arguments narrow it down: runtime names, and parts of file names.
+ * Runs every `*.test.ts` below `test/` as a program of its own under Node, Deno and Bun, side by side on all cores, and ends
+ * with the slowest and the sum: `N passed, M failed, K skipped`. Arguments narrow it down: runtime names, and parts of paths
+ * (`npm test -- node tokens`).
  */
 import { spawn } from "node:child_process";
 import fs from "node:fs";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import process from "node:process";
 
 const root = path.resolve(import.meta.dirname, "..");
 const fileLimitMs = 300_000;
+const slowestShown = 10;
 
 const bin = (name: string): string => path.join(root, "node_modules", ".bin", name);
 const runtimes: Record<string, (file: string) => [program: string, args: string[]]> = {
@@ -24,9 +27,8 @@ const asked = process.argv.slice(2);
 const parts = asked.filter((word) => !(word in runtimes));
 const names = Object.keys(runtimes).filter((name) => !asked.some((word) => word in runtimes) || asked.includes(name));
 const files = fs
-  .readdirSync(path.join(root, "test"))
-  .filter((name) => name.endsWith(".test.ts") && (parts.length === 0 || parts.some((part) => name.includes(part))))
-  .sort();
+  .readdirSync(path.join(root, "test"), { recursive: true, encoding: "utf8" })
+  .filter((name) => name.endsWith(".test.ts") && (parts.length === 0 || parts.some((part) => name.includes(part))));
 
 interface Outcome {
   passed: number;
@@ -34,16 +36,18 @@ interface Outcome {
   skipped: number;
 }
 
-/** Passes a program's output through and reads uvu's closing counts from it. */
-async function run(program: string, args: string[]): Promise<Outcome> {
+interface Run extends Outcome {
+  title: string;
+  seconds: number;
+}
+
+/** Runs a program to its end, and reads uvu's closing counts from what it prints. */
+async function run(program: string, args: string[]): Promise<Outcome & { output: string }> {
   const child = spawn(program, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
   const timer = setTimeout(() => child.kill("SIGKILL"), fileLimitMs);
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
-    stream.on("data", (chunk: Uint8Array) => {
-      output += chunk.toString();
-      process.stdout.write(chunk);
-    });
+    stream.setEncoding("utf8").on("data", (chunk: string) => (output += chunk));
   }
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   clearTimeout(timer);
@@ -52,22 +56,46 @@ async function run(program: string, args: string[]): Promise<Outcome> {
   const failed = total - passed; // uvu's total leaves out what was skipped
   // A program that ends badly or reports nothing counts as one failure more, whatever it says it has passed.
   const isBroken = (code !== 0 && failed <= 0) || total + skipped === 0;
-  return { passed, failed: isBroken ? failed + 1 : failed, skipped };
+  if (isBroken) output += `\nended with code ${code} after ${fileLimitMs / 1000} s at most\n`;
+  return { passed, failed: isBroken ? failed + 1 : failed, skipped, output };
 }
 
-const sum: Outcome = { passed: 0, failed: 0, skipped: 0 };
-const failures: string[] = [];
-for (const name of names) {
-  for (const file of files) {
-    if (name !== "node" && nodeOnly.has(file)) continue;
-    const [program, args] = runtimes[name]!(path.join("test", file));
-    console.log(`\n── ${name} ${file}`);
-    const outcome = fs.existsSync(program) ? await run(program, args) : { passed: 0, failed: 0, skipped: 1 };
-    if (!fs.existsSync(program)) console.log(`skipped: ${name} is not installed; npm ci brings it`);
-    for (const key of ["passed", "failed", "skipped"] as const) sum[key] += outcome[key];
-    if (outcome.failed > 0) failures.push(`${name} ${file}`);
+async function runFile(name: string, file: string): Promise<Run> {
+  const title = `${name} ${file}`;
+  const [program, args] = runtimes[name]!(path.join("test", file));
+  const isInstalled = fs.existsSync(program);
+  const start = performance.now();
+  const missing = { passed: 0, failed: 0, skipped: 1, output: `skipped: ${name} is not installed; npm ci brings it\n` };
+  const { output, ...outcome } = isInstalled ? await run(program, args) : missing;
+  const seconds = (performance.now() - start) / 1000;
+  console.log(`\n── ${title}\n${output.trimEnd()}`);
+  return { ...outcome, title, seconds };
+}
+
+/** The longest first, by the size of their source, so that no core is left with a long one at the end. */
+const waiting = files
+  .map((file) => ({ file, size: fs.statSync(path.join(root, "test", file)).size }))
+  .toSorted((a, b) => b.size - a.size)
+  .flatMap(({ file }) => names.map((name) => ({ name, file })))
+  .filter(({ name, file }) => name === "node" || !nodeOnly.has(path.basename(file)));
+
+const runs: Run[] = [];
+async function work(): Promise<void> {
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    runs.push(await runFile(next.name, next.file));
   }
 }
+await Promise.all(Array.from({ length: availableParallelism() }, work));
+
+const sumOf = (key: keyof Outcome): number => runs.reduce((sum, each) => sum + each[key], 0);
+const [passed, failed, skipped] = [sumOf("passed"), sumOf("failed"), sumOf("skipped")];
+const slowest = runs.toSorted((a, b) => b.seconds - a.seconds).slice(0, slowestShown);
+if (runs.length > slowestShown) {
+  console.log(
+    `\nslowest:${slowest.map(({ title, seconds }) => `\n${seconds.toFixed(1).padStart(6)} s  ${title}`).join("")}`,
+  );
+}
+const failures = runs.filter((each) => each.failed > 0).map(({ title }) => title);
 if (failures.length > 0) console.log(`\nfailed: ${failures.join(", ")}`);
-console.log(`\n${sum.passed} passed, ${sum.failed} failed${sum.skipped > 0 ? `, ${sum.skipped} skipped` : ""}`);
-process.exit(sum.failed > 0 || (sum.skipped > 0 && process.env.CI === "true") ? 1 : 0);
+console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
+process.exit(failed > 0 || (skipped > 0 && process.env.CI === "true") ? 1 : 0);
