@@ -2,6 +2,8 @@
  * Every way a request can fail, as data: a stable code, the HTTP status and the text (Django REST framework's and
  * Simple JWT's wording). Endpoints throw `fail(code)`; how it looks on the wire is decided in `http/render.ts` alone.
  */
+import { Boom } from "@hapi/boom";
+
 interface Failure {
   status: number;
   text: string;
@@ -66,7 +68,7 @@ export const errorTable: Readonly<Record<ErrorCode, Failure>> = Object.freeze(
   Object.assign(Object.create(null), failures) as Record<ErrorCode, Failure>,
 );
 
-/** What an error made by {@link fail} carries. */
+/** What a Boom error made by {@link fail} carries. */
 export interface ErrorData {
   code: ErrorCode;
   /** Field name → texts, for `field_errors`. */
@@ -77,29 +79,10 @@ export interface ErrorData {
   reasons?: [type: "access" | "refresh" | "sliding", code: ErrorCode][];
 }
 
-/**
- * An error that knows its HTTP answer, in the shape of `@hapi/boom`, so that hosts which know that one know this one. It
- * is not that package's own, which needs Node's `Buffer` to load and is out of reach for bundlers without `main`.
- */
-export class JwtEndpointsError extends Error {
-  readonly isBoom = true;
-  readonly isServer: boolean;
-  readonly data: ErrorData;
-  readonly output: {
-    statusCode: number;
-    headers: Record<string, string>;
-    payload: { statusCode: number; error: string; message: string };
-  };
-  constructor(message: string, statusCode: number, data: ErrorData) {
-    super(message);
-    this.isServer = statusCode >= 500;
-    this.data = data;
-    this.output = { statusCode, headers: {}, payload: { statusCode, error: data.code, message } };
-  }
-}
+export type JwtEndpointsError = Boom<ErrorData>;
 
 /**
- * Makes the error for a code; throw what it returns.
+ * Makes the Boom error for a code; throw what it returns.
  * @param text replaces the table's text, for the few that name what was wrong. Never a secret, password or token.
  */
 export function fail(
@@ -107,13 +90,13 @@ export function fail(
   details: Omit<ErrorData, "code"> & { text?: string; cause?: unknown } = {},
 ): JwtEndpointsError {
   const { text = errorTable[code].text, cause, ...data } = details;
-  const error = new JwtEndpointsError(text, errorTable[code].status, { code, ...data });
+  const error = new Boom<ErrorData>(text, { statusCode: errorTable[code].status, data: { code, ...data } });
   if (cause !== undefined) error.cause = cause;
   return error;
 }
 
 /** Whether an error was made by {@link fail}, in this copy of the module or in another. */
 export function isFailure(error: unknown): error is JwtEndpointsError {
-  const { isBoom, data } = (error ?? {}) as Partial<JwtEndpointsError>;
-  return isBoom === true && typeof data?.code === "string" && data.code in errorTable;
+  const data = (error as Boom<ErrorData> | undefined)?.data;
+  return (error as Boom | undefined)?.isBoom === true && typeof data?.code === "string" && data.code in errorTable;
 }

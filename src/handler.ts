@@ -30,7 +30,7 @@ export interface JwtEndpoints {
   /**
    * Whom a request's `Authorization` header speaks for: the verified claims of its access token and the user. Revoked
    * tokens and ended sessions are refused.
-   * @throws a {@link JwtEndpointsError} 401 (`error.data.code` says why), or 403 for a claim that is asked for and not there;
+   * @throws a Boom 401 (`error.data.code` says why), or 403 for a claim that is asked for and not there;
    * {@link JwtEndpoints.errorResponse} turns it into the answer.
    */
   readonly authenticate: (request: Request, options?: AuthenticateOptions) => Promise<Authenticated>;

@@ -1,4 +1,4 @@
-import { parseCookie, stringifySetCookie } from "cookie/dist/index.js"; // by its file: some bundlers pass over `main`
+import { parseCookie, stringifySetCookie } from "cookie";
 import { fail } from "../errors.ts";
 import type { Settings } from "../settings.ts";
 import type { Asked } from "./exchange.ts";
