@@ -307,7 +307,7 @@ if (runtime === "node") {
 
   it("starts from what was built where development dependencies are left out, and tells when nothing was", async () => {
     const folder = temporaryFolder();
-    for (const name of ["package.json", "package-lock.json", "run.sh", "src"]) {
+    for (const name of ["package.json", "package-lock.json", "src"]) {
       cpSync(path.join(projectRoot, name), path.join(folder, name), { recursive: true });
     }
     run(folder, "npm", "ci", "--omit=dev", "--prefer-offline", "--no-audit", "--no-fund");

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a program of src/ in place of this shell, so that signals reach it: sh run.sh serve/node [argument...]
+# Runs a program of src/ in place of this shell, so that signals reach it: sh src/run.sh serve/node [argument...]
 # A checkout with its development dependencies runs the sources; what is installed for production runs what was built.
 program=$1
 shift
