@@ -47,16 +47,17 @@ const allowed: Record<string, string[]> = {
   "passwords/scrypt": ["native", "@noble/hashes"],
   "stores/": ["stores/store", "type maybe-promise"],
   "stores/open": ["stores/"],
-  "stores/file": ["stores/memory", "node:"],
+  "stores/file": ["stores/memory", "stores/folder", "node:"],
+  "stores/folder": ["node:"],
   "stores/postgres": ["stores/", "node:"],
-  "serve/": ["serve/", "index", "http/exchange", "maybe-promise", "stores/open", "node:"],
+  "serve/": ["serve/", "index", "http/exchange", "maybe-promise", "stores/open", "stores/folder", "node:"],
   "cli/": ["cli/", "index", "stores/", "passwords/", "tokens/", "csv-parse", "stream-json", "citty", "node:"],
   "cli/keys": ["settings", "serve/key-file", "serve/options"],
   "cli/token": ["settings", "endpoints/", "serve/key-file", "serve/options"],
 };
 
 /** Files that may know which runtime they are on. */
-const isBound = (file: string): boolean => /^(serve|cli)\/|^stores\/(file|postgres)$/.test(file);
+const isBound = (file: string): boolean => /^(serve|cli)\/|^stores\/(file|folder|postgres)$/.test(file);
 
 interface Import {
   from: string;

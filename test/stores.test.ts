@@ -8,6 +8,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { storeCases } from "../src/stores/conformance.ts";
 import { type FileStore, type FileStoreOptions, openFileStore } from "../src/stores/file.ts";
+import { networkFileSystem } from "../src/stores/folder.ts";
 import { createState, memoryStore } from "../src/stores/memory.ts";
 import { openStore } from "../src/stores/open.ts";
 import { type Store, type User, foldUsername } from "../src/stores/store.ts";
@@ -270,7 +271,7 @@ file("opens a journal of before tokens had a time to count from, and writes the 
     { k: "set", id: "1", c: { lastLogin: 5 }, at: 2, by: "a.5" },
     { k: "claim", kind: "jti", id: "x", v: "gone", exp: later, at: 2, by: "a.6" },
   ];
-  fs.writeFileSync(path.join(folder, "journal-000001.jsonl"), old.map(lineOf).join(""));
+  fs.writeFileSync(path.join(folder, "journal-000001.jsonl"), old.map(lineOf).join(""), { mode: 0o600 });
   await using(folder, async (store) => {
     const users = [...(store.listUsers() as Iterable<User>)].map((user) => [user.username, user.tokensValidFrom]);
     assert.equal(users, [
@@ -343,6 +344,80 @@ file("makes its folder 0700 and its files 0600", async () => {
   assert.is(mode(journal(folder)), "600");
 });
 
+for (const [what, isFolder, mode] of [
+  ["folder", true, 0o750],
+  ["folder", true, 0o701],
+  ["folder", true, 0o777],
+  ["journal", false, 0o640],
+  ["journal", false, 0o604],
+] as const) {
+  file(`refuses a ${what} of mode ${mode.toString(8)}, open to others, until the chmod it names was run`, async () => {
+    const folder = path.join(temporaryFolder(), "it's a store");
+    await using(folder, (store) => store.addUser(guest("ann")));
+    fs.chmodSync(isFolder ? folder : journal(folder), mode);
+    const { code, message } = await rejection(() => openFileStore(folder));
+    assert.is(code, "STORE_UNAVAILABLE");
+    assert.match(message, new RegExp(`^[^\n]* is open to others \\(mode ${mode.toString(8)}\\); run: chmod [^\n]*$`));
+    assert.is(spawnSync("sh", ["-c", message.split("run: ")[1]!]).status, 0);
+    await using(folder, async (store) => assert.ok(await store.findUserByUsername("ann")));
+  });
+}
+
+file("makes nothing in a folder that is open to others", async () => {
+  const folder = temporaryFolder();
+  fs.chmodSync(folder, 0o755);
+  assert.is((await rejection(() => openFileStore(folder))).code, "STORE_UNAVAILABLE");
+  assert.equal(fs.readdirSync(folder), []);
+});
+
+file("warns of network file systems, and not of a local disk", async () => {
+  for (const [type, name] of [
+    [0x6969, "NFS"],
+    [0x517b, "SMB"],
+    [0xff534d42, "CIFS"],
+    [0xff534d42 | 0, "CIFS"], // signed
+    [0xfe534d42, "SMB2"],
+    [0x01021997, "9P"],
+    [0xef53, undefined], // ext4
+    [0x58465342, undefined], // XFS
+    [0x9123683e, undefined], // Btrfs
+    [0x01021994, undefined], // tmpfs
+    [0x794c7630, undefined], // overlayfs
+    [0x65735546, undefined], // FUSE: it can be either
+  ] as const) {
+    assert.is(networkFileSystem(type), name);
+  }
+  const warnings: string[] = [];
+  await using(temporaryFolder(), () => {}, { warn: (line) => void warnings.push(line) });
+  assert.equal(warnings, []);
+});
+
+const asRoot = process.getuid?.() === 0 ? file : file.skip;
+
+asRoot("leaves what root compacts to the user whose folder it is (needs root)", async () => {
+  const folder = temporaryFolder();
+  const uid = 54_321;
+  fs.chownSync(folder, uid, uid);
+  const server = () => finished(start("test/fixtures/store-of-user.ts", [folder, String(uid)]));
+  await using(
+    folder,
+    async (store) => {
+      const result = server();
+      const ready = until(() => store.peek("ready", "server") === "yes", "the server is there", 20_000);
+      await Promise.race([ready, result.then(({ stderr }) => assert.unreachable(stderr))]);
+      for (let i = 0; store.stats().generation < 3 && i < 200; i++) await store.claim("k", `old-${i}`, "x", 1);
+      assert.is(store.stats().generation, 3);
+      await store.claim("compacted", "by", "root", later);
+      const { stdout, stderr } = await result;
+      assert.is(stdout.trim(), "the server", stderr);
+    },
+    { compactAfter: 20 },
+  );
+  const { stdout, stderr } = await server();
+  assert.is(stdout.trim(), "the server", `${stderr} at a later start`);
+  assert.equal([fs.statSync(journal(folder)).uid, mode(journal(folder))], [uid, "600"]);
+});
+
 file("answers many writers with few syncs", async () => {
   await using(temporaryFolder(), async (store) => {
     const before = store.stats().syncs;
@@ -402,11 +477,12 @@ file("passes over a last record cut short at any byte, and goes on", async () =>
     for (const nulls of [0, 3]) {
       const copy = path.join(folder, "copy");
       fs.rmSync(copy, { recursive: true, force: true });
-      fs.mkdirSync(copy);
+      fs.mkdirSync(copy, { mode: 0o700 });
       // A power cut can leave a file longer than what reached the disk, filled up with NULs.
       fs.writeFileSync(
         path.join(copy, "journal-000001.jsonl"),
         Buffer.concat([bytes.subarray(0, end), Buffer.alloc(nulls)]),
+        { mode: 0o600 },
       );
       await using(copy, async (store) => {
         assert.is(await store.peek("k", "kept"), "x", `cut at ${end}`);
@@ -488,7 +564,7 @@ async function compactedFolder(): Promise<string> {
     async (store) => {
       for (const name of ["ann", "bob", "eve"]) await store.addUser(guest(name));
       await store.claim("k", "kept", "x", later);
-      for (let i = 0; store.stats().generation === 1; i++) await store.claim("k", `old-${i}`, "x", 1);
+      for (let i = 0; store.stats().generation === 1 && i < 200; i++) await store.claim("k", `old-${i}`, "x", 1);
     },
     { compactAfter: 10 },
   );

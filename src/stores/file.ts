@@ -32,6 +32,7 @@ import { clearInterval, setImmediate, setInterval } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
+import { giveToOwner, networkFileSystemOf, openToOthers } from "./folder.ts";
 import { createState } from "./memory.ts";
 import {
   type NewUser,
@@ -46,7 +47,7 @@ import {
 export interface FileStoreOptions {
   /** The clock, in milliseconds. Default `Date.now`. */
   now?: () => number;
-  /** Told of lines that were cut short. Default: a line on standard error. */
+  /** Told of torn lines and of a folder that is not on a local disk. Default: a line on standard error. */
   warn?: (line: string) => void;
   /** Fewest journal records before a compaction pays. Default 10,000. */
   compactAfter?: number;
@@ -128,7 +129,7 @@ const journalName = (generation: number): string => `journal-${String(generation
 
 /**
  * Opens a folder as a store, and makes it (0700, files 0600) when it isn't there.
- * @throws {StoreError} `STORE_UNAVAILABLE` when the folder can't be used; `STORE_DAMAGED`, with file and line, when a
+ * @throws {StoreError} `STORE_UNAVAILABLE` when the folder can't be used, or others than its owner can; `STORE_DAMAGED`, with file and line, when a
  * record is damaged.
  */
 export async function openFileStore(folder: string, options: FileStoreOptions = {}): Promise<FileStore> {
@@ -430,11 +431,17 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   /** A journal that is sealed but can't be followed by another takes no writes: better to let it grow. */
   function canCompact(): boolean {
     try {
-      fs.accessSync(folder, fs.constants.W_OK);
+      const { fd, remove } = openTemporary(generation + 1);
+      fs.closeSync(fd);
+      remove();
+    } catch {
+      return false;
+    }
+    try {
       const { bavail, bsize } = fs.statfsSync(folder);
       return bavail * bsize > seenSize + chunkBytes / 16;
-    } catch (error) {
-      return !["EACCES", "EROFS"].includes((error as NodeJS.ErrnoException).code!); // not everyone may ask
+    } catch {
+      return true; // not everyone may ask: Deno wants a flag for it
     }
   }
 
@@ -467,9 +474,23 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     await removeOldGenerations();
   }
 
-  async function createGeneration(number: number): Promise<void> {
+  /** The file that a generation is written to before it gets its name. */
+  function openTemporary(number: number): { fd: number; temporary: string; remove(): void } {
     const temporary = filePath(`${journalName(number)}.${me}.tmp`);
+    const remove = (): void => fs.rmSync(temporary, { force: true });
     const fd = fs.openSync(temporary, "wx", 0o600);
+    try {
+      giveToOwner(fd, folder);
+    } catch (error) {
+      fs.closeSync(fd);
+      remove();
+      throw error;
+    }
+    return { fd, temporary, remove };
+  }
+
+  async function createGeneration(number: number): Promise<void> {
+    const { fd, temporary, remove } = openTemporary(number);
     try {
       const head = (bytes: number) =>
         encodeRecord({ k: "head", generation: number, bytes: String(bytes).padStart(15, "0"), at: 0 });
@@ -498,7 +519,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     } finally {
       fs.closeSync(fd);
-      fs.rmSync(temporary, { force: true });
+      remove();
     }
   }
 
@@ -606,10 +627,23 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     readForward();
   }
 
+  function refuseOpenToOthers(file: string, stats: fs.Stats): void {
+    const problem = openToOthers(file, stats);
+    if (problem !== undefined) throw new StoreError("STORE_UNAVAILABLE", problem);
+  }
+
   async function open(): Promise<void> {
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    refuseOpenToOthers(folder, fs.statSync(folder));
+    const network = networkFileSystemOf(folder);
+    if (network !== undefined) {
+      warn(
+        `${folder} is on a network file system (${network}), where what two processes write can mix; use a local disk`,
+      );
+    }
     if (latestGeneration() === 0) await createGeneration(1);
     openLatest();
+    refuseOpenToOthers(filePath(journalName(generation)), fs.fstatSync(readFd));
     syncFolder();
     await removeOldGenerations();
     await pump();
