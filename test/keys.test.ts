@@ -2,7 +2,7 @@
  * Where keys come from besides one setting: a JSON Web Key Set elsewhere (`jwkUrl`), a ring that changes (`keys`), and the
  * files that the `keys` command writes; and what is published of them.
  */
-import { createPrivateKey, createPublicKey } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import fs from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
@@ -26,6 +26,7 @@ import { type JwtEndpointsSettings, createJwtEndpoints } from "../src/index.ts";
 import { type KeyRing, parseSettings } from "../src/settings.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { type KeySet, keysFrom } from "../src/tokens/keys.ts";
+import { prepareKey } from "../src/tokens/material.ts";
 import { signToken } from "../src/tokens/sign.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
 import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
@@ -791,7 +792,8 @@ forms("of the wrong sort are told what they are and what is accepted", async () 
     ["RS384", rsa.jwk, undefined, /signingKey is a JWK for "RS256", but algorithm is RS384/],
     ["EdDSA", { kty: "OKP", crv: "X25519", x: "AA", d: "AA" }, undefined, /signingKey is a key of type X25519, but/],
     ["RS256", { kty: "oct", k: "A".repeat(86) }, undefined, /signingKey is a key of type secret, but algorithm RS256/],
-    ["HS256", ecPem, undefined, /signingKey is a PEM key, but algorithm HS256 needs a secret/],
+    ["HS256", ecPem, undefined, /signingKey is a private key, but algorithm HS256 needs a secret/],
+    ["HS256", { kty: "oct" }, undefined, /signingKey is a JWK without "k", which algorithm HS256 needs/],
   ];
   for (const [algorithm, signingKey, verifyingKey, message] of rows) {
     const told = await problem({ algorithm: algorithm as "RS256", signingKey, verifyingKey });
@@ -806,6 +808,291 @@ forms("of the wrong sort are told what they are and what is accepted", async () 
 });
 
 forms.run();
+
+// ── what is no secret ──
+
+const secrets = suite("an HMAC secret");
+
+const base64 = (bytes: Uint8Array | string): string => Buffer.from(bytes).toString("base64");
+const wrapped = (text: string, width: number, end = "\n"): string =>
+  text.replace(new RegExp(`.{${width}}`, "g"), `$&${end}`);
+const utf16 = (text: string): Uint8Array => Uint8Array.from(Buffer.from(`\ufeff${text}`, "utf16le"));
+
+/** DER in the spellings in which people paste it, or a program reads it. */
+function spellingsOfDer(der: Uint8Array): (readonly [string, string | Uint8Array])[] {
+  const text = base64(der);
+  const url = Buffer.from(der).toString("base64url");
+  const hex = Buffer.from(der).toString("hex");
+  return [
+    ["DER", der],
+    ["DER before a line end", Uint8Array.of(...der, 10)],
+    ["DER read as Latin-1", Buffer.from(der).toString("latin1")],
+    ["DER read as UTF-8", Buffer.from(der).toString("utf8")],
+    ["hex", hex],
+    ["hex with colons", wrapped(hex.toUpperCase(), 2, ":")],
+    ["base64", text],
+    ["base64 without padding", text.replaceAll("=", "")],
+    ["base64url", url],
+    ["base64 in lines of 64", wrapped(text, 64)],
+    ["base64 in lines of 76", wrapped(text, 76, "\r\n")],
+    ["base64 in lines of 10", wrapped(text, 10)],
+    ["base64 with spaces", wrapped(text, 4, " ")],
+    ["base64 with line ends spelled out", wrapped(text, 64, "\\n")],
+    ["base64 in quotes", `"${text}"`],
+    ["base64 behind a name", `KEY=${url}`],
+    ["base64 behind a letter", `x${text}`],
+    ["base64 of base64", base64(text)],
+    ["base64 of hex", base64(hex)],
+  ];
+}
+
+function spellingsOfPem(pem: string): (readonly [string, string | Uint8Array])[] {
+  return [
+    ["PEM", pem],
+    ["PEM without an end", pem.trim()],
+    ["PEM with CRLF", pem.replaceAll("\n", "\r\n")],
+    ["PEM with CR", pem.replaceAll("\n", "\r")],
+    ["PEM with line ends spelled out", pem.replaceAll("\n", "\\n")],
+    ["PEM with line ends lost", pem.replaceAll("\n", "")],
+    ["PEM with spaces for line ends", pem.replaceAll("\n", " ")],
+    ["PEM without any white space", pem.replace(/\s/g, "")],
+    ["PEM behind a character", `x${pem}`],
+    ["PEM behind white space", ` \t\n\n ${pem}`],
+    ["PEM behind a no-break space", `\u00a0${pem}`],
+    ["PEM behind a byte order mark", `\ufeff${pem}`],
+    ["PEM in quotes", `"${pem}"`],
+    ["PEM indented", pem.replace(/^/gm, "    ")],
+    ["PEM without dashes", pem.replaceAll("-----", "")],
+    ["PEM without its end", pem.slice(0, -40)],
+    ["PEM in UTF-16", utf16(pem)],
+    ["base64 of PEM", base64(pem)],
+    ["base64 of PEM in lines", wrapped(base64(pem), 76)],
+    ["base64 of base64 of PEM", base64(base64(pem))],
+  ];
+}
+
+function spellingsOfJwk(jwk: JWK): (readonly [string, string | Uint8Array])[] {
+  const text = JSON.stringify(jwk);
+  return [
+    ["JSON", text],
+    ["indented JSON", JSON.stringify(jwk, undefined, 2)],
+    ["JSON with a line end", `${text}\r\n`],
+    ["JSON with spaces", text.replaceAll(":", " : ")],
+    ["JSON with escapes", text.replace('"kty"', '"\\u006bty"')],
+    ["JSON behind a byte order mark", `\ufeff${text}`],
+    ["JSON behind a character", `x${text}`],
+    ["JSON cut short", text.slice(0, -2)],
+    ["JSON in JSON", JSON.stringify(text)],
+    ["JSON in UTF-16", utf16(text)],
+    ["a literal", text.replace(/"(\w+)":/g, "$1:").replaceAll('"', "'")],
+    ["a set", JSON.stringify({ keys: [jwk] })],
+    ["a set behind a secret", JSON.stringify({ keys: [{ kty: "oct", k: "A".repeat(43) }, jwk] }, undefined, 1)],
+    ["a list", JSON.stringify([jwk])],
+    ["a set in an object", JSON.stringify({ jwks: { keys: [jwk] } })],
+    ["base64 of JSON", base64(text)],
+    ["base64url of a set", Buffer.from(JSON.stringify({ keys: [jwk] })).toString("base64url")],
+  ];
+}
+
+const certificate = pemOf(
+  "CERTIFICATE",
+  `MIIBbzCCARWgAwIBAgIUE4JWkX0HPpaERC8xLt7cXRjesyowCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBeDAgFw0yNjExMjYwNzQyNTJaGA8yMTI2MTEwMjA3NDI1Mlow
+DDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABKXOaoYkTWox
+eeL/ruQDxKqN5oTBU3wDx1fCfApLfNwVxY5i5NIXQXEKEDsLuEqLcNw6jf9tJ8dP
+cV1RhmjduxmjUzBRMB0GA1UdDgQWBBS7AfAuLtwneQszGzB2tsCptZsyvTAfBgNV
+HSMEGDAWgBS7AfAuLtwneQszGzB2tsCptZsyvTAPBgNVHRMBAf8EBTADAQH/MAoG
+CCqGSM49BAMCA0gAMEUCICBnaH/avklim8WaMPLLuFBnyrh8lDJi5uhX3VgA1sBd
+AiEAuyK+hLxuCX6AZUSVpgRaA3FTfBrO2hYUEM2qEEpFB6k=`,
+);
+const pgp = (kind: string): string =>
+  `-----BEGIN PGP ${kind} KEY BLOCK-----\nVersion: 1\n\nmDMEZjKdJxYJKwYBBAHaRw8BAQdA\n=xxxx\n-----END PGP ${kind} KEY BLOCK-----\n`;
+
+/** A public key as OpenSSH writes it (RFC 4253 section 6.6, RFC 5656, RFC 8709). */
+function sshKey({ kty, crv, n, e, x, y }: JWK): [type: string, body: Uint8Array] {
+  const number = (text: string) => {
+    const bytes = Buffer.from(text, "base64url");
+    return bytes[0]! > 127 ? Buffer.concat([Buffer.of(0), bytes]) : bytes;
+  };
+  const curve = `nistp${crv?.slice(2)}`;
+  const fields =
+    kty === "RSA"
+      ? ["ssh-rsa", number(e!), number(n!)]
+      : kty === "OKP"
+        ? ["ssh-ed25519", Buffer.from(x!, "base64url")]
+        : [
+            `ecdsa-sha2-${curve}`,
+            curve,
+            Buffer.concat([Buffer.of(4), Buffer.from(x!, "base64url"), Buffer.from(y!, "base64url")]),
+          ];
+  const pieces = fields.flatMap((field) => {
+    const bytes = Buffer.from(field as string);
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(bytes.length);
+    return [length, bytes];
+  });
+  return [String(fields[0]), Uint8Array.from(Buffer.concat(pieces))];
+}
+
+function spellingsOfSsh(jwk: JWK): (readonly [string, string | Uint8Array])[] {
+  const [type, body] = sshKey(jwk);
+  const line = `${type} ${base64(body)}`;
+  return [
+    ["a line of OpenSSH", line],
+    ["a line of OpenSSH with a comment", `${line} ada@example.org\n`],
+    ["a line of authorized_keys", `restrict,command="true" ${line} ada`],
+    ["a line of known_hosts", `example.org\t${line.replace(" ", "\t")}\n`],
+    ["a line of OpenSSH behind a character", `"${line}"`],
+    ["the bytes of OpenSSH", body],
+    ["the base64 of OpenSSH", base64(body)],
+    ["base64 of a line of OpenSSH", base64(line)],
+    ["RFC 4716", `---- BEGIN SSH2 PUBLIC KEY ----\n${wrapped(base64(body), 70)}\n---- END SSH2 PUBLIC KEY ----\n`],
+    ["a key of PuTTY", `PuTTY-User-Key-File-3: ${type}\nPublic-Lines: 6\n${wrapped(base64(body), 64)}\n`],
+  ];
+}
+
+/** The same material as text, bytes and a JWK. */
+function materials(value: string | Uint8Array): [string, string | Uint8Array | JWK][] {
+  const bytes = typeof value === "string" ? utf8.encode(value) : value;
+  const forms: [string, string | Uint8Array | JWK][] = [
+    ["as bytes", bytes],
+    ["as the k of a JWK", { kty: "oct", k: Buffer.from(bytes).toString("base64url") }],
+  ];
+  return typeof value === "string" ? [["as text", value], ...forms] : forms;
+}
+
+secrets("is refused that is a public or private key, however it is spelled", async () => {
+  const types: Parameters<typeof generateKeyPairSync>[] = [
+    ["rsa" as never, { modulusLength: 2048 } as never],
+    ["ec" as never, { namedCurve: "P-256" } as never],
+    ["ec" as never, { namedCurve: "P-384" } as never],
+    ["ec" as never, { namedCurve: "P-521" } as never],
+    ["ed25519" as never, {} as never],
+  ];
+  let checked = 0;
+  const check = async (kind: string, spellings: (readonly [string, string | Uint8Array])[], expected: RegExp) => {
+    for (const [name, value] of spellings) {
+      for (const [form, signingKey] of materials(value)) {
+        const title = `${kind}: ${name}, ${form}`;
+        let message = "";
+        try {
+          open({ signingKey }); // at once, without a promise
+        } catch (error) {
+          message = (error as Error).message;
+        }
+        assert.match(message, expected, title);
+        checked++;
+      }
+    }
+  };
+  const isPublic = /^setting signingKey is a public key, but algorithm HS256 needs a secret$/;
+  const isPrivate = /^setting signingKey is a private key, but algorithm HS256 needs a secret$/;
+  for (const [type, options] of types) {
+    const { publicKey, privateKey } = generateKeyPairSync(type as "ec", options as { namedCurve: string });
+    const jwk = publicKey.export({ format: "jwk" }) as JWK;
+    const kind = `${jwk.kty} ${jwk.crv ?? ""}`;
+    const publicForms: ("spki" | "pkcs1")[] = jwk.kty === "RSA" ? ["spki", "pkcs1"] : ["spki"];
+    const privateForms: ("pkcs8" | "pkcs1" | "sec1")[] =
+      jwk.kty === "RSA" ? ["pkcs8", "pkcs1"] : jwk.kty === "EC" ? ["pkcs8", "sec1"] : ["pkcs8"];
+    for (const form of publicForms) {
+      const der = Uint8Array.from(publicKey.export({ type: form as "spki", format: "der" }));
+      const pem = publicKey.export({ type: form as "spki", format: "pem" }).toString();
+      await check(`${kind} ${form}`, [...spellingsOfDer(der), ...spellingsOfPem(pem)], isPublic);
+    }
+    for (const form of privateForms) {
+      const der = Uint8Array.from(privateKey.export({ type: form as "pkcs8", format: "der" }));
+      const pem = privateKey.export({ type: form as "pkcs8", format: "pem" }).toString();
+      await check(`${kind} ${form}`, [...spellingsOfDer(der), ...spellingsOfPem(pem)], isPrivate);
+    }
+    await check(`${kind} JWK`, spellingsOfJwk({ ...jwk, kid: "a", use: "sig" }), isPublic);
+    await check(
+      `${kind} JWK`,
+      spellingsOfJwk({ kid: "a", ...(privateKey.export({ format: "jwk" }) as JWK) }),
+      isPrivate,
+    );
+    await check(kind, spellingsOfSsh(jwk), isPublic);
+    for (const [signingKey, expected] of [
+      [jwk, isPublic],
+      [privateKey.export({ format: "jwk" }) as JWK, isPrivate],
+    ] as const) {
+      assert.match(await problem({ signingKey }), expected);
+    }
+  }
+  const isCertificate = /^setting signingKey is a certificate, but algorithm HS256 needs a secret$/;
+  await check("certificate", spellingsOfPem(certificate), isCertificate);
+  const inside = Uint8Array.from(Buffer.from(certificate.split("-----")[2]!, "base64"));
+  await check("certificate", spellingsOfDer(inside), /^setting signingKey is a public key, but/);
+  await check("PGP", spellingsOfPem(pgp("PUBLIC")), isPublic);
+  await check("PGP", spellingsOfPem(pgp("PRIVATE")), isPrivate);
+  await check("sealed", [["PEM", pemOf("ENCRYPTED PRIVATE KEY", "MIIFLTBXBgkqhkiG9w0BBQ0w")]], isPrivate);
+  await check("OpenSSH", [["PEM", pemOf("OPENSSH PRIVATE KEY", "b3BlbnNzaC1rZXktdjEAAAAA")]], isPrivate);
+  assert.ok(checked > 1000, `${checked} spellings`);
+});
+
+secrets("is refused in a ring, too, if it is a public key", async () => {
+  const spki = await exportSPKI((await generateKeyPair("ES256", { extractable: true })).publicKey);
+  const good = secretJwk("a", "A");
+  const bad: JWK = { kty: "oct", kid: "b", alg: "HS512", k: Buffer.from(spki).toString("base64url") };
+  const message = "is a public key, but algorithm HS512 needs a secret";
+  assert.is(await problem({ keys: () => ({ active: bad }) }), `setting keys.active ${message}`);
+  assert.is(await problem({ keys: () => ({ active: good, next: [bad] }) }), `setting keys.next[0] ${message}`);
+  assert.is(await problem({ keys: () => ({ active: good, retiring: [bad] }) }), `setting keys.retiring[0] ${message}`);
+});
+
+secrets("may be any random text or bytes", () => {
+  const seed = Number(process.env.SEED || crypto.getRandomValues(new Uint32Array(1))[0]);
+  console.log(`SEED=${seed}`);
+  let state = seed >>> 0;
+  const random = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0; // mulberry32
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const upTo = (n: number): number => Math.floor(random() * n);
+  const bytes = (least = 32) => Uint8Array.from({ length: least + upTo(100) }, () => upTo(256));
+  const textOf = (alphabet: readonly string[], least: number, between = "") =>
+    Array.from({ length: least + upTo(60) }, () => alphabet[upTo(alphabet.length)]!).join(between);
+  const django = [..."abcdefghijklmnopqrstuvwxyz0123456789!@#$%^&*(-_=+)"];
+  const printable = Array.from({ length: 95 }, (_, code) => String.fromCharCode(32 + code));
+  const letters = [...printable, ..."äöüßéñ漢字かな🔑😀\u0000\t\n\ufffd\u00a0\ufeff"];
+  const words =
+    "begin end public private key certificate pem ssh rsa dsa ecdsa jwk kty oct ec d x n e secret BEGIN KEY RSA EC".split(
+      " ",
+    );
+  const kinds: [string, () => string | Uint8Array | JWK][] = [
+    ["bytes", bytes],
+    ["bytes that begin like DER", () => Uint8Array.of(0x30, 0x82, 0x01, 0x22, ...bytes())],
+    ["base64", () => base64(bytes())],
+    ["base64 in lines", () => wrapped(base64(bytes(60)), 64)],
+    ["base64url", () => Buffer.from(bytes()).toString("base64url")],
+    ["base64 of base64", () => base64(base64(bytes()))],
+    ["hex", () => Buffer.from(bytes()).toString("hex")],
+    ["Latin-1", () => Buffer.from(bytes()).toString("latin1")],
+    ["bytes read as UTF-8", () => Buffer.from(bytes(64)).toString("utf8")],
+    ["a SECRET_KEY of Django", () => textOf(django, 50)],
+    ["a SECRET_KEY of Django's startproject", () => `django-insecure-${textOf(django, 50)}`],
+    ["printable", () => textOf(printable, 32)],
+    ["letters of all sorts", () => textOf(letters, 32)],
+    ["words", () => textOf(words, 20, [" ", "-", "_", "."][upTo(4)]!)],
+    ["a UUID", () => `${crypto.randomUUID()}${upTo(10)}`],
+    ["JSON", () => JSON.stringify({ [textOf(django, 5)]: textOf(printable, 32) })],
+    ["a JWK of a secret as text", () => JSON.stringify({ kty: "oct", k: Buffer.from(bytes()).toString("base64url") })],
+    ["a JWK of a secret", () => ({ kty: "oct", k: Buffer.from(bytes()).toString("base64url") })],
+  ];
+  for (const [kind, make] of kinds) {
+    for (let turn = 0; turn < 1000; turn++) {
+      const secret = make();
+      try {
+        prepareKey("signingKey", secret, "HS256", "private");
+      } catch (error) {
+        throw new Error(`SEED=${seed}, ${kind}: ${JSON.stringify(secret)}`, { cause: error });
+      }
+    }
+  }
+});
+
+secrets.run();
 
 // ── the keys command and the server ──
 
@@ -1048,6 +1335,41 @@ command("and the server tell of a damaged file of keys in one line that holds no
       );
     }
     assert.equal(fs.readdirSync(folder), [name]);
+  }
+});
+
+command("and the server refuse a public key in a file of keys", async () => {
+  const { publicKey } = await generateKeyPair("ES256", { extractable: true });
+  const spki = await exportSPKI(publicKey);
+  const jwk = await exportJWK(publicKey);
+  const isPublic =
+    /^jwt-endpoints: setting (signingKey|keys\.active) is a public key, but algorithm HS256 needs a secret\n$/;
+  const oct = { kty: "oct", k: Buffer.from(JSON.stringify(jwk)).toString("base64url") };
+  const ring = { keys: [{ kid: "a", alg: "HS256", status: "active", created: "2026-01-01", jwk: oct }] };
+  const files: [name: string, text: string, RegExp][] = [
+    ["signing.key", `\n ${spki.replaceAll("\n", "\r")}`, isPublic],
+    ["signing.key", `"${spki}"`, isPublic],
+    ["signing.key", spki.split("-----")[2]!, isPublic],
+    ["signing.key", JSON.stringify(jwk), isPublic],
+    ["keys.json", JSON.stringify(ring), isPublic],
+  ];
+  for (const [name, text, message] of files) {
+    const folder = temporaryFolder();
+    fs.writeFileSync(path.join(folder, name), text, { mode: 0o600 });
+    const args = ["--port", "0", "--store", `file:${folder}`];
+    const { code, stderr } = await finished(start(`src/serve/${runtime}.ts`, args, { env: environment }));
+    assert.is(code, 1, text);
+    assert.match(stderr, message);
+  }
+  const folder = temporaryFolder();
+  fs.writeFileSync(path.join(folder, "signing.key"), spki, { mode: 0o600 });
+  for (const args of [["list"], ["rotate"]]) {
+    const { code, stderr } = await run(folder, ...args);
+    assert.is(code, 1);
+    assert.match(
+      stderr,
+      /^setting keys: signing\.key holds no private key that can be read; bring back a copy of it\n$/,
+    );
   }
 });
 

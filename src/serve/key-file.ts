@@ -113,7 +113,11 @@ function readText(file: string): string | undefined {
 export function firstKeyAsJwk(key: string | Jwk): Jwk {
   if (typeof key !== "string") return key;
   if (!key.startsWith("-----BEGIN")) return { kty: "oct", k: Buffer.from(key).toString("base64url") };
-  return createPrivateKey(key).export({ format: "jwk" }) as Jwk;
+  try {
+    return createPrivateKey(key).export({ format: "jwk" }) as Jwk;
+  } catch {
+    throw new SettingError("setting keys: signing.key holds no private key that can be read; bring back a copy of it");
+  }
 }
 
 /** Puts a fresh key in the folder unless there is one, and answers the one there is: one of several processes wins. */

@@ -4,6 +4,7 @@
  */
 import type { JWK } from "jose";
 import { type KeyMaterial, SettingError } from "../settings.ts";
+import { asymmetricKeyIn } from "./asymmetric.ts";
 import { type Hmac, hmacOf } from "./hmac.ts";
 
 export interface Key {
@@ -68,11 +69,9 @@ export function prepareKey(
   alg: string,
   part: KeyPart,
 ): () => Promise<Omit<Key, "needsKid">> {
-  const pem = pemText(material);
   const kid = isJwk(material) ? material.kid : undefined;
   if (isJwk(material)) checkJwk(setting, material, alg, part);
   if (isSymmetric(alg)) {
-    if (pem !== undefined) throw wrongKey(setting, `is a PEM key, but algorithm ${alg} needs a secret`);
     const bytes = secretBytes(setting, material, alg);
     const params = { name: "HMAC", hash: `SHA-${alg.slice(2)}` };
     return async () => ({
@@ -82,6 +81,7 @@ export function prepareKey(
       hmac: hmacOf(alg, kid, bytes),
     });
   }
+  const pem = pemText(material);
   if (pem === undefined && !isJwk(material)) {
     throw wrongKey(setting, `is not a PEM or JWK key, which algorithm ${alg} needs`);
   }
@@ -115,6 +115,9 @@ const accepted = { private: "a private key (PEM or JWK)", public: "a public key 
 const unreadable = (setting: string, alg: string, part: KeyPart, cause?: unknown): SettingError =>
   wrongKey(setting, `can't be read; accepted for ${alg}: ${accepted[part]}`, cause);
 
+const noSecret = (setting: string, key: string, alg: string): SettingError =>
+  wrongKey(setting, `is ${key}, but algorithm ${alg} needs a secret`);
+
 function checkKind(setting: string, kind: string | undefined, alg: string): void {
   if (kind === undefined || kind === kinds[alg]) return;
   throw wrongKey(setting, `is a key of type ${kind}, but algorithm ${alg} needs one of type ${kinds[alg]}`);
@@ -136,9 +139,8 @@ function checkJwk(setting: string, { kty, crv, k, d, alg: own, use, kid, key_ops
     throw wrongKey(setting, `is a JWK whose key_ops lack "${operation}"`);
   }
   if (isSymmetric(alg)) {
-    if (kty !== "oct" || typeof k !== "string") {
-      throw wrongKey(setting, `is a JWK of type ${quote(kty)}, but algorithm ${alg} needs type "oct"`);
-    }
+    if (kty !== "oct") throw noSecret(setting, `a ${d === undefined ? "public" : "private"} key`, alg);
+    if (typeof k !== "string") throw wrongKey(setting, `is a JWK without "k", which algorithm ${alg} needs`);
     return;
   }
   checkKind(
@@ -163,7 +165,7 @@ function membersOf(jwk: JWK, part: KeyPart): JWK {
 export const verifyingPart = (jwk: JWK): JWK =>
   jwk.kty === "oct" ? jwk : { ...membersOf(jwk, "public"), alg: jwk.alg, use: jwk.use, kid: jwk.kid };
 
-/** HMAC keys need at least the hash's length (RFC 7518 §3.2). */
+/** HMAC keys need at least the hash's length (RFC 7518 §3.2), and no one else may know them. */
 function secretBytes(setting: string, material: KeyMaterial, alg: string): Uint8Array<ArrayBuffer> {
   let bytes: Uint8Array<ArrayBuffer>;
   if (isJwk(material)) {
@@ -175,6 +177,8 @@ function secretBytes(setting: string, material: KeyMaterial, alg: string): Uint8
   } else {
     bytes = typeof material === "string" ? new TextEncoder().encode(material) : Uint8Array.from(material);
   }
+  const key = asymmetricKeyIn(bytes);
+  if (key !== undefined) throw noSecret(setting, key, alg);
   const least = Number(alg.slice(2)) / 8;
   if (bytes.length < least) {
     const remedy = `accepted: ${least} or more for ${alg} (RFC 7518 section 3.2)`;
