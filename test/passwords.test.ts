@@ -359,6 +359,68 @@ formats("that would take the machine's memory, or minutes, are of no known forma
   }
 });
 
+formats("whose engine fails are an error, not a wrong password", async () => {
+  const passwords = createPasswords({ iterations });
+  const noText = 5 as unknown as string; // which no engine takes
+  for (const name of ["argon2id", "bcrypt"] as const) {
+    const failure = await passwords.check(noText, byDjango[name]).catch((error: unknown) => error);
+    assert.instance(failure, Error, name);
+    assert.match((failure as Error).message, /none? of these types/);
+  }
+});
+
+formats("that their engine has no memory for are a 500, and the cause is in the log", async () => {
+  if (process.platform !== "linux") return; // elsewhere nothing limits a process to so much memory
+  const hash = byDjango.argon2id!.replace("m=1024,t=2,p=2", "m=1048576,t=1,p=1"); // takes 1 GiB
+  const [runner, args] = command("test/fixtures/passwords-memory.ts", [hash]);
+  const limited = ["-c", 'ulimit -d 1000000; exec "$0" "$@"', runner, ...args]; // in KiB
+  const { code, stdout, stderr } = await finished(spawn("/bin/sh", limited, { cwd: projectRoot }));
+  assert.is(code, 0, stderr);
+  assert.equal(JSON.parse(stdout), {
+    status: 500,
+    body: { detail: "Internal server error." },
+    log: [{ code: "internal_error", cause: "Memory allocation error" }],
+  });
+});
+
+formats("bcrypt goes by the first 72 bytes, as Django's does, bcrypt_sha256 by all", async () => {
+  const long = "bcrypt$$2b$04$lCDCnm1SL1v927sI371sZu8M8/hRT6Oh07fSqHAdsPpBrQ6DfbliC"; // of 100 times x
+  assert.is((await createPasswords().check("x".repeat(72), long)).ok, true);
+  assert.is((await createPasswords().check("x".repeat(71), long)).ok, false);
+  const passwords = createPasswords({ preferred: "bcrypt_sha256" });
+  const encoded = await passwords.hash("x".repeat(100));
+  assert.is((await passwords.check("x".repeat(72), encoded)).ok, false);
+});
+
+formats("that would take the machine's memory, or minutes, are of no known format", async () => {
+  const [salt, tail] = ["c29tZXNhbHQtc29tZXNhbHQ", "JzBddtFk10XgGGfh617SIoLICc6qiZxUFrl+diiBzrE"];
+  const scryptTail = byDjango.scrypt!.split("$")[5];
+  for (const hostile of [
+    `argon2$argon2id$v=19$m=4194304,t=1,p=1$${salt}$${tail}`,
+    `argon2$argon2id$v=19$m=102400,t=4000000000,p=1$${salt}$${tail}`,
+    `argon2$argon2id$v=19$m=8,t=1,p=200$${salt}$${tail}`,
+    `argon2$argon2id$v=19$m=512,t=2,p=1$${salt}$${tail.slice(0, -1)}F`,
+    `argon2$argon2id$v=19$m=512,t=2,p=1$${salt.slice(0, 13)}$${tail}`,
+    `argon2$argon2x$v=19$m=512,t=2,p=1$${salt}$${tail}`,
+    `argon2$argon2id$v=20$m=512,t=2,p=1$${salt}$${tail}`,
+    byDjango.bcrypt!.replace("$04$", "$31$"),
+    byDjango.bcrypt!.replace("$04$", "$03$"),
+    byDjango.bcrypt!.slice(0, -1),
+    `scrypt$1073741824$salt$8$1$${scryptTail}`,
+    `scrypt$1023$salt$8$1$${scryptTail}`,
+    `scrypt$1024$salt$8$100000$${scryptTail}`,
+    `scrypt$1024$salt$0$1$${scryptTail}`,
+    `scrypt$65536$salt$1$1$${scryptTail}`,
+    `scrypt$2097152$salt$8$1$${scryptTail}`,
+    `scrypt$2$salt$8$999999$${scryptTail}`,
+    `scrypt$2$salt$999999$8$${scryptTail}`,
+  ]) {
+    const passwords = createPasswords({ iterations });
+    assert.not(passwords.isHash(hostile), hostile);
+    assert.equal(await passwords.check(password, hostile), { ok: false, unknownFormat: true }, hostile);
+  }
+});
+
 formats("with any one character changed never match, and never throw", async () => {
   const passwords = createPasswords({ iterations });
   const seed = Number(process.env.SEED || crypto.getRandomValues(new Uint32Array(1))[0]);

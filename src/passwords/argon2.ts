@@ -17,6 +17,7 @@ const load = requirePackage<typeof import("@node-rs/argon2")>("@node-rs/argon2",
 /** Without padding, and without bits to spare in the last character: the engine refuses them. */
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048])?$/;
 
+/** All that the engine refuses is refused here, so that its own errors are none of the hash. */
 function decode(encoded: string) {
   const form =
     /^argon2\$(argon2(?:id|i|d))\$(?:v=(16|19)\$)?m=([1-9]\d{0,9}),t=([1-9]\d{0,9}),p=([1-9]\d{0,2})\$([^$]{11,86})\$([^$]{16,172})$/;
@@ -40,7 +41,7 @@ export function argon2(): PasswordHasher {
     isValid: (encoded) => decode(encoded) !== undefined,
     async verify(password, encoded) {
       const { verify } = await load();
-      return verify(encoded.slice("argon2".length), password).catch(() => false); // it throws for some that are damaged
+      return verify(encoded.slice("argon2".length), password);
     },
     needsRehash(encoded) {
       const { variant, version, memory, passes } = decode(encoded)!;

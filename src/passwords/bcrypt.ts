@@ -33,7 +33,7 @@ function bcryptWith(algorithm: string, prepare: (password: string) => string | P
     isValid: (encoded) => decode(encoded) !== undefined,
     async verify(password, encoded) {
       const { verify } = await load();
-      return verify(await prepare(password), decode(encoded)!.hash).catch(() => false); // it throws for some that are damaged
+      return verify(await prepare(password), decode(encoded)!.hash);
     },
     needsRehash: (encoded) => decode(encoded)!.cost < cost,
     async harden(password, encoded) {

@@ -15,7 +15,10 @@ import { scrypt } from "./scrypt.ts";
 /** The formats, by the names in front of the hashes. */
 export type PasswordAlgorithm = "pbkdf2_sha256" | "pbkdf2_sha1" | "argon2" | "bcrypt_sha256" | "bcrypt" | "scrypt";
 
-/** One hash format. `verify`, `needsRehash` and `harden` are only asked about hashes that `isValid` accepts. */
+/**
+ * One hash format. `verify`, `needsRehash` and `harden` are only asked about hashes that `isValid` accepts, and what they
+ * throw is then a failure of their engine.
+ */
 export interface PasswordHasher {
   /** The name before the first `$`. */
   readonly algorithm: string;
