@@ -92,7 +92,19 @@ const storeRetryAfter = 5;
 export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const settings = parseSettings(input);
   const { store } = settings;
-  const context: Context = { settings, store, passwords: createPasswords(settings.hashing), keys: keysFrom(settings) };
+  const passwords = createPasswords(settings.hashing);
+  let hasLearnt = false;
+  /** Begins to read which hashes are stored, once, where the store tells. */
+  function learnHashes(): void {
+    if (hasLearnt || store.passwordHashes === undefined) return;
+    hasLearnt = true;
+    passwords.learn(store.passwordHashes()).catch((error: unknown) => {
+      const message =
+        "the stored password hashes could not be read; how long a login takes may tell which users there are";
+      settings.log({ level: "warn", code: "password_formats_unread", message, error });
+    });
+  }
+  const context: Context = { settings, store, passwords, keys: keysFrom(settings) };
   const cookies = settings.cookies.carry.length > 0 ? createCookies(settings) : undefined;
 
   async function authenticated(request: Request, options: AuthenticateOptions = {}): Promise<Authenticated> {
@@ -154,7 +166,10 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     if (route === undefined) throw fail("not_found");
     if (!acceptsJson(asked.headers.get("accept"))) throw fail("not_acceptable");
     if (method === "POST" && route.post !== undefined) {
-      if (throttle && route.isLogin) throttle(clientOf(asked));
+      if (route.isLogin) {
+        if (throttle) throttle(clientOf(asked));
+        learnHashes();
+      }
       return after(readData(asked, settings.maxBodySize), (data) =>
         cookies !== undefined && route.cookieField !== undefined
           ? withCookies(cookies, asked, route, data)
@@ -209,7 +224,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     revokeUser: (id) => revokeUser(context, id),
     errorResponse,
     async ready() {
-      await Promise.all([context.keys(), store.ping?.(), context.passwords.ready().catch(notPreferable)]);
+      await Promise.all([context.keys(), store.ping?.(), passwords.ready().catch(notPreferable)]);
+      learnHashes();
     },
   };
 }

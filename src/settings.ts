@@ -24,7 +24,13 @@ export interface SettingInfo {
 /** Something the operator should know; `code` is stable. Holds no secret, password or token. */
 export interface LogEvent {
   level: "error" | "warn";
-  code: ErrorCode | "rehash_failed" | "password_format_unknown" | "client_address_unknown" | "refresh_reuse";
+  code:
+    | ErrorCode
+    | "rehash_failed"
+    | "password_format_unknown"
+    | "client_address_unknown"
+    | "refresh_reuse"
+    | "password_formats_unread";
   message: string;
   userId?: string;
   error?: unknown;
@@ -37,7 +43,7 @@ export interface LogEvent {
 export interface EndpointsStore
   extends
     Pick<UserStore, "findUserByUsername" | "findUserById">,
-    Partial<Pick<Store, "updateUser" | "claim" | "peek" | "ping">> {
+    Partial<Pick<Store, "updateUser" | "claim" | "peek" | "ping" | "passwordHashes">> {
   /** The user whose `userIdField` has a value; needed when that field is neither `id` nor `username`. */
   findUserBy?(field: string, value: string): MaybePromise<User | undefined>;
 }

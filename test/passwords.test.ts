@@ -1,6 +1,7 @@
 /** Password hashes: Django's read, ours in Django's shape, and the queue in front of them. */
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, symlinkSync } from "node:fs";
+import { createRequire } from "node:module";
 import path from "node:path";
 import process from "node:process";
 import { suite } from "uvu";
@@ -9,12 +10,14 @@ import {
   type JwtEndpointsSettings,
   type PasswordAlgorithm,
   type PasswordOptions,
+  type LogEvent,
   createJwtEndpoints,
   createPasswords,
 } from "../src/index.ts";
+import { openFileStore } from "../src/stores/file.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import type { Store, UserChanges } from "../src/stores/store.ts";
-import { command, finished, projectRoot, temporaryFolder } from "./runtime.ts";
+import { command, finished, projectRoot, temporaryFolder, until } from "./runtime.ts";
 
 /** Made by Django 3.2: `make_password(password)`, and PBKDF2PasswordHasher().encode for the last ones. */
 const recordings: [password: string, encoded: string][] = [
@@ -39,13 +42,21 @@ const turn = () => new Promise((resolve) => setTimeout(resolve, 1));
 
 /** Runs something while each derivation of key bits passes through `through`; puts WebCrypto back after. */
 async function watchingHashes<T>(
-  through: (iterations: number, derive: () => Promise<ArrayBuffer>) => Promise<ArrayBuffer>,
+  through: (
+    iterations: number,
+    derive: () => Promise<ArrayBuffer>,
+    digest: "SHA-256" | "SHA-1",
+  ) => Promise<ArrayBuffer>,
   run: () => Promise<T>,
 ): Promise<T> {
   const { subtle } = crypto;
   const real = subtle.deriveBits;
   const value = (algorithm: Pbkdf2Params, key: CryptoKey, length: number) =>
-    through(algorithm.iterations, () => real.call(subtle, algorithm, key, length));
+    through(
+      algorithm.iterations,
+      () => real.call(subtle, algorithm, key, length),
+      algorithm.hash as "SHA-256" | "SHA-1",
+    );
   Object.defineProperty(subtle, "deriveBits", { value, configurable: true, writable: true });
   try {
     return await run();
@@ -53,6 +64,44 @@ async function watchingHashes<T>(
     delete (subtle as { deriveBits?: unknown }).deriveBits;
     if (subtle.deriveBits !== real) Object.defineProperty(subtle, "deriveBits", { value: real, configurable: true });
   }
+}
+
+/** Work that engines were asked for, and did, in units of each. */
+type Work = Partial<Record<"SHA-256" | "SHA-1" | "argon2" | "bcrypt" | "scrypt", number>>;
+let work: Work = {};
+const count = (engine: keyof Work, units: number): void => void (work[engine] = (work[engine] ?? 0) + units);
+
+/** Counts each call of an engine's function, and makes it. */
+function counted(engine: keyof Work, module: object, name: string, units: (args: unknown[]) => number): void {
+  const functions = module as Record<string, (...args: unknown[]) => unknown>;
+  const real = functions[name]!;
+  functions[name] = (...args) => (count(engine, units(args)), real(...args));
+}
+// Before they are imported: what is exported by then is what the hashers get.
+const require = createRequire(import.meta.url);
+counted("bcrypt", require("@node-rs/bcrypt"), "hash", ([, cost]) => 2 ** Number(cost));
+counted("bcrypt", require("@node-rs/bcrypt"), "verify", ([, hash]) => 2 ** Number((hash as string).slice(4, 6)));
+counted("argon2", require("@node-rs/argon2"), "hash", ([, options]) => {
+  const { memoryCost, timeCost } = options as { memoryCost: number; timeCost: number };
+  return memoryCost * timeCost;
+});
+counted("argon2", require("@node-rs/argon2"), "verify", ([hash]) => {
+  const [, memory, passes] = /m=(\d+),t=(\d+)/.exec(hash as string)!;
+  return Number(memory) * Number(passes);
+});
+counted("scrypt", process.getBuiltinModule("node:crypto"), "scrypt", ([, , , options]) => {
+  const { N, r, p } = options as { N: number; r: number; p: number };
+  return N * r * p;
+});
+
+/** What the engines do while something runs. */
+async function workOf(run: () => Promise<unknown>): Promise<Work> {
+  work = {};
+  await watchingHashes((rounds, derive, digest) => {
+    count(digest, rounds);
+    return derive();
+  }, run);
+  return work;
 }
 
 /** Passwords whose hashes all wait until they are let go, one by one, oldest first. */
@@ -220,7 +269,7 @@ hashes("that Django calls unusable never match, and are no damage", async () => 
   }
 });
 
-hashes("that are weaker are made anew when the password is right, stronger or equal ones never", async () => {
+hashes("that are weaker are said to be so when the password is right, stronger or equal ones never", async () => {
   for (const [rounds, isWeak] of [
     [999, false],
     [1000, false],
@@ -228,13 +277,7 @@ hashes("that are weaker are made anew when the password is right, stronger or eq
     [5000, true],
   ] as const) {
     const passwords = createPasswords({ iterations: rounds });
-    const { ok, rehashed } = await passwords.check("weak", weak);
-    assert.is(ok, true);
-    assert.is(rehashed !== undefined, isWeak, String(rounds));
-    if (rehashed !== undefined) {
-      assert.match(rehashed, shape(rounds));
-      assert.equal(await passwords.check("weak", rehashed), { ok: true });
-    }
+    assert.equal(await passwords.check("weak", weak), isWeak ? { ok: true, isWeak } : { ok: true }, String(rounds));
     assert.equal(await passwords.check("wrong", weak), { ok: false });
   }
 });
@@ -242,13 +285,7 @@ hashes("that are weaker are made anew when the password is right, stronger or eq
 hashes("cost the same for wrong passwords, unknown users, unusable and weak hashes", async () => {
   const passwords = createPasswords({ iterations: 5000 });
   for (const encoded of [undefined, unusable, "damaged", weak, await passwords.hash("right")]) {
-    let rounds = 0;
-    const count = (more: number, derive: () => Promise<ArrayBuffer>) => {
-      rounds += more;
-      return derive();
-    };
-    assert.is((await watchingHashes(count, () => passwords.check("wrong", encoded))).ok, false);
-    assert.is(rounds, 5000, String(encoded));
+    assert.equal(await workOf(() => passwords.check("wrong", encoded)), { "SHA-256": 5000 }, String(encoded));
   }
 });
 
@@ -279,13 +316,11 @@ const shapes: Record<PasswordAlgorithm, RegExp> = {
 };
 
 for (const [name, encoded] of Object.entries(byDjango)) {
-  formats(`${name} of Django's making is verified, and upgraded to the preferred one`, async () => {
+  formats(`${name} of Django's making is verified, and is weak by the low work that it has`, async () => {
     const passwords = createPasswords({ iterations });
     assert.ok(passwords.isHash(encoded));
-    const { ok, rehashed } = await passwords.check(password, encoded);
-    assert.is(ok, true);
-    if (name === "pbkdf2_sha256") assert.is(rehashed, undefined, "it is as strong");
-    else assert.match(rehashed!, shape(iterations));
+    const isAsStrong = name === "pbkdf2_sha256";
+    assert.equal(await passwords.check(password, encoded), isAsStrong ? { ok: true } : { ok: true, isWeak: true });
     for (const wrong of [`${password} `, password.normalize("NFD"), "x"]) {
       assert.equal(await passwords.check(wrong, encoded), { ok: false });
     }
@@ -293,70 +328,92 @@ for (const [name, encoded] of Object.entries(byDjango)) {
 }
 
 for (const [preferred, wanted] of Object.entries(shapes) as [PasswordAlgorithm, RegExp][]) {
-  formats(`${preferred} is made in Django's shape where it is preferred, and replaces a weaker one`, async () => {
+  formats(`${preferred} is made in Django's shape where it is preferred`, async () => {
     const passwords = createPasswords({ iterations, preferred });
     await passwords.ready();
     const encoded = await passwords.hash(password);
     assert.match(encoded, wanted);
     assert.equal(await passwords.check(password, encoded), { ok: true });
     assert.equal(await passwords.check(`${password}x`, encoded), { ok: false });
-    const old = preferred === "pbkdf2_sha256" ? byDjango.pbkdf2_sha1! : byDjango.pbkdf2_sha256!;
-    const { rehashed } = await passwords.check(password, old);
-    assert.match(rehashed!, wanted);
-    assert.is((await passwords.check(password, rehashed)).ok, true);
     assert.is((await passwords.check(password, undefined)).ok, false);
   });
 }
 
-formats("of weaker work factors are upgraded within their algorithm", async () => {
+formats("of weaker work factors are weak within their algorithm", async () => {
   for (const [preferred, weaker] of [
     ["argon2", "argon2id"],
-    ["bcrypt", "bcrypt"],
     ["bcrypt_sha256", "bcrypt_sha256"],
     ["scrypt", "scrypt"],
   ] as const) {
-    const { ok, rehashed } = await createPasswords({ preferred }).check(password, byDjango[weaker]);
-    assert.is(ok, true);
-    assert.match(rehashed!, shapes[preferred]);
+    const checked = await createPasswords({ preferred }).check(password, byDjango[weaker]);
+    assert.equal(checked, { ok: true, isWeak: true });
   }
 });
 
-formats("bcrypt goes by the first 72 bytes, as Django's does, bcrypt_sha256 by all", async () => {
-  const long = "bcrypt$$2b$04$lCDCnm1SL1v927sI371sZu8M8/hRT6Oh07fSqHAdsPpBrQ6DfbliC"; // of 100 times x
-  assert.is((await createPasswords().check("x".repeat(72), long)).ok, true);
-  assert.is((await createPasswords().check("x".repeat(71), long)).ok, false);
-  const passwords = createPasswords({ preferred: "bcrypt_sha256" });
-  const encoded = await passwords.hash("x".repeat(100));
-  assert.is((await passwords.check("x".repeat(72), encoded)).ok, false);
+formats("are padded to the most work of each format, whatever a refused login's hash is", async () => {
+  const more = "bcrypt_sha256$$2b$06$cJLHIV2vZtBrOBpLPSwdjOirgKjjKTNRw3y2a145OpiCs9eYNgS/q";
+  const scryptMore = byDjango.scrypt!.replace("$1024$", "$4096$");
+  const argon2More = byDjango.argon2id!.replace("m=1024,t=2", "m=2048,t=3");
+  const stored = [...Object.values(byDjango), more, scryptMore, argon2More];
+  for (const preferred of ["pbkdf2_sha256", "pbkdf2_sha1"] as const) {
+    const passwords = createPasswords({ iterations, preferred });
+    await passwords.learn(stored);
+    const all = { "SHA-256": 1000, "SHA-1": 1000, argon2: 6144, bcrypt: 2 ** 4 + 2 ** 6, scrypt: 32_768 };
+    for (const encoded of [undefined, unusable, "damaged", ...stored]) {
+      assert.equal(await workOf(() => passwords.check("wrong", encoded)), all, encoded);
+    }
+    for (const encoded of Object.values(byDjango)) {
+      assert.equal(await workOf(() => passwords.check(password, encoded, false)), all, `right, for ${encoded}`);
+    }
+    const own = await workOf(() => passwords.check(password, byDjango.scrypt));
+    assert.equal(own, { scrypt: 8192 }, "a login that succeeds is not held up");
+  }
 });
 
-formats("that would take the machine's memory, or minutes, are of no known format", async () => {
-  const [salt, tail] = ["c29tZXNhbHQtc29tZXNhbHQ", "JzBddtFk10XgGGfh617SIoLICc6qiZxUFrl+diiBzrE"];
-  const scryptTail = byDjango.scrypt!.split("$")[5];
-  for (const hostile of [
-    `argon2$argon2id$v=19$m=4194304,t=1,p=1$${salt}$${tail}`,
-    `argon2$argon2id$v=19$m=102400,t=4000000000,p=1$${salt}$${tail}`,
-    `argon2$argon2id$v=19$m=8,t=1,p=200$${salt}$${tail}`,
-    `argon2$argon2id$v=19$m=512,t=2,p=1$${salt}$${tail.slice(0, -1)}F`,
-    `argon2$argon2id$v=19$m=512,t=2,p=1$${salt.slice(0, 13)}$${tail}`,
-    `argon2$argon2x$v=19$m=512,t=2,p=1$${salt}$${tail}`,
-    `argon2$argon2id$v=20$m=512,t=2,p=1$${salt}$${tail}`,
-    byDjango.bcrypt!.replace("$04$", "$31$"),
-    byDjango.bcrypt!.replace("$04$", "$03$"),
-    byDjango.bcrypt!.slice(0, -1),
-    `scrypt$1073741824$salt$8$1$${scryptTail}`,
-    `scrypt$1023$salt$8$1$${scryptTail}`,
-    `scrypt$1024$salt$8$100000$${scryptTail}`,
-    `scrypt$1024$salt$0$1$${scryptTail}`,
-    `scrypt$65536$salt$1$1$${scryptTail}`,
-    `scrypt$2097152$salt$8$1$${scryptTail}`,
-    `scrypt$2$salt$8$999999$${scryptTail}`,
-    `scrypt$2$salt$999999$8$${scryptTail}`,
-  ]) {
-    const passwords = createPasswords({ iterations });
-    assert.not(passwords.isHash(hostile), hostile);
-    assert.equal(await passwords.check(password, hostile), { ok: false, unknownFormat: true }, hostile);
+formats("that nothing was told of are padded to from the first check on", async () => {
+  const passwords = createPasswords({ iterations });
+  assert.equal(await workOf(() => passwords.check("wrong", undefined)), { "SHA-256": iterations });
+  await passwords.check(password, byDjango.pbkdf2_sha1);
+  const both = { "SHA-256": iterations, "SHA-1": 1000 };
+  assert.equal(await workOf(() => passwords.check("wrong", undefined)), both);
+});
+
+formats("of far more work than a new hash are no measure for others", async () => {
+  const passwords = createPasswords({ iterations });
+  const stored = ["pbkdf2_sha256$2400001$s", "pbkdf2_sha1$20000000$s", "scrypt$2097152$s$8$1", "bcrypt_sha256$$2b$15"];
+  const tails = [
+    byDjango.pbkdf2_sha256!.split("$")[3],
+    byDjango.pbkdf2_sha1!.split("$")[3],
+    byDjango.scrypt!.split("$")[5],
+    byDjango.bcrypt_sha256!.split("$")[4],
+  ];
+  const hostile = [
+    ...stored.map((head, i) => `${head}$${tails[i]}`),
+    "pbkdf2_sha256$5000$damaged",
+    "scrypt$9$$",
+    "argon2$$m=9,t=9,",
+  ];
+  await passwords.learn(hostile);
+  assert.equal(await workOf(() => passwords.check("wrong", undefined)), { "SHA-256": iterations });
+});
+
+formats("are learnt from a long list a little at a time", async () => {
+  const passwords = createPasswords({ iterations });
+  let turns = 0;
+  const counting = setInterval(() => turns++, 0);
+  async function* late() {
+    for (let i = 0; i < 3; i++) yield weak;
+    await turn();
+    yield byDjango.pbkdf2_sha1!;
   }
+  function* many() {
+    for (let i = 0; i < 200_000; i++) yield weak;
+  }
+  await passwords.learn(many());
+  clearInterval(counting);
+  assert.ok(turns > 0, "something else had its turn");
+  await passwords.learn(late());
+  assert.equal(await workOf(() => passwords.check("wrong", undefined)), { "SHA-256": 1000, "SHA-1": 1000 });
 });
 
 formats("whose engine fails are an error, not a wrong password", async () => {
@@ -631,6 +688,92 @@ logins("upgrade a weak stored hash, once, and only with the right password", asy
   assert.is(await login("ada", "weak"), 200);
   assert.is(await hashOf("ada"), upgraded);
   assert.is(await login("ada", "wrong"), 400);
+});
+
+logins(
+  "of a user who may not log in do the same work with the right password, and leave a weak hash alone",
+  async () => {
+    const rules: Partial<JwtEndpointsSettings>[] = [{}, { userAuthenticationRule: (user) => user.isActive }];
+    for (const rule of rules) {
+      for (const old of [weak, byDjango.pbkdf2_sha1!]) {
+        const right = old === weak ? "weak" : password;
+        const { login, hashOf, store } = await open({ ada: old }, { hashing: { iterations: 2000 }, ...rule });
+        const { id } = (await store.findUserByUsername("ada"))!;
+        await store.updateUser(id, { isActive: false });
+        const refused = { "SHA-256": 2000, ...(old !== weak && { "SHA-1": 1000 }) };
+        for (const [name, given] of [
+          ["ada", right],
+          ["ada", "wrong"],
+          ["nobody", right],
+        ] as const) {
+          assert.equal(await workOf(() => login(name, given)), refused, `${name}, ${given}`);
+        }
+        assert.is(await hashOf("ada"), old);
+        await store.updateUser(id, { isActive: true });
+        assert.is(await login("ada", right), 200);
+        assert.match(await hashOf("ada"), shape(2000));
+      }
+    }
+  },
+);
+
+logins("do the same work from the first on, for whatever hashes are stored", async () => {
+  const files = await openFileStore(temporaryFolder());
+  for (const store of [memoryStore(), files]) {
+    for (const name of ["pbkdf2_sha1", "scrypt", "bcrypt_sha256"]) {
+      await store.addUser({ username: name, passwordHash: byDjango[name]! });
+    }
+    const all = { "SHA-256": iterations, "SHA-1": 1000, bcrypt: 16, scrypt: 8192 };
+    for (const [username, given] of [
+      ["nobody", "wrong"],
+      ["scrypt", "wrong"],
+      ["pbkdf2_sha1", "wrong"],
+      ["bcrypt_sha256", "wrong"],
+    ] as const) {
+      const { login } = await open({}, { store }); // which has seen no login yet
+      assert.equal(await workOf(() => login(username, given)), all, username);
+    }
+  }
+  await files.close();
+});
+
+logins("go on where the stored hashes can't be listed, which is logged once", async () => {
+  const encoded = await createPasswords({ iterations }).hash("right");
+  const store = memoryStore();
+  await store.addUser({ username: "ada", passwordHash: encoded });
+  async function* passwordHashes() {
+    yield weak;
+    throw new Error("connection lost");
+  }
+  const { login, log } = await open({}, { store: { ...store, passwordHashes } });
+  for (let i = 0; i < 3; i++) assert.is(await login("ada", "right"), 200);
+  assert.equal(
+    log.map((event) => [(event as LogEvent).code, ((event as LogEvent).error as Error).message]),
+    [["password_formats_unread", "connection lost"]],
+  );
+});
+
+logins("succeed though the queue has filled up meanwhile, and leave a weak hash to a later one", async () => {
+  const answers: ((may: boolean) => void)[] = [];
+  const userAuthenticationRule = () => new Promise<boolean>((resolve) => void answers.push(resolve));
+  const hashing = { iterations: 2000, concurrency: 1, queue: 0 };
+  const { login, hashOf, log } = await open({ ada: weak }, { hashing, userAuthenticationRule });
+  await gated({}, async ({ letGo, held }) => {
+    const first = login("ada", "weak");
+    await letGo(2);
+    const second = login("ada", "weak"); // while the rule thinks about the first
+    await until(() => held.length > 0, "the second is computed");
+    answers.shift()!(true);
+    assert.is(await first, 200);
+    assert.is(await hashOf("ada"), weak);
+    await letGo(2);
+    await until(() => answers.length > 0, "the rule is asked of the second");
+    answers.shift()!(true);
+    await letGo(1);
+    assert.is(await second, 200);
+  });
+  assert.match(await hashOf("ada"), shape(2000));
+  assert.equal(log, []);
 });
 
 logins("leave a stronger stored hash alone", async () => {

@@ -36,8 +36,13 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   const [username, password] = [fields[usernameField]!, fields.password!];
   const now = nowOf(settings);
   const user = (await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching)) ?? undefined;
-  // Every login hashes once, whoever it names, so that time does not tell which users there are.
-  const { ok, rehashed, unknownFormat, missingPackage } = await passwords.check(password, user?.passwordHash);
+  // All refused logins do the same hashing, whoever they name, so that time does not tell which users there are. That
+  // includes the right password of a user who may not log in. A rule of the host's is asked when the password is right,
+  // so what it will say is not known yet.
+  const mayLogIn =
+    user !== undefined && settings.userAuthenticationRule === undefined && (await mayAuthenticate(settings, user));
+  const checked = await passwords.check(password, user?.passwordHash, mayLogIn);
+  const { ok, isWeak = false, unknownFormat, missingPackage } = checked;
   if (unknownFormat || missingPackage !== undefined) {
     const message =
       missingPackage === undefined
@@ -49,7 +54,7 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
     await settings.onLoginFailed?.({ [usernameField]: username }, request);
     throw fail("invalid_credentials");
   }
-  const upgraded = rehashed === undefined ? user : await upgradeHash(context, user, password, rehashed);
+  const upgraded = isWeak ? await upgradeHash(context, user, password) : user;
   if (settings.updateLastLogin) await store.updateUser!(user.id, { lastLogin: now });
   await settings.onLoginSuccess?.(user, request);
   return { user: upgraded, now };
@@ -59,9 +64,10 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
  * Only over the hash that was checked: a password changed meanwhile must not come back. A failure costs no login.
  * @returns the user as it was read, with the hash that stands if it is of this password: `checkRevokeToken` is about that.
  */
-async function upgradeHash(context: Context, user: User, password: string, passwordHash: string): Promise<User> {
+async function upgradeHash(context: Context, user: User, password: string): Promise<User> {
   const { settings, store, passwords } = context;
   try {
+    const passwordHash = await passwords.hash(password);
     const changed = await store.updateUser?.(user.id, { passwordHash }, { passwordHash: user.passwordHash });
     const standing = changed?.passwordHash ?? user.passwordHash;
     if (standing === passwordHash) return { ...user, passwordHash };
@@ -69,7 +75,8 @@ async function upgradeHash(context: Context, user: User, password: string, passw
     const isSame = settings.checkRevokeToken && (await passwords.check(password, standing)).ok;
     return isSame ? { ...user, passwordHash: standing } : user;
   } catch (error) {
-    const message = "a stronger password hash could not be stored";
+    if ((error as { code?: unknown } | undefined)?.code === "PASSWORD_QUEUE_FULL") return user; // the next login will do
+    const message = "a stronger password hash could not be made or stored";
     settings.log({ level: "warn", code: "rehash_failed", message, userId: user.id, error });
     return user;
   }

@@ -29,25 +29,31 @@ function decode(encoded: string) {
 }
 
 export function argon2(): PasswordHasher {
-  const hash = async (password: string): Promise<string> => {
-    const options = { memoryCost, timeCost, parallelism, algorithm: 2 as const, version: 1 as const };
+  const compute = async (password: string, memory: number): Promise<string> => {
+    const options = { memoryCost: memory, timeCost, parallelism, algorithm: 2 as const, version: 1 as const };
     const salt = new TextEncoder().encode(randomSalt());
     return `argon2${await (await load()).hash(password, { ...options, salt })}`;
   };
   return {
     algorithm: "argon2",
+    work: memoryCost * timeCost,
+    mostPadded: 4 * memoryCost * timeCost,
     ready: async () => void (await load()),
-    hash,
+    hash: (password) => compute(password, memoryCost),
     isValid: (encoded) => decode(encoded) !== undefined,
     async verify(password, encoded) {
       const { verify } = await load();
       return verify(encoded.slice("argon2".length), password);
     },
+    workOf(encoded) {
+      const [, memory, passes] = /\$m=(\d+),t=(\d+),/.exec(encoded) ?? [];
+      return Number(memory) * Number(passes);
+    },
     needsRehash(encoded) {
       const { variant, version, memory, passes } = decode(encoded)!;
       return variant !== "argon2id" || version < 19 || memory < memoryCost || passes < timeCost;
     },
-    async harden() {}, // as in Django: what memory a weaker hash saves can't be made up for
-    burn: async (password) => void (await hash(password)),
+    spend: async (password, work) =>
+      void (await compute(password, Math.max(8 * parallelism, Math.round(work / timeCost)))),
   };
 }

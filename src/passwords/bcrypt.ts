@@ -5,7 +5,8 @@
 import { type PasswordHasher, requirePackage } from "./index.ts";
 
 const cost = 12; // Django's
-/** Each step takes twice as long; 16 takes seconds. */
+/** Each step takes twice as long; 16 takes seconds. The engine knows none below 4. */
+const minCost = 4;
 const maxCost = 16;
 
 const load = requirePackage<typeof import("@node-rs/bcrypt")>("@node-rs/bcrypt", "bcrypt");
@@ -15,33 +16,35 @@ async function sha256Hex(password: string): Promise<string> {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function bcryptWith(algorithm: string, prepare: (password: string) => string | Promise<string>): PasswordHasher {
-  const form = new RegExp(`^${algorithm}\\$(\\$2[aby]\\$(\\d\\d)\\$[./A-Za-z0-9]{53})$`);
-  const decode = (encoded: string) => {
-    const parts = form.exec(encoded);
-    const stored = { hash: parts?.[1], cost: Number(parts?.[2]) };
-    return stored.cost >= 4 && stored.cost <= maxCost ? { ...stored, hash: stored.hash! } : undefined;
-  };
-  const hash = async (password: string): Promise<string> => {
-    const text = await (await load()).hash(await prepare(password), cost);
-    return `${algorithm}$${text.replace("$2y$", "$2b$")}`; // two names of one thing, of which Python knows this
-  };
+function bcryptWith(
+  algorithm: "bcrypt" | "bcrypt_sha256",
+  prepare: (password: string) => string | Promise<string>,
+): PasswordHasher {
+  const form = new RegExp(`^${algorithm}\\$(\\$2[aby]\\$\\d\\d\\$[./A-Za-z0-9]{53})$`);
+  const costOf = (encoded: string): number => Number(encoded.slice(-56, -54));
   return {
     algorithm,
+    work: 2 ** cost,
+    mostPadded: 2 ** (cost + 2),
     ready: async () => void (await load()),
-    hash,
-    isValid: (encoded) => decode(encoded) !== undefined,
+    async hash(password) {
+      const text = await (await load()).hash(await prepare(password), cost);
+      return `${algorithm}$${text.replace("$2y$", "$2b$")}`; // two names of one thing, of which Python knows this
+    },
+    isValid: (encoded) => form.test(encoded) && costOf(encoded) >= minCost && costOf(encoded) <= maxCost,
     async verify(password, encoded) {
       const { verify } = await load();
-      return verify(await prepare(password), decode(encoded)!.hash);
+      return verify(await prepare(password), form.exec(encoded)![1]!);
     },
-    needsRehash: (encoded) => decode(encoded)!.cost < cost,
-    async harden(password, encoded) {
-      // A cost is a power of two: those in between make up the difference.
-      for (let step = decode(encoded)!.cost; step < cost; step++)
-        await (await load()).hash(await prepare(password), step);
+    workOf: (encoded) => 2 ** costOf(encoded),
+    needsRehash: (encoded) => costOf(encoded) < cost,
+    async spend(password, work) {
+      const { hash } = await load();
+      // What one cost lacks to another is a sum of the costs between, each of which is a power of two.
+      for (let step = minCost; 2 ** step <= work; step++) {
+        if ((work & (2 ** step)) !== 0) await hash(await prepare(password), step);
+      }
     },
-    burn: async (password) => void (await hash(password)),
   };
 }
 

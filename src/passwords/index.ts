@@ -16,23 +16,27 @@ import { scrypt } from "./scrypt.ts";
 export type PasswordAlgorithm = "pbkdf2_sha256" | "pbkdf2_sha1" | "argon2" | "bcrypt_sha256" | "bcrypt" | "scrypt";
 
 /**
- * One hash format. `verify`, `needsRehash` and `harden` are only asked about hashes that `isValid` accepts, and what they
- * throw is then a failure of their engine.
+ * One hash format. The methods that take a hash are only asked about those that `isValid` accepts, and what they throw is
+ * then a failure of their engine. Work is counted in units of the format's own: equal work takes equal time.
  */
 export interface PasswordHasher {
   /** The name before the first `$`. */
-  readonly algorithm: string;
+  readonly algorithm: PasswordAlgorithm;
+  /** Work of a new hash. */
+  readonly work: number;
+  /** The most work that a stored hash can have for refused logins to be padded to it: one hash must not slow down all. */
+  readonly mostPadded: number;
   /** Rejects with {@link HasherUnavailable} when what it needs is not installed. */
   ready?(): Promise<void>;
   hash(password: string): Promise<string>;
   isValid(encoded: string): boolean;
   verify(password: string, encoded: string): Promise<boolean>;
-  /** Whether the hash is weaker than one made now. */
+  /** Cheap. Of a damaged hash it may be any number. */
+  workOf(encoded: string): number;
+  /** Whether the hash is weaker than a new one of the same format. */
   needsRehash(encoded: string): boolean;
-  /** Does the work that a weaker hash saves, so that time does not tell how strong a hash is (Django's `harden_runtime`). */
-  harden(password: string, encoded: string): Promise<void>;
-  /** Does the work of a check for which there is no hash, as costly as the costliest of those checked so far. */
-  burn(password: string): Promise<void>;
+  /** Does work for its time alone. */
+  spend(password: string, work: number): Promise<void>;
 }
 
 export interface PasswordOptions {
@@ -48,8 +52,8 @@ export interface PasswordOptions {
 
 export interface PasswordCheck {
   ok: boolean;
-  /** A stronger hash of the same password, to be stored in place of the old one. */
-  rehashed?: string;
+  /** The password is right and its hash weaker than a new one, or of another format: a new one should take its place. */
+  isWeak?: boolean;
   /** The stored text is of no known format (an unusable `!…` is known), or is damaged. */
   unknownFormat?: boolean;
   /** The npm package that this hash needs and that is not installed. */
@@ -69,18 +73,26 @@ export interface Passwords {
    */
   hash(password: string): Promise<string>;
   /**
-   * Checks a password; without a stored hash (unknown user) it takes the same time and fails. The same is the time of the
-   * preferred format: a hash of another one takes its own, until its user has logged in once.
-   * A password over 4,096 bytes fails without being hashed.
+   * Checks a password. All that fail do the same work: one hash of each format that is known to be stored, of the most
+   * work among its hashes, whether there is a stored hash or not (unknown user), and whatever its format. (Not so one of
+   * more than four times the work of a new hash.) A password over 4,096 bytes fails without being hashed.
+   * @param mayLogIn whether a right password is all that is needed. Else its check takes as long as that of a wrong one.
    * @throws {PasswordQueueFull} when too many callers wait already.
    */
-  check(password: string, encoded: string | undefined): Promise<PasswordCheck>;
+  check(password: string, encoded: string | undefined, mayLogIn?: boolean): Promise<PasswordCheck>;
+  /**
+   * Reads stored hashes, a few milliseconds at a time, to know from the start what {@link check} has to match. Formats
+   * that it does not tell of are known from the first check of such a hash on.
+   */
+  learn(stored: Iterable<string> | AsyncIterable<string>): Promise<void>;
   /** Whether a text is a hash that {@link check} can judge, or Django's unusable password. */
   isHash(encoded: string): boolean;
 }
 
 /** Long enough for any passphrase; beyond it the work of hashing is a gift to an attacker. */
 const maxPasswordBytes = 4096;
+/** How long reading stored hashes may keep everything else waiting. */
+const sliceMs = 4;
 
 /** A hash needs an optional package that is not installed, or that can't be loaded here. */
 export class HasherUnavailable extends Error {
@@ -123,15 +135,40 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
   const inTurn = createTurns(concurrency, options.queue ?? 100);
   const iterations = options.iterations ?? 600_000;
   const all = [pbkdf2Sha256(iterations), pbkdf2Sha1(iterations), argon2(), bcryptSha256(), bcrypt(), scrypt()];
-  const hashers = new Map(all.map((hasher) => [hasher.algorithm, hasher]));
+  const hashers = new Map<string, PasswordHasher>(all.map((hasher) => [hasher.algorithm, hasher]));
   const preferred = hashers.get(options.preferred ?? "pbkdf2_sha256")!;
+  /** What a refused login has to match of each format: the most work, and a hash that has it where one is stored. */
+  const costliest = new Map<PasswordHasher, { work: number; encoded?: string }>([[preferred, preferred]]);
 
+  const namedIn = (encoded: string): PasswordHasher | undefined =>
+    hashers.get(encoded.slice(0, Math.max(0, encoded.indexOf("$"))));
   const hasherOf = (encoded: string): PasswordHasher | undefined => {
-    const hasher = hashers.get(encoded.slice(0, Math.max(0, encoded.indexOf("$"))));
+    const hasher = namedIn(encoded);
     return hasher?.isValid(encoded) ? hasher : undefined;
   };
   const isTooLong = (password: string): boolean =>
     password.length > maxPasswordBytes || new TextEncoder().encode(password).length > maxPasswordBytes;
+  const isWeak = (hasher: PasswordHasher, encoded: string): boolean =>
+    hasher !== preferred || hasher.needsRehash(encoded);
+
+  function note(hasher: PasswordHasher, encoded: string): void {
+    const work = hasher.workOf(encoded);
+    const isMore = work > (costliest.get(hasher)?.work ?? 0) && work <= hasher.mostPadded;
+    if (isMore && hasher.isValid(encoded)) costliest.set(hasher, { work, encoded });
+  }
+
+  /** Does what a refused login still has to do, when one hash of a format may be done already. */
+  async function pad(password: string, done?: PasswordHasher, doneWork = 0): Promise<void> {
+    for (const [hasher, { work, encoded }] of costliest) {
+      try {
+        if (hasher === done) await (work > doneWork && hasher.spend(password, work - doneWork));
+        else if (encoded === undefined) await hasher.spend(password, work);
+        else await hasher.verify(password, encoded);
+      } catch (error) {
+        if (!(error instanceof HasherUnavailable)) throw error; // its users are refused without this work too
+      }
+    }
+  }
 
   return {
     ready: async () => preferred.ready?.(),
@@ -139,26 +176,40 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
       if (isTooLong(password)) throw new RangeError(`the password is longer than ${maxPasswordBytes} bytes`);
       return inTurn(() => preferred.hash(password));
     },
-    async check(password, encoded) {
+    async check(password, encoded, mayLogIn = true) {
       if (isTooLong(password)) return { ok: false };
       const hasher = encoded === undefined ? undefined : hasherOf(encoded);
       return inTurn(async () => {
         if (hasher === undefined) {
-          await preferred.burn(password);
+          await pad(password);
           return { ok: false, unknownFormat: encoded !== undefined && !encoded.startsWith("!") };
         }
+        note(hasher, encoded!);
         let ok: boolean;
         try {
           ok = await hasher.verify(password, encoded!);
         } catch (error) {
           if (!(error instanceof HasherUnavailable)) throw error;
-          if (hasher !== preferred) await preferred.burn(password);
+          await pad(password);
           return { ok: false, missingPackage: error.packageName };
         }
-        if (!ok) await hasher.harden(password, encoded!);
-        const isWeak = hasher !== preferred || hasher.needsRehash(encoded!);
-        return ok && isWeak ? { ok, rehashed: await preferred.hash(password) } : { ok };
+        if (!ok || !mayLogIn) await pad(password, hasher, hasher.workOf(encoded!));
+        return ok && isWeak(hasher, encoded!) ? { ok, isWeak: true } : { ok };
       });
+    },
+    async learn(stored) {
+      let [seen, sliceEnd] = [0, performance.now() + sliceMs];
+      const iterator = Symbol.iterator in stored ? stored[Symbol.iterator]() : stored[Symbol.asyncIterator]();
+      for (;;) {
+        const next = iterator.next();
+        const { done, value } = "then" in next ? await next : next;
+        if (done === true) return;
+        const hasher = namedIn(value);
+        if (hasher !== undefined) note(hasher, value);
+        if (++seen % 64 !== 0 || performance.now() < sliceEnd) continue; // looking at the clock takes as long as a hash
+        await new Promise((resolve) => setTimeout(resolve));
+        sliceEnd = performance.now() + sliceMs;
+      }
     },
     isHash: (encoded) => encoded.startsWith("!") || hasherOf(encoded) !== undefined,
   };

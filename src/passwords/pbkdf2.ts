@@ -16,9 +16,13 @@ export const pbkdf2Sha256 = (iterations: number): PasswordHasher =>
 export const pbkdf2Sha1 = (iterations: number): PasswordHasher =>
   pbkdf2("pbkdf2_sha1", "SHA-1", /^pbkdf2_sha1\$([1-9]\d{0,9})\$([^$]+)\$([A-Za-z0-9+/]{27}=)$/, iterations);
 
-function pbkdf2(algorithm: string, digest: string, form: RegExp, iterations: number): PasswordHasher {
+function pbkdf2(
+  algorithm: "pbkdf2_sha256" | "pbkdf2_sha1",
+  digest: string,
+  form: RegExp,
+  iterations: number,
+): PasswordHasher {
   const hashBits = digest === "SHA-1" ? 160 : 256;
-  let costliest = iterations; // of the hashes checked so far, within reason
 
   async function derive(password: string, salt: string, count: number): Promise<Uint8Array> {
     const key = await crypto.subtle.importKey("raw", utf8.encode(password), "PBKDF2", false, ["deriveBits"]);
@@ -26,35 +30,29 @@ function pbkdf2(algorithm: string, digest: string, form: RegExp, iterations: num
     return new Uint8Array(await crypto.subtle.deriveBits(parameters, key, hashBits));
   }
 
-  function decode(encoded: string): { iterations: number; salt: string; hash: Uint8Array } | undefined {
-    const parts = form.exec(encoded);
-    if (parts === null) return undefined;
-    const count = Number(parts[1]);
-    if (count > maxIterations) return undefined;
-    return { iterations: count, salt: parts[2]!, hash: Uint8Array.from(atob(parts[3]!), (char) => char.charCodeAt(0)) };
-  }
+  const start = algorithm.length + 1;
+  const iterationsOf = (encoded: string): number => Number(encoded.slice(start, encoded.indexOf("$", start)));
 
   return {
     algorithm,
+    work: iterations,
+    mostPadded: 4 * Math.max(iterations, 600_000),
     async hash(password) {
       const salt = randomSalt();
       const hash = await derive(password, salt, iterations);
       return `${algorithm}$${iterations}$${salt}$${btoa(String.fromCharCode(...hash))}`;
     },
-    isValid: (encoded) => decode(encoded) !== undefined,
+    isValid(encoded) {
+      const parts = form.exec(encoded);
+      return parts !== null && Number(parts[1]) <= maxIterations;
+    },
     async verify(password, encoded) {
-      const stored = decode(encoded);
-      if (stored === undefined) return false;
-      costliest = Math.max(costliest, Math.min(stored.iterations, 4 * iterations));
-      return sameBytes(await derive(password, stored.salt, stored.iterations), stored.hash);
+      const [, count, salt, hash] = form.exec(encoded)!;
+      const stored = Uint8Array.from(atob(hash!), (char) => char.charCodeAt(0));
+      return sameBytes(await derive(password, salt!, Number(count)), stored);
     },
-    needsRehash: (encoded) => decode(encoded)!.iterations < iterations,
-    async harden(password, encoded) {
-      const { salt, iterations: done } = decode(encoded)!;
-      if (done < costliest) await derive(password, salt, costliest - done);
-    },
-    async burn(password) {
-      await derive(password, "no user, no salt", costliest);
-    },
+    workOf: iterationsOf,
+    needsRehash: (encoded) => iterationsOf(encoded) < iterations,
+    spend: async (password, work) => void (await derive(password, "no user, no salt", work)),
   };
 }

@@ -39,12 +39,14 @@ function decode(encoded: string) {
   const [N, r, p] = [Number(parts[1]), Number(parts[3]), Number(parts[4])];
   if (N < 2 || !Number.isInteger(Math.log2(N)) || N >= 2 ** (16 * r)) return undefined; // RFC 7914 §2
   if (128 * r * (N + p) > maxMemory || N * r * p > maxWork) return undefined;
-  return { N, r, p, salt: parts[2]!, hash: Uint8Array.from(atob(parts[5]!), (char) => char.charCodeAt(0)) };
+  return { N, r, p, salt: parts[2]!, hash: parts[5]! };
 }
 
 export function scrypt(): PasswordHasher {
   return {
     algorithm: "scrypt",
+    work: work.N * work.r * work.p,
+    mostPadded: 4 * work.N * work.r * work.p,
     async hash(password) {
       const salt = randomSalt();
       const hash = await derive(password, salt, work);
@@ -53,17 +55,24 @@ export function scrypt(): PasswordHasher {
     isValid: (encoded) => decode(encoded) !== undefined,
     async verify(password, encoded) {
       const { salt, hash, ...stored } = decode(encoded)!;
-      return sameBytes(await derive(password, salt, stored), hash);
+      const wanted = Uint8Array.from(atob(hash), (char) => char.charCodeAt(0));
+      return sameBytes(await derive(password, salt, stored), wanted);
+    },
+    workOf(encoded) {
+      const [, N, , r, p] = encoded.split("$", 5);
+      return Number(N) * Number(r) * Number(p);
     },
     needsRehash(encoded) {
       const { N, r, p } = decode(encoded)!;
       return N < work.N || r < work.r || p < work.p;
     },
-    async harden(password, encoded) {
-      const { N, r, p, salt } = decode(encoded)!;
-      const missing = Math.ceil((work.N * work.r * work.p - N * r * p) / (work.N * work.r));
-      if (missing > 0) await derive(password, salt, { ...work, p: missing });
+    async spend(password, amount) {
+      const { r } = work;
+      for (let { N } = work; N > 1; N /= 2) {
+        const p = Math.floor(amount / (N * r));
+        if (p > 0) await derive(password, "no user, no salt", { N, r, p });
+        amount -= N * r * p;
+      }
     },
-    burn: async (password) => void (await derive(password, "no user, no salt", work)),
   };
 }

@@ -311,6 +311,18 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
+    "tells the password hashes that it holds, if it tells any",
+    async (store) => {
+      if (store.passwordHashes === undefined) return;
+      const { id } = await store.addUser(newUser("olga", { passwordHash: "scrypt$old" }));
+      await store.addUser(newUser("otto"));
+      await store.updateUser(id, { passwordHash: "scrypt$new" });
+      const told: string[] = [];
+      for await (const one of store.passwordHashes() as AsyncIterable<string>) told.push(one);
+      same(told.sort(), [hash, "scrypt$new"].sort(), "the hash of each user as it stands");
+    },
+  ],
+  [
     "adds a batch as a whole, from an iterable or an async one",
     async (store) => {
       same(await store.addUsers([newUser("l1"), newUser("l2")]), 2, "the number of users is answered");

@@ -716,6 +716,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     },
     removeUser: async (id) => (await append({ k: "del", id })) as boolean,
     listUsers: () => readable().listUsers(),
+    passwordHashes: () => readable().passwordHashes(),
     async claim(kind, id, value, expiresAt) {
       // An earlier value that is on the disk for sure can't change any more. Before it is returned, other processes' appends
       // are read: the caller goes on to decide by all that was acknowledged before.

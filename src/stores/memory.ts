@@ -37,6 +37,7 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
     },
     removeUser: state.removeUser,
     listUsers: state.listUsers,
+    passwordHashes: state.passwordHashes,
     claim(kind, id, value, expiresAt) {
       if (--claimsUntilFlush <= 0) {
         claimsUntilFlush = Math.max(flushEvery, state.factCount() / 4); // the more there are, the longer a round takes
@@ -237,6 +238,9 @@ export function createState() {
       return user !== undefined;
     },
     listUsers: (): User[] => [...users.values()],
+    *passwordHashes(): Iterable<string> {
+      for (const { passwordHash } of users.values()) yield passwordHash;
+    },
     claim(kind: string, id: string, value: string, expiresAt: number, at: number): string {
       const standing = peek(kind, id, at);
       if (standing !== undefined) return standing;

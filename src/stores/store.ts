@@ -73,6 +73,12 @@ export interface UserStore {
   removeUser(id: string): MaybePromise<boolean>;
   /** Every user, in the order they were added; a snapshot, so the caller may write while reading. */
   listUsers(): Iterable<User> | AsyncIterable<User>;
+  /**
+   * The password hash of every user, in any order, read little by little after a start: the endpoints let refused logins
+   * take as long as the costliest of them does. A store for which that is dear may leave out hashes of which it has told
+   * the like, or leave out the method: a format is then known from the first login of such a user on.
+   */
+  passwordHashes?(): Iterable<string> | AsyncIterable<string>;
 }
 
 /**
