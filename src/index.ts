@@ -13,6 +13,7 @@ export {
   type PasswordCheck,
   type PasswordOptions,
   type Passwords,
+  type PreferredAlgorithm,
 } from "./passwords/index.ts";
 export {
   type ClaimsHook,

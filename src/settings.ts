@@ -6,7 +6,7 @@ import type { JWK } from "jose";
 import * as v from "valibot";
 import type { ErrorCode } from "./errors.ts";
 import type { MaybePromise } from "./maybe-promise.ts";
-import type { PasswordAlgorithm } from "./passwords/index.ts";
+import { defaultIterations, formats, maxIterations, preferredFormats } from "./passwords/formats.ts";
 import type { Store, User, UserStore } from "./stores/store.ts";
 
 /** How a setting is written as a flag or an environment variable; `none` when it only makes sense in code. */
@@ -47,16 +47,6 @@ export interface EndpointsStore
   /** The user whose `userIdField` has a value; needed when that field is neither `id` nor `username`. */
   findUserBy?(field: string, value: string): MaybePromise<User | undefined>;
 }
-
-/** The six formats that `passwords/` has; named here, so that settings load no hasher. */
-const passwordAlgorithms = [
-  "pbkdf2_sha256",
-  "pbkdf2_sha1",
-  "argon2",
-  "bcrypt_sha256",
-  "bcrypt",
-  "scrypt",
-] as const satisfies readonly PasswordAlgorithm[];
 
 /** A public or secret key: text (a secret, or PEM), raw bytes, or a JWK (RFC 7517). */
 export type KeyMaterial = string | Uint8Array | JWK;
@@ -106,10 +96,13 @@ const lifetime = v.pipe(duration, v.minValue(1, "is too short; accepted: one sec
 const text = v.string("is not text");
 const name = v.pipe(text, v.nonEmpty("is empty; accepted: a name"));
 const boolean = v.boolean("is not a boolean; accepted: true or false");
-const count = (least: number) =>
+const count = (least: number, most = Number.MAX_SAFE_INTEGER) =>
   v.pipe(
     v.number("is not a number"),
-    v.check((n) => Number.isSafeInteger(n) && n >= least, `is out of range; accepted: a whole number from ${least}`),
+    v.check(
+      (n) => Number.isSafeInteger(n) && n >= least && n <= most,
+      `is out of range; accepted: a whole number from ${least}${most < Number.MAX_SAFE_INTEGER ? ` to ${most}` : ""}`,
+    ),
   );
 const fn = <F>(message: string) => v.custom<F>((value) => typeof value === "function", message);
 const oneOf = <const T extends readonly string[]>(options: T) =>
@@ -169,10 +162,15 @@ const hashing = v.strictObject(
   {
     preferred: v.optional(
       v.pipe(
-        oneOf(passwordAlgorithms),
+        v.picklist(preferredFormats, ({ input }) => {
+          const accepted = `accepted: ${preferredFormats.join(", ")}`;
+          if (!formats.some((format) => format === input)) return `is not known; ${accepted}`;
+          return `is only verified, not made, since it ignores all of a password after 72 bytes; ${accepted}`;
+        }),
         doc(
-          "Format of new password hashes; others are replaced at the next login. `argon2` needs the package " +
-            "`@node-rs/argon2`, `bcrypt` and `bcrypt_sha256` need `@node-rs/bcrypt`.",
+          "Format of new password hashes: `pbkdf2_sha1`, `pbkdf2_sha256`, `bcrypt_sha256`, `scrypt` or `argon2`, weakest " +
+            "first; weaker hashes are replaced at the next login. `argon2` needs the package `@node-rs/argon2`, " +
+            "`bcrypt_sha256` needs `@node-rs/bcrypt`.",
           { form: "text" },
         ),
       ),
@@ -187,8 +185,13 @@ const hashing = v.strictObject(
       100,
     ),
     iterations: v.optional(
-      v.pipe(count(1), doc("PBKDF2 iterations of new hashes; weaker ones are upgraded at login.", { form: "number" })),
-      600_000,
+      v.pipe(
+        count(1, maxIterations),
+        doc("PBKDF2 iterations of new hashes, at most 20 million; weaker ones are upgraded at login.", {
+          form: "number",
+        }),
+      ),
+      defaultIterations,
     ),
   },
   objectMessage,

@@ -937,13 +937,14 @@ differential("each side checks the password hashes that the other has made", asy
   }
   const ours: [string, string][] = [];
   for (const [text, format] of pairs) {
+    if (format === "bcrypt") continue; // is not made here
     const hash = await createPasswords({ iterations, preferred: format }).hash(text);
     assert.is(hash.split("$", 1)[0], format);
     ours.push([text, hash]);
   }
-  const refused = ours.filter((_, index) => isFirst(index)).map(([, hash]) => [wrong, hash] as const);
+  const refused = ours.filter(([text]) => text === password).map(([, hash]) => [wrong, hash] as const);
   const judged = checks([...ours, ...refused]);
-  judged.forEach((ok, index) => assert.is(ok, index < ours.length, `our ${pairs[index]?.join(", ") ?? "wrong one"}`));
+  judged.forEach((ok, index) => assert.is(ok, index < ours.length, `our ${ours[index]?.join(", ") ?? "wrong one"}`));
 });
 
 differential("every departure and known bug in the tables has occurred, in at least 300 requests", async () => {

@@ -22,7 +22,7 @@ const allowed: Record<string, string[]> = {
     "type http/exchange",
   ],
   handler: ["endpoints/", "http/", "settings", "passwords/", "tokens/keys", "errors", "maybe-promise"],
-  settings: ["type stores/store", "type passwords/", "type errors", "type maybe-promise", "valibot", "type jose"],
+  settings: ["type stores/store", "passwords/formats", "type errors", "type maybe-promise", "valibot", "type jose"],
   errors: ["@hapi/boom"],
   "endpoints/": [
     "endpoints/",

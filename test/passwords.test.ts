@@ -1,5 +1,6 @@
 /** Password hashes: Django's read, ours in Django's shape, and the queue in front of them. */
 import { spawn } from "node:child_process";
+import { createHash, scryptSync } from "node:crypto";
 import { cpSync, mkdirSync, symlinkSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -10,6 +11,7 @@ import {
   type JwtEndpointsSettings,
   type PasswordAlgorithm,
   type PasswordOptions,
+  type PreferredAlgorithm,
   type LogEvent,
   createJwtEndpoints,
   createPasswords,
@@ -306,12 +308,11 @@ const byDjango: Record<string, string> = {
   scrypt:
     "scrypt$1024$seasalt2seasalt2seasal$8$1$cR6gr0caUxEzsXbwSiQ0kTiCCg8sK2rcEGa6X0aqWiFyd+B37dHyVZE7RqqHKj2uH22cXqQajR7SwxJr05HrDw==",
 };
-const shapes: Record<PasswordAlgorithm, RegExp> = {
+const shapes: Record<PreferredAlgorithm, RegExp> = {
   pbkdf2_sha256: shape(iterations),
   pbkdf2_sha1: /^pbkdf2_sha1\$10\$[A-Za-z0-9]{22}\$[A-Za-z0-9+/]{27}=$/,
   argon2: /^argon2\$argon2id\$v=19\$m=102400,t=2,p=8\$[A-Za-z0-9+/]{30}\$[A-Za-z0-9+/]{43}$/,
   bcrypt_sha256: /^bcrypt_sha256\$\$2b\$12\$[./A-Za-z0-9]{53}$/,
-  bcrypt: /^bcrypt\$\$2b\$12\$[./A-Za-z0-9]{53}$/,
   scrypt: /^scrypt\$16384\$[A-Za-z0-9]{22}\$8\$5\$[A-Za-z0-9+/]{86}==$/,
 };
 
@@ -327,7 +328,7 @@ for (const [name, encoded] of Object.entries(byDjango)) {
   });
 }
 
-for (const [preferred, wanted] of Object.entries(shapes) as [PasswordAlgorithm, RegExp][]) {
+for (const [preferred, wanted] of Object.entries(shapes) as [PreferredAlgorithm, RegExp][]) {
   formats(`${preferred} is made in Django's shape where it is preferred`, async () => {
     const passwords = createPasswords({ iterations, preferred });
     await passwords.ready();
@@ -348,6 +349,60 @@ formats("of weaker work factors are weak within their algorithm", async () => {
     const checked = await createPasswords({ preferred }).check(password, byDjango[weaker]);
     assert.equal(checked, { ok: true, isWeak: true });
   }
+});
+
+/** Weakest first, as the README has it. */
+const byStrength: PasswordAlgorithm[] = ["pbkdf2_sha1", "bcrypt", "pbkdf2_sha256", "bcrypt_sha256", "scrypt", "argon2"];
+
+formats("give way to a stronger one alone, and only theirs of little work to any", async () => {
+  const [bcryptEngine, argon2Engine] = [require("@node-rs/bcrypt"), require("@node-rs/argon2")];
+  const sha256 = createHash("sha256").update(password).digest("hex");
+  const argon2With = async (memoryCost: number, timeCost: number): Promise<string> =>
+    `argon2${await argon2Engine.hash(password, { memoryCost, timeCost, parallelism: 1 })}`;
+  const scryptWith = (N: number, r: number, p: number): string => {
+    const hash = scryptSync(password, "seasalt", 64, { N, r, p, maxmem: 1 << 30 });
+    return `scrypt$${N}$seasalt$${r}$${p}$${hash.toString("base64")}`;
+  };
+  /** As much work as is asked for, and less. */
+  const made: Record<PasswordAlgorithm, [enough: string[], less: string[]]> = {
+    pbkdf2_sha1: [[byDjango.pbkdf2_sha1!], []],
+    bcrypt: [[`bcrypt$${await bcryptEngine.hash(password, 10)}`], [`bcrypt$${await bcryptEngine.hash(password, 9)}`]],
+    pbkdf2_sha256: [[byDjango.pbkdf2_sha256!], []],
+    bcrypt_sha256: [
+      [`bcrypt_sha256$${await bcryptEngine.hash(sha256, 10)}`],
+      [`bcrypt_sha256$${await bcryptEngine.hash(sha256, 9)}`],
+    ],
+    scrypt: [
+      [scryptWith(16_384, 8, 1), scryptWith(8192, 8, 10)],
+      [scryptWith(8192, 8, 1), scryptWith(4096, 8, 20)],
+    ],
+    argon2: [
+      [await argon2With(19_456, 2), await argon2With(7168, 5), await argon2With(47_104, 1)],
+      [await argon2With(19_456, 1), await argon2With(4096, 16)],
+    ],
+  };
+  for (const [rank, preferred] of byStrength.entries()) {
+    if (preferred === "bcrypt") continue;
+    const passwords = createPasswords({ iterations, preferred });
+    for (const [stored, name] of byStrength.entries()) {
+      if (name === preferred) continue;
+      for (const [isEnough, encoded] of [true, false].flatMap((is, i) =>
+        made[name][i]!.map((one) => [is, one] as const),
+      )) {
+        const { ok, isWeak = false } = await passwords.check(password, encoded);
+        assert.equal([ok, isWeak], [true, stored < rank || !isEnough], `${encoded} where ${preferred} is preferred`);
+      }
+    }
+  }
+});
+
+formats("bcrypt is verified, and never made", async () => {
+  const preferred = "bcrypt" as PreferredAlgorithm;
+  const accepted = "accepted: pbkdf2_sha1, pbkdf2_sha256, bcrypt_sha256, scrypt, argon2";
+  assert.throws(() => createPasswords({ preferred }), `preferred: bcrypt hashes are not made; ${accepted}`);
+  const why = "is only verified, not made, since it ignores all of a password after 72 bytes";
+  const settings = { store: memoryStore(), signingKey: "s".repeat(32), hashing: { preferred } };
+  assert.throws(() => createJwtEndpoints(settings), `setting hashing.preferred: "bcrypt" ${why}; ${accepted}`);
 });
 
 formats("are padded to the most work of each format, whatever a refused login's hash is", async () => {
@@ -622,6 +677,27 @@ limits("never let more than `concurrency` run at once, and keep the order", asyn
       );
     });
   }
+});
+
+limits("of iterations are the same for hashes that are made and that are verified", async () => {
+  const [most, tail] = [20_000_000, weak.split("$").slice(2).join("$")];
+  const passwords = createPasswords({ iterations: most });
+  assert.is(passwords.isHash(`pbkdf2_sha256$${most}$${tail}`), true);
+  assert.is(passwords.isHash(`pbkdf2_sha256$${most + 1}$${tail}`), false);
+  const settings = { store: memoryStore(), signingKey: "s".repeat(32) };
+  createJwtEndpoints({ ...settings, hashing: { iterations: most } });
+  const problem = `is out of range; accepted: a whole number from 1 to ${most}`;
+  for (const wrong of [most + 1, 100_000_000, 0, -1, 1.5, Number.NaN, Infinity]) {
+    assert.throws(() => createPasswords({ iterations: wrong }), `iterations: ${wrong} ${problem}`);
+    assert.throws(
+      () => createJwtEndpoints({ ...settings, hashing: { iterations: wrong } }),
+      (error: Error) => error.name === "SettingError" && /^setting hashing\.iterations.* is /.test(error.message),
+    );
+  }
+  assert.throws(
+    () => createJwtEndpoints({ ...settings, hashing: { iterations: most + 1 } }),
+    `setting hashing.iterations: ${most + 1} ${problem}`,
+  );
 });
 
 limits("give a place back after a failure", async () => {

@@ -11,6 +11,9 @@ const parallelism = 8;
 /** A damaged or hostile hash must not take the machine's memory, or hold a place for minutes. */
 const maxMemory = 1_048_576;
 const maxWork = 16 * maxMemory; // KiB times passes
+/** The least of OWASP's equal pairs of memory and passes, from 46 MiB once to 7 MiB five times. */
+const leastMemory = 7168;
+const leastWork = 35_840;
 
 const load = requirePackage<typeof import("@node-rs/argon2")>("@node-rs/argon2", "argon2");
 
@@ -52,6 +55,10 @@ export function argon2(): PasswordHasher {
     needsRehash(encoded) {
       const { variant, version, memory, passes } = decode(encoded)!;
       return variant !== "argon2id" || version < 19 || memory < memoryCost || passes < timeCost;
+    },
+    isSufficient(encoded) {
+      const { memory, passes } = decode(encoded)!;
+      return memory >= leastMemory && memory * passes >= leastWork;
     },
     spend: async (password, work) =>
       void (await compute(password, Math.max(8 * parallelism, Math.round(work / timeCost)))),

@@ -8,6 +8,8 @@ const cost = 12; // Django's
 /** Each step takes twice as long; 16 takes seconds. The engine knows none below 4. */
 const minCost = 4;
 const maxCost = 16;
+/** OWASP's. */
+const leastCost = 10;
 
 const load = requirePackage<typeof import("@node-rs/bcrypt")>("@node-rs/bcrypt", "bcrypt");
 
@@ -38,6 +40,7 @@ function bcryptWith(
     },
     workOf: (encoded) => 2 ** costOf(encoded),
     needsRehash: (encoded) => costOf(encoded) < cost,
+    isSufficient: (encoded) => costOf(encoded) >= leastCost,
     async spend(password, work) {
       const { hash } = await load();
       // What one cost lacks to another is a sum of the costs between, each of which is a power of two.
@@ -48,5 +51,6 @@ function bcryptWith(
   };
 }
 
+/** Only verified, for what it ignores of long passwords. */
 export const bcrypt = (): PasswordHasher => bcryptWith("bcrypt", (password) => password);
 export const bcryptSha256 = (): PasswordHasher => bcryptWith("bcrypt_sha256", sha256Hex);

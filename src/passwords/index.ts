@@ -9,11 +9,18 @@
  */
 import { argon2 } from "./argon2.ts";
 import { bcrypt, bcryptSha256 } from "./bcrypt.ts";
+import {
+  type PasswordAlgorithm,
+  type PreferredAlgorithm,
+  defaultIterations,
+  formats,
+  maxIterations,
+  preferredFormats,
+} from "./formats.ts";
 import { pbkdf2Sha1, pbkdf2Sha256 } from "./pbkdf2.ts";
 import { scrypt } from "./scrypt.ts";
 
-/** The formats, by the names in front of the hashes. */
-export type PasswordAlgorithm = "pbkdf2_sha256" | "pbkdf2_sha1" | "argon2" | "bcrypt_sha256" | "bcrypt" | "scrypt";
+export type { PasswordAlgorithm, PreferredAlgorithm } from "./formats.ts";
 
 /**
  * One hash format. The methods that take a hash are only asked about those that `isValid` accepts, and what they throw is
@@ -35,14 +42,16 @@ export interface PasswordHasher {
   workOf(encoded: string): number;
   /** Whether the hash is weaker than a new one of the same format. */
   needsRehash(encoded: string): boolean;
+  /** Whether the hash has as much work as is asked of the format ({@link formats}). */
+  isSufficient(encoded: string): boolean;
   /** Does work for its time alone. */
   spend(password: string, work: number): Promise<void>;
 }
 
 export interface PasswordOptions {
-  /** The format of new hashes, and of those that replace others at a login. Default `pbkdf2_sha256`. */
-  preferred?: PasswordAlgorithm;
-  /** PBKDF2 iterations of new hashes. Default 600,000. */
+  /** The format of new hashes, and of those that replace weaker ones at a login. Default `pbkdf2_sha256`. */
+  preferred?: PreferredAlgorithm;
+  /** PBKDF2 iterations of new hashes, at most 20,000,000. Default 600,000. */
   iterations?: number;
   /** Hashes computed at the same time. Default: the cores the runtime tells of, else 4. */
   concurrency?: number;
@@ -52,7 +61,7 @@ export interface PasswordOptions {
 
 export interface PasswordCheck {
   ok: boolean;
-  /** The password is right and its hash weaker than a new one, or of another format: a new one should take its place. */
+  /** The password is right and its hash weaker than a new one, which should take its place. */
   isWeak?: boolean;
   /** The stored text is of no known format (an unusable `!…` is known), or is damaged. */
   unknownFormat?: boolean;
@@ -130,13 +139,24 @@ export class PasswordQueueFull extends Error {
   }
 }
 
+/**
+ * @throws {RangeError} for iterations that {@link Passwords.check} would refuse, or a format that is only verified.
+ */
 export function createPasswords(options: PasswordOptions = {}): Passwords {
+  const { iterations = defaultIterations, preferred: preferredName = "pbkdf2_sha256" } = options;
+  if (!(Number.isInteger(iterations) && iterations >= 1 && iterations <= maxIterations)) {
+    throw new RangeError(
+      `iterations: ${iterations} is out of range; accepted: a whole number from 1 to ${maxIterations}`,
+    );
+  }
+  if (!preferredFormats.includes(preferredName)) {
+    throw new RangeError(`preferred: ${preferredName} hashes are not made; accepted: ${preferredFormats.join(", ")}`);
+  }
   const concurrency = options.concurrency ?? (globalThis.navigator?.hardwareConcurrency || 4);
   const inTurn = createTurns(concurrency, options.queue ?? 100);
-  const iterations = options.iterations ?? 600_000;
   const all = [pbkdf2Sha256(iterations), pbkdf2Sha1(iterations), argon2(), bcryptSha256(), bcrypt(), scrypt()];
   const hashers = new Map<string, PasswordHasher>(all.map((hasher) => [hasher.algorithm, hasher]));
-  const preferred = hashers.get(options.preferred ?? "pbkdf2_sha256")!;
+  const preferred = hashers.get(preferredName)!;
   /** What a refused login has to match of each format: the most work, and a hash that has it where one is stored. */
   const costliest = new Map<PasswordHasher, { work: number; encoded?: string }>([[preferred, preferred]]);
 
@@ -149,7 +169,9 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
   const isTooLong = (password: string): boolean =>
     password.length > maxPasswordBytes || new TextEncoder().encode(password).length > maxPasswordBytes;
   const isWeak = (hasher: PasswordHasher, encoded: string): boolean =>
-    hasher !== preferred || hasher.needsRehash(encoded);
+    hasher === preferred
+      ? hasher.needsRehash(encoded)
+      : formats.indexOf(hasher.algorithm) < formats.indexOf(preferredName) || !hasher.isSufficient(encoded);
 
   function note(hasher: PasswordHasher, encoded: string): void {
     const work = hasher.workOf(encoded);

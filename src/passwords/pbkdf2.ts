@@ -2,11 +2,10 @@
  * Django's `pbkdf2_sha256$iterations$salt$hash` and `pbkdf2_sha1$…` (RFC 8018 §5.2; hash in padded base64), computed by
  * WebCrypto, which works off the main thread.
  */
+import { defaultIterations, maxIterations } from "./formats.ts";
 import { type PasswordHasher, randomSalt, sameBytes } from "./index.ts";
 
 const utf8 = new TextEncoder();
-/** Ten times what anybody uses; a damaged or hostile count must not hold a place for minutes. */
-const maxIterations = 20_000_000;
 
 /** @param iterations of new hashes; a stored hash with fewer is due for an upgrade. */
 export const pbkdf2Sha256 = (iterations: number): PasswordHasher =>
@@ -32,11 +31,12 @@ function pbkdf2(
 
   const start = algorithm.length + 1;
   const iterationsOf = (encoded: string): number => Number(encoded.slice(start, encoded.indexOf("$", start)));
+  const isWeak = (encoded: string): boolean => iterationsOf(encoded) < iterations;
 
   return {
     algorithm,
     work: iterations,
-    mostPadded: 4 * Math.max(iterations, 600_000),
+    mostPadded: 4 * Math.max(iterations, defaultIterations),
     async hash(password) {
       const salt = randomSalt();
       const hash = await derive(password, salt, iterations);
@@ -52,7 +52,8 @@ function pbkdf2(
       return sameBytes(await derive(password, salt!, Number(count)), stored);
     },
     workOf: iterationsOf,
-    needsRehash: (encoded) => iterationsOf(encoded) < iterations,
+    needsRehash: isWeak,
+    isSufficient: (encoded) => !isWeak(encoded),
     spend: async (password, work) => void (await derive(password, "no user, no salt", work)),
   };
 }

@@ -16,6 +16,9 @@ const hashBytes = 64;
 /** A damaged or hostile hash must not take the machine's memory, or hold a place for minutes. */
 const maxMemory = 1 << 30;
 const maxWork = 1 << 24;
+/** OWASP's least N, and the work of Django 4.x, which an attacker can't do as fast as 600,000 iterations of PBKDF2. */
+const leastN = 8192;
+const leastWork = 16_384 * 8;
 
 const utf8 = new TextEncoder();
 
@@ -65,6 +68,10 @@ export function scrypt(): PasswordHasher {
     needsRehash(encoded) {
       const { N, r, p } = decode(encoded)!;
       return N < work.N || r < work.r || p < work.p;
+    },
+    isSufficient(encoded) {
+      const { N, r, p } = decode(encoded)!;
+      return N >= leastN && N * r * p >= leastWork;
     },
     async spend(password, amount) {
       const { r } = work;
