@@ -156,6 +156,8 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   let checkAt = compactAfter;
   /** A sync has failed: what is on the disk is open, and a later sync may claim success for pages the system gave up. */
   let suspect = false;
+  /** The open generation's name is on the disk, so that what is written to it counts. */
+  let isNameSynced = false;
   let broken: StoreError | undefined;
   let lastFailure: StoreError | undefined;
   let retryAt = 0;
@@ -382,6 +384,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
           if (sealedAt !== undefined) {
             if (performance.now() < retryAt) throw lastFailure;
             await moveOn(sealedAt);
+          } else if (!isNameSynced) {
+            syncName();
+            await removeOldGenerations();
           } else if (suspect || (mayCompact && (await isCompactionDue()))) {
             await commit([pendingFor({ k: "seal" })]);
             mayCompact = false;
@@ -469,9 +474,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       // is stale: nobody uses it, since whoever opens one looks for a later one afterwards, as here.
       openLatest();
     }
-    syncFolder();
     retryAt = 0;
-    await removeOldGenerations();
   }
 
   /** The file that a generation is written to before it gets its name. */
@@ -551,7 +554,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     counted = { offset: 0, lines: 0 };
     checkAt = compactAfter;
     sealedAt = undefined;
-    suspect = false;
+    suspect = isNameSynced = false;
     readHead();
   }
 
@@ -579,7 +582,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   function skipSnapshot(): void {
-    offset = seenSize = syncedOffset = snapshotEnd;
+    offset = seenSize = snapshotEnd;
     records = state.userCount() + state.factCount();
     checkAt = Math.max(compactAfter, 2 * records);
   }
@@ -596,13 +599,20 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     }
   }
 
-  function syncFolder(): void {
-    const fd = fs.openSync(folder, "r");
+  /** Until this has succeeded, a crash of the system may take the whole generation away. */
+  function syncName(): void {
     try {
-      fs.fsyncSync(fd);
-    } finally {
-      fs.closeSync(fd);
+      const fd = fs.openSync(folder, "r");
+      try {
+        fs.fsyncSync(fd);
+      } finally {
+        fs.closeSync(fd);
+      }
+    } catch (error) {
+      throw unavailable("can't sync", error);
     }
+    isNameSynced = true;
+    syncedOffset = Math.max(syncedOffset, snapshotEnd);
   }
 
   function latestGeneration(): number {
@@ -644,7 +654,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     if (latestGeneration() === 0) await createGeneration(1);
     openLatest();
     refuseOpenToOthers(filePath(journalName(generation)), fs.fstatSync(readFd));
-    syncFolder();
+    syncName();
     await removeOldGenerations();
     await pump();
     if (broken !== undefined) throw broken;
