@@ -1,6 +1,16 @@
 /** Which runtime a test runs on, and how to start another program on the same one. */
-import { type ChildProcess, type SpawnOptions, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { type ChildProcess, type SpawnOptions, execFileSync, spawn, spawnSync } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  rmdirSync,
+  writeSync,
+} from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -111,3 +121,30 @@ export const isListening = (port: number): Promise<boolean> =>
     const socket = connect(port, "127.0.0.1", () => resolve(true));
     socket.once("error", () => resolve(false)).once("connect", () => socket.destroy());
   });
+
+/** A small file system of its own, where this process may mount one: as root, on Linux. */
+export function mountTmpfs(size: string): string | undefined {
+  if (process.platform !== "linux" || process.getuid?.() !== 0) return undefined;
+  const folder = mkdtempSync(path.join(tmpdir(), "jwt-endpoints-disk-"));
+  const isMounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", folder]).status === 0;
+  process.on("exit", () => {
+    if (isMounted) spawnSync("umount", ["--lazy", folder]);
+    rmdirSync(folder);
+  });
+  return isMounted ? folder : undefined;
+}
+
+/** Leaves no room on a disk, and returns what makes room again. */
+export function fillDisk(disk: string): () => void {
+  const ballast = path.join(disk, "ballast");
+  const fd = openSync(ballast, "w");
+  for (let size = 1 << 16; size >= 1;) {
+    try {
+      if (writeSync(fd, new Uint8Array(size)) < size) size >>= 1;
+    } catch {
+      size >>= 1;
+    }
+  }
+  closeSync(fd);
+  return () => rmSync(ballast);
+}

@@ -2,6 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
+import { crc32 } from "node:zlib";
 import { Agent, request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -15,7 +16,17 @@ import {
   makeToken,
   secret,
 } from "./http-contract.ts";
-import { finished, freePort, isListening, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import {
+  fillDisk,
+  finished,
+  freePort,
+  isListening,
+  mountTmpfs,
+  runtime,
+  start,
+  temporaryFolder,
+  until,
+} from "./runtime.ts";
 
 const entry = `src/serve/${runtime}.ts`;
 
@@ -135,6 +146,37 @@ it("makes folder, key and admin at the first start, and finds everything again a
   assert.is(refused.text, '{"non_field_errors":["Token is blacklisted"]}');
   assert.is(await again.stop("SIGINT"), 0);
 });
+
+const disk = mountTmpfs("256k");
+
+(disk === undefined ? it.skip : it)(
+  "starts on a full disk after a crash in a compaction, and verifies while it can't write (needs root, for tmpfs)",
+  async () => {
+    const folder = path.join(disk!, "data");
+    const first = await serve(["--store", `file:${folder}`, "--hashing-iterations", "1000"]);
+    await until(() => first.output().includes("curl"), "the curl line is printed");
+    const password = /"password":"([^"]+)"/.exec(first.output())![1]!;
+    const tokens = JSON.parse((await first.send("/jwt/create/", logIn("admin", password))).text);
+    assert.is(await first.stop(), 0);
+    const seal = JSON.stringify({ k: "seal", at: Date.now() / 1000, by: "crashed.1" });
+    const line = `\n${crc32(seal).toString(16).padStart(8, "0")} ${seal.length} ${seal}`;
+    const file = path.join(folder, "journal-000001.jsonl");
+    fs.appendFileSync(file, line, { mode: 0o600 }); // Deno sets the mode of a file that is there already, too
+    const makeRoom = fillDisk(disk!);
+    const server = await serve(["--store", `file:${folder}`]);
+    const post = async (route: string, body: unknown): Promise<number> =>
+      (await server.send(`/jwt/${route}/`, { method: "POST", headers: json, body: JSON.stringify(body) })).status;
+    assert.is(await post("verify", { token: tokens.access }), 200);
+    assert.is(await post("logout", { refresh: tokens.refresh }), 503);
+    assert.is((await server.send("/readyz")).status, 503);
+    assert.is(await post("verify", { token: tokens.refresh }), 200);
+    makeRoom();
+    await until(async () => (await server.send("/readyz")).status === 200, "it is ready again");
+    assert.is(await post("logout", { refresh: tokens.refresh }), 200);
+    assert.is(await post("refresh", { refresh: tokens.refresh }), 400);
+    assert.is(await server.stop(), 0);
+  },
+);
 
 it("logs one JSON line for each request, without body, query or token, unless told not to", async () => {
   const server = await serve(["--store", "memory:"], { JWT_SIGNING_KEY: secret });

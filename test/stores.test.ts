@@ -1,7 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import fs from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { crc32 } from "node:zlib";
 import { suite } from "uvu";
@@ -12,7 +11,7 @@ import { networkFileSystem } from "../src/stores/folder.ts";
 import { createState, memoryStore } from "../src/stores/memory.ts";
 import { openStore } from "../src/stores/open.ts";
 import { type Store, type User, foldUsername } from "../src/stores/store.ts";
-import { command, finished, start, temporaryFolder, until } from "./runtime.ts";
+import { command, fillDisk, finished, mountTmpfs, start, temporaryFolder, until } from "./runtime.ts";
 
 const stores: [name: string, open: () => Store | Promise<Store>][] = [
   ["memory", () => memoryStore()],
@@ -86,6 +85,13 @@ const journals = (folder: string): string[] =>
     .filter((name) => /^journal-\d+\.jsonl$/.test(name))
     .sort();
 const journal = (folder: string): string => path.join(folder, journals(folder).at(-1)!);
+/** Deno's `writeFileSync` sets the mode of a file that is there already, too. */
+const overwrite = (file: string, bytes: string | Uint8Array): void => fs.writeFileSync(file, bytes, { mode: 0o600 });
+const appendTo = (file: string, bytes: string | Uint8Array): void => fs.appendFileSync(file, bytes, { mode: 0o600 });
+const lineOf = (record: unknown): string => {
+  const json = JSON.stringify(record);
+  return `\n${crc32(json).toString(16).padStart(8, "0")} ${Buffer.byteLength(json)} ${json}`;
+};
 const mode = (file: string): string => (fs.statSync(file).mode & 0o777).toString(8);
 const newline = 10;
 const damagedLine = (message: string): number => Number(/journal-\d+\.jsonl: line (\d+) /.exec(message)?.[1]);
@@ -258,10 +264,6 @@ file("keeps everything from one opening to the next", async () => {
 
 file("opens a journal of before tokens had a time to count from, and writes the same while there is none", async () => {
   const folder = temporaryFolder();
-  const lineOf = (record: unknown): string => {
-    const json = JSON.stringify(record);
-    return `\n${crc32(json).toString(16).padStart(8, "0")} ${Buffer.byteLength(json)} ${json}`;
-  };
   const row = (id: string, username: string) => [id, username, "", "!", 1, null];
   const old = [
     { k: "head", generation: 1, bytes: "000000000000000", at: 0 },
@@ -271,7 +273,7 @@ file("opens a journal of before tokens had a time to count from, and writes the 
     { k: "set", id: "1", c: { lastLogin: 5 }, at: 2, by: "a.5" },
     { k: "claim", kind: "jti", id: "x", v: "gone", exp: later, at: 2, by: "a.6" },
   ];
-  fs.writeFileSync(path.join(folder, "journal-000001.jsonl"), old.map(lineOf).join(""), { mode: 0o600 });
+  overwrite(path.join(folder, "journal-000001.jsonl"), old.map(lineOf).join(""));
   await using(folder, async (store) => {
     const users = [...(store.listUsers() as Iterable<User>)].map((user) => [user.username, user.tokensValidFrom]);
     assert.equal(users, [
@@ -479,11 +481,7 @@ file("passes over a last record cut short at any byte, and goes on", async () =>
       fs.rmSync(copy, { recursive: true, force: true });
       fs.mkdirSync(copy, { mode: 0o700 });
       // A power cut can leave a file longer than what reached the disk, filled up with NULs.
-      fs.writeFileSync(
-        path.join(copy, "journal-000001.jsonl"),
-        Buffer.concat([bytes.subarray(0, end), Buffer.alloc(nulls)]),
-        { mode: 0o600 },
-      );
+      overwrite(path.join(copy, "journal-000001.jsonl"), Buffer.concat([bytes.subarray(0, end), Buffer.alloc(nulls)]));
       await using(copy, async (store) => {
         assert.is(await store.peek("k", "kept"), "x", `cut at ${end}`);
         assert.is(await store.peek("k", "läst 🦊"), end === bytes.length ? "x" : undefined, `cut at ${end}`);
@@ -502,7 +500,7 @@ file("counts lines in parts, and each only once, however many were cut short", a
   const folder = temporaryFolder();
   await using(folder, (store) => store.addUser(guest("ann")));
   const torn = Buffer.from(`\n00000000 99999 ${"x".repeat(50_000)}`);
-  fs.appendFileSync(journal(folder), Buffer.concat(Array.from({ length: 100 }, () => torn)));
+  appendTo(journal(folder), Buffer.concat(Array.from({ length: 100 }, () => torn)));
   await using(folder, (store) => store.addUser(guest("bob")));
   const { size } = fs.statSync(journal(folder));
   const { readSync } = fs;
@@ -543,7 +541,7 @@ file("refuses to open, and names the line, when any byte of an earlier record ha
     for (const flip of [0x01, 0x20, 0x80]) {
       const damaged = Buffer.from(bytes);
       damaged[at]! ^= flip;
-      fs.writeFileSync(journal(folder), damaged);
+      overwrite(journal(folder), damaged);
       const error = await rejection(() => using(folder, () => {})).catch(() => undefined);
       // Without the newline, it is the line before that is damaged.
       const isNamed =
@@ -597,7 +595,7 @@ file("refuses a journal that holds less than it began with, wherever it was cut"
   }
   const missed: string[] = [];
   for (const [what, left] of cuts) {
-    fs.writeFileSync(journal(folder), left);
+    overwrite(journal(folder), left);
     const error = await rejection(() => using(folder, () => {})).catch(() => undefined);
     if (error?.code !== "STORE_DAMAGED") missed.push(`${what}: ${error?.message}`);
     else if (!/^[^\n]*journal-000002\.jsonl[^\n]* is damaged [^\n]*backup[^\n]*$/.test(error.message))
@@ -605,7 +603,7 @@ file("refuses a journal that holds less than it began with, wherever it was cut"
     if (Buffer.compare(fs.readFileSync(journal(folder)), left) !== 0) missed.push(`${what}: it was written to`);
   }
   assert.equal(missed, []);
-  fs.writeFileSync(journal(folder), bytes.subarray(0, snapshot));
+  overwrite(journal(folder), bytes.subarray(0, snapshot));
   await using(folder, async (store) => {
     assert.ok(await store.findUserByUsername("eve"));
     assert.equal([store.peek("k", "kept"), store.peek("k", "appended")], ["x", undefined]);
@@ -619,12 +617,12 @@ file("goes on without a damaged line once somebody has taken it out by hand", as
     const line = bytes.toString("utf8", 0, bytes.indexOf(text)).split("\n").length;
     const damaged = Buffer.from(bytes);
     damaged[damaged.indexOf(text)]! ^= 1;
-    fs.writeFileSync(journal(folder), damaged);
+    overwrite(journal(folder), damaged);
     const { message } = await rejection(() => using(folder, () => {}));
     assert.is(damagedLine(message), line);
     const mark = /put (\S+) in place/.exec(message)![1]!;
     damaged.write(mark, damaged.lastIndexOf("\n", damaged.indexOf(text.slice(2))) + 1);
-    fs.writeFileSync(journal(folder), damaged);
+    overwrite(journal(folder), damaged);
     const warnings: string[] = [];
     await using(
       folder,
@@ -676,7 +674,7 @@ file("turns unavailable when damage appears while it runs", async () => {
   const folder = temporaryFolder();
   await using(folder, async (store) => {
     await store.addUser(guest("ann"));
-    fs.appendFileSync(journal(folder), "\nwhat is this?\n");
+    appendTo(journal(folder), "\nwhat is this?\n");
     await until(
       async () =>
         rejection(() => store.ping()).then(
@@ -706,7 +704,7 @@ file("does not take a record in the making for damage", async () => {
       assert.ok(record.length > 20);
       await until(async () => (await store.peek("k", "slow")) === "x", "the first is seen");
       for (const part of ["\n", record.slice(1, 15), record.slice(15, 30)]) {
-        fs.appendFileSync(journal(folder), part);
+        appendTo(journal(folder), part);
         await new Promise((resolve) => setTimeout(resolve, 70));
         await store.ping();
       }
@@ -896,19 +894,7 @@ const hasPrlimit = process.platform === "linux" && spawnSync("prlimit", ["--vers
   },
 );
 
-/** A small file system of its own, where this process may mount one. */
-function mountTmpfs(): string | undefined {
-  if (process.platform !== "linux" || process.getuid?.() !== 0) return undefined;
-  const folder = fs.mkdtempSync(path.join(tmpdir(), "jwt-endpoints-disk-"));
-  const isMounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder]).status === 0;
-  process.on("exit", () => {
-    if (isMounted) spawnSync("umount", [folder]);
-    fs.rmdirSync(folder);
-  });
-  return isMounted ? folder : undefined;
-}
-
-const disk = mountTmpfs();
+const disk = mountTmpfs("256k");
 const onDisk = disk === undefined ? file.skip : file;
 
 onDisk("serves reads on a full disk, and writes again when there is room (needs root, for tmpfs)", async () => {
@@ -958,6 +944,36 @@ onDisk("says that a disk is read-only, and opens when it no longer is (needs roo
   remount("rw");
   await using(folder, async (store) => assert.ok(await store.findUserByUsername("ann")));
 });
+
+onDisk(
+  "opens a journal that was sealed when the disk was full, serves reads, and writes again (needs root, for tmpfs)",
+  async () => {
+    const folder = path.join(disk!, "sealed");
+    await using(folder, async (store) => {
+      await store.addUser(guest("ann"));
+      await store.claim("k", "kept", "x", later);
+    });
+    const now = Date.now() / 1000;
+    appendTo(journal(folder), lineOf({ k: "seal", at: now, by: "crashed.1" }));
+    const makeRoom = fillDisk(disk!);
+    const warnings: string[] = [];
+    await using(
+      folder,
+      async (store) => {
+        assert.match(warnings.join("\n"), /^[^\n]*(ENOSPC|no space)[^\n]*$/i);
+        assert.equal([(await store.findUserByUsername("ann"))?.username, store.peek("k", "kept")], ["ann", "x"]);
+        assert.is((await rejection(() => store.claim("k", "new", "x", later))).code, "STORE_UNAVAILABLE");
+        assert.is((await rejection(() => store.ping())).code, "STORE_UNAVAILABLE");
+        makeRoom();
+        await hasRecovered(store);
+        assert.is(await store.claim("k", "new", "x", later), "x");
+      },
+      { warn: (line) => void warnings.push(line) },
+    );
+    await using(folder, async (store) => assert.equal([store.peek("k", "kept"), store.peek("k", "new")], ["x", "x"]));
+    fs.rmSync(folder, { recursive: true });
+  },
+);
 
 file("lets several processes open a new folder at once", async () => {
   const folder = path.join(temporaryFolder(), "new");

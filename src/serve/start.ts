@@ -44,7 +44,7 @@ export async function prepare(args: string[], env: Record<string, string | undef
   adaptToWorker(options);
   const endpointsWith = async (store: Store, keys: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
     const endpoints = createJwtEndpoints({ ...options.settings, ...keys, store } as unknown as JwtEndpointsSettings);
-    await endpoints.ready();
+    await endpoints.ready().catch(unlessReadable);
     return endpoints;
   };
   // Wrong settings show before anything is opened or made.
@@ -59,6 +59,11 @@ export async function prepare(args: string[], env: Record<string, string | undef
     await store.close();
     throw error;
   }
+}
+
+/** A store that could be opened and takes no writes, on a full disk for one, has said so, and tokens can be verified. */
+function unlessReadable(error: { code?: unknown }): void {
+  if (error.code !== "STORE_UNAVAILABLE") throw error;
 }
 
 /** Unless it is set, how many hashes are computed at once is a matter of the machine, not of each worker. */

@@ -658,7 +658,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     await removeOldGenerations();
     await pump();
     if (broken !== undefined) throw broken;
-    if (sealedAt !== undefined) throw lastFailure;
+    if (sealedAt !== undefined) warn(lastFailure!.message); // all can be read, and is written again when there is room
   }
 
   try {
