@@ -946,6 +946,41 @@ onDisk("says that a disk is read-only, and opens when it no longer is (needs roo
 });
 
 onDisk(
+  "compacts as long as there is room for what lives, on a small disk full of history (needs root, for tmpfs)",
+  async () => {
+    for (const compactAfter of [300, 10_000]) {
+      const folder = path.join(disk!, "history");
+      const live: string[] = [];
+      await using(
+        folder,
+        async (store) => {
+          const { id } = await store.addUser(guest("ann"));
+          for (let i = 0; i < 5000; i++) {
+            await Promise.all([
+              store.updateUser(id, { lastLogin: i }),
+              store.claim("k", `old-${i}`, "x", Date.now() / 1000 - 1),
+            ]);
+            if (i % 100 !== 0) continue;
+            live.push(`live-${i}`);
+            await store.claim("k", `live-${i}`, "x", later);
+          }
+          assert.ok(
+            store.stats().generation > 2,
+            `generation ${store.stats().generation}, compactAfter ${compactAfter}`,
+          );
+        },
+        { compactAfter },
+      );
+      await using(folder, async (store) => {
+        for (const id of live) assert.is(store.peek("k", id), "x");
+        assert.is((await store.findUserByUsername("ann"))?.lastLogin, 4999);
+      });
+      fs.rmSync(folder, { recursive: true });
+    }
+  },
+);
+
+onDisk(
   "opens a journal that was sealed when the disk was full, serves reads, and writes again (needs root, for tmpfs)",
   async () => {
     const folder = path.join(disk!, "sealed");
@@ -974,6 +1009,26 @@ onDisk(
     fs.rmSync(folder, { recursive: true });
   },
 );
+
+onDisk("makes room by removing what a crash at a compaction has left (needs root, for tmpfs)", async () => {
+  const folder = path.join(disk!, "left");
+  await using(folder, (store) => store.addUser(guest("ann")));
+  appendTo(journal(folder), lineOf({ k: "seal", at: Date.now() / 1000, by: "crashed.1" }));
+  const left = (id: string): string => path.join(folder, `journal-000002.jsonl.${id}.tmp`);
+  const [recent, abandoned] = [left("0123456789ab"), left("ba9876543210")];
+  fs.writeFileSync(recent, "");
+  fs.writeFileSync(abandoned, Buffer.alloc(100_000));
+  const makeRoom = fillDisk(disk!);
+  await using(folder, async (store) => {
+    assert.is((await rejection(() => store.ping())).code, "STORE_UNAVAILABLE");
+    const minutesAgo = Date.now() / 1000 - 120;
+    fs.utimesSync(abandoned, minutesAgo, minutesAgo);
+    await hasRecovered(store);
+    assert.equal([fs.existsSync(abandoned), fs.existsSync(recent)], [false, true], "nobody writes the one");
+  });
+  makeRoom();
+  fs.rmSync(folder, { recursive: true });
+});
 
 file("lets several processes open a new folder at once", async () => {
   const folder = path.join(temporaryFolder(), "new");

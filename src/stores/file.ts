@@ -117,11 +117,16 @@ const restore = "stop all that use it, then restore the file from a backup";
 const chunkBytes = 1 << 20;
 /** Read or written in one go while requests are served: some milliseconds of work. */
 const sliceBytes = 1 << 17;
+/** What has to stay free on the disk beside a new generation. */
+const spareBytes = 1 << 16;
+const recordsPerRoomCheck = 500;
 const usersPerBatch = 1000;
 /** A batch whose writer has not been heard of for so long will not be committed; in seconds. */
 const batchLifetime = 3600;
 /** How long after a failed compaction the next one is tried. */
 const retryMs = 1000;
+/** How long a generation's temporary file has not been written to when nobody is writing it any more. */
+const abandonedMs = 60_000;
 /** How long whoever sealed a journal has to write the next one before others do it too. */
 const patienceMs = 300;
 
@@ -154,6 +159,8 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   let sealedByMe = false;
   /** Number of records at which to see again whether a compaction pays. */
   let checkAt = compactAfter;
+  /** Number of records at which to see again whether the disk is so full that it is needed before. */
+  let roomCheckAt = 0;
   /** A sync has failed: what is on the disk is open, and a later sync may claim success for pages the system gave up. */
   let suspect = false;
   /** The open generation's name is on the disk, so that what is written to it counts. */
@@ -426,15 +433,20 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   /** Whether most records are superseded or expired. Counting takes a while, so it is done as the journal grows. */
   async function isCompactionDue(): Promise<boolean> {
-    if (records < checkAt) return false;
+    if (records < checkAt) {
+      if (records < roomCheckAt) return false;
+      roomCheckAt = records + recordsPerRoomCheck;
+      if (freeBytes() > seenSize + spareBytes) return false;
+    }
     const live = state.userCount() + (await state.liveFactCount(seconds()));
-    if (records > 2 * live && canCompact()) return true;
+    if (records > 2 * live && (await canCompact())) return true;
     checkAt = records + Math.max(compactAfter, live);
+    roomCheckAt = records + Math.max(recordsPerRoomCheck, live / 4);
     return false;
   }
 
   /** A journal that is sealed but can't be followed by another takes no writes: better to let it grow. */
-  function canCompact(): boolean {
+  async function canCompact(): Promise<boolean> {
     try {
       const { fd, remove } = openTemporary(generation + 1);
       fs.closeSync(fd);
@@ -442,12 +454,34 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     } catch {
       return false;
     }
+    const room = freeBytes() - spareBytes;
+    return room > seenSize || room > (await liveBytes());
+  }
+
+  function freeBytes(): number {
     try {
       const { bavail, bsize } = fs.statfsSync(folder);
-      return bavail * bsize > seenSize + chunkBytes / 16;
+      return bavail * bsize;
     } catch {
-      return true; // not everyone may ask: Deno wants a flag for it
+      return Infinity; // not everyone may ask: Deno wants a flag for it
     }
+  }
+
+  /** How long the next generation would be. Takes as long as writing it. */
+  async function liveBytes(): Promise<number> {
+    const at = seconds();
+    let bytes = 0;
+    let counted = 0;
+    for (const record of snapshot()) {
+      if (record.k === "claim" && record.exp <= at) continue;
+      const { length } = encodeRecord(record);
+      bytes += length;
+      counted += length;
+      if (counted < sliceBytes) continue;
+      counted = 0;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return bytes;
   }
 
   /** From a sealed generation to the next, which is written unless somebody was faster. */
@@ -519,7 +553,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       await fsync(fd);
       fs.linkSync(temporary, filePath(journalName(number)));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if ((error as NodeJS.ErrnoException).code === "EEXIST") return;
+      await removeOldGenerations(); // what a crash left may be what takes up the room
+      throw error;
     } finally {
       fs.closeSync(fd);
       remove();
@@ -553,6 +589,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     offset = seenSize = syncedOffset = records = 0;
     counted = { offset: 0, lines: 0 };
     checkAt = compactAfter;
+    roomCheckAt = 0;
     sealedAt = undefined;
     suspect = isNameSynced = false;
     readHead();
@@ -587,10 +624,18 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     checkAt = Math.max(compactAfter, 2 * records);
   }
 
+  /** Whether a generation's temporary file was left by a crash: whoever writes one does so without a pause. */
+  function isAbandoned(name: string): boolean {
+    if (!name.endsWith(".tmp")) return false;
+    const { mtimeMs } = fs.statSync(filePath(name), { throwIfNoEntry: false }) ?? { mtimeMs: Infinity };
+    return mtimeMs < Date.now() - abandonedMs;
+  }
+
   async function removeOldGenerations(): Promise<void> {
     for (const name of fs.readdirSync(folder)) {
       const old = /^journal-(\d{6,})\.jsonl(\.[0-9a-f]{12}\.tmp)?$/.exec(name);
-      if (old === null || Number(old[1]) >= generation) continue;
+      const isOld = old !== null && isNameSynced && Number(old[1]) < generation;
+      if (old === null || !(isOld || isAbandoned(name))) continue;
       try {
         await fs.promises.rm(filePath(name), { force: true }); // freeing a large file takes a while
       } catch (error) {
