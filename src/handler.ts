@@ -16,7 +16,13 @@ import { renderData, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
 import { type PasswordQueueFull, createPasswords } from "./passwords/index.ts";
-import { type JwtEndpointsSettings, type Settings, SettingError, parseSettings } from "./settings.ts";
+import {
+  type JwtEndpointsSettings,
+  type Settings,
+  SettingError,
+  parseSettings,
+  settingsWithoutEffect,
+} from "./settings.ts";
 import { keysFrom } from "./tokens/keys.ts";
 
 export interface JwtEndpoints {
@@ -91,6 +97,8 @@ const storeRetryAfter = 5;
  */
 export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const settings = parseSettings(input);
+  const idle = settingsWithoutEffect(input, settings);
+  if (idle !== undefined) settings.log({ level: "warn", code: "setting_without_effect", message: idle });
   const { store } = settings;
   const passwords = createPasswords(settings.hashing);
   let hasLearnt = false;

@@ -30,7 +30,8 @@ export interface LogEvent {
     | "password_format_unknown"
     | "client_address_unknown"
     | "refresh_reuse"
-    | "password_formats_unread";
+    | "password_formats_unread"
+    | "setting_without_effect";
   message: string;
   userId?: string;
   error?: unknown;
@@ -588,7 +589,8 @@ function objectMessage(issue: { expected: string | null; received: string }): st
   return issue.received === "undefined" ? "is required" : "is not an object";
 }
 
-function logToStandardError({ error, ...event }: LogEvent): void {
+/** Where the server's log goes, and that of a host without its own. */
+export function logToStandardError({ error, ...event }: LogEvent): void {
   const cause = error instanceof Error ? { error: error.stack ?? String(error) } : {};
   try {
     console.error(JSON.stringify({ time: new Date().toISOString(), ...event, ...cause }));
@@ -614,8 +616,112 @@ export function parseSettings(input: JwtEndpointsSettings): Settings {
   }
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "settings";
-  const shown = issue.expected === "never" ? "" : shownValue(path, issue.input); // there, the input is the unknown name
-  throw new SettingError(`setting ${path}${shown} ${issue.message}`);
+  const isUnknown = issue.expected === "never"; // its input is the unknown name
+  const hint = isUnknown ? didYouMean(path, settingNames()) : "";
+  throw new SettingError(`setting ${path}${isUnknown ? "" : shownValue(path, issue.input)} ${issue.message}${hint}`);
+}
+
+const settingNames = (): string[] => ["store", ...describeSettings().map(({ name }) => name)];
+
+/**
+ * The end of a message about an unknown name: the known one that is nearest, however each is spelt (`accessTokenLifetime`,
+ * `JWT_ACCESS_TOKEN_LIFETIME`), and nothing when none is near.
+ */
+export function didYouMean(name: string, known: readonly string[]): string {
+  const bare = (text: string): string => text.toLowerCase().replace(/^jwt_|[^a-z0-9]/g, "");
+  const distances = known.map((each) => editDistance(bare(name), bare(each)));
+  const least = Math.min(...distances);
+  const nearest = known[distances.indexOf(least)]!;
+  return least <= Math.max(2, Math.max(bare(name).length, bare(nearest).length) / 3)
+    ? `; did you mean ${nearest}?`
+    : "";
+}
+
+/** How many letters have to be added, removed or replaced to make one text of another (Levenshtein). */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (const [i, letter] of Array.from(from).entries()) {
+    const next = [i + 1];
+    for (let j = 0; j < to.length; j++) {
+      next.push(Math.min(row[j + 1]! + 1, next[j]! + 1, row[j]! + (letter === to[j] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row.at(-1)!;
+}
+
+/** Settings that do nothing beside others, and why. The first row that names a setting tells of it. */
+const withoutEffect: { names: string[]; why: string; holds(settings: Settings): boolean }[] = [
+  {
+    names: ["accessTokenLifetime", "refreshTokenLifetime"].concat([
+      "rotateRefreshTokens",
+      "blacklistAfterRotation",
+      "refreshGrace",
+    ]),
+    why: "with SlidingToken first in authTokenClasses",
+    holds: ({ authTokenClasses }) => authTokenClasses[0] === "SlidingToken",
+  },
+  {
+    names: ["blacklistAfterRotation", "refreshGrace"],
+    why: "without rotateRefreshTokens",
+    holds: ({ rotateRefreshTokens }) => !rotateRefreshTokens,
+  },
+  {
+    names: ["refreshGrace"],
+    why: "without blacklistAfterRotation",
+    holds: ({ blacklistAfterRotation }) => blacklistAfterRotation === false,
+  },
+  {
+    names: ["slidingTokenLifetime", "slidingTokenRefreshLifetime"],
+    why: "without SlidingToken first in authTokenClasses",
+    holds: ({ authTokenClasses }) => authTokenClasses[0] !== "SlidingToken",
+  },
+  {
+    names: ["slidingTokenRefreshExpClaim"],
+    why: "without SlidingToken in authTokenClasses",
+    holds: ({ authTokenClasses }) => !authTokenClasses.includes("SlidingToken"),
+  },
+  {
+    names: ["cookies.sameSite", "cookies.secure", "cookies.domain"],
+    why: "without cookies.carry",
+    holds: ({ cookies: { carry } }) => carry.length === 0,
+  },
+  {
+    names: ["revokeTokenClaim"],
+    why: "without checkRevokeToken",
+    holds: ({ checkRevokeToken }) => !checkRevokeToken,
+  },
+  { names: ["clientAddress"], why: "without throttle", holds: ({ throttle }) => throttle === false },
+  {
+    names: ["throttle", "updateLastLogin", "claims", "onLoginSuccess", "onLoginFailed"].concat([
+      "usernameField",
+      "usernameMatching",
+    ]),
+    why: "without signingKey or keys, as nobody can log in",
+    holds: ({ signingKey, keys }) => signingKey === undefined && keys === undefined,
+  },
+];
+
+/**
+ * What was set and does nothing, in one text; `undefined` when all of it does. Sites carry such pairs over from Django,
+ * so they are no error. What is said to be off is not meant to do anything.
+ * @param input the settings as they were given, which `settings` were made from.
+ */
+export function settingsWithoutEffect(input: JwtEndpointsSettings, settings: Settings): string | undefined {
+  const told = new Set<string>();
+  const groups = withoutEffect
+    .filter(({ holds }) => holds(settings))
+    .flatMap(({ names, why }) => {
+      const mine = names.filter((name) => isSet(input, name) && !told.has(name));
+      for (const name of mine) told.add(name);
+      return mine.length === 0 ? [] : [`${mine.join(", ")} ${why}`];
+    });
+  return groups.length === 0 ? undefined : `settings without effect: ${groups.join("; ")}`;
+}
+
+function isSet(input: JwtEndpointsSettings, name: string): boolean {
+  const value = name.split(".").reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], input);
+  return value !== undefined && (value !== false || name === "cookies.secure"); // that one is on unless it is said to be off
 }
 
 /** What each setting allows by itself, but not beside the others. */

@@ -14,7 +14,7 @@ import { openFileStore } from "../src/stores/file.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { openStore } from "../src/stores/open.ts";
 import type { Store, User } from "../src/stores/store.ts";
-import { command, finished, projectRoot, start, temporaryFolder, until } from "./runtime.ts";
+import { command, environmentWith, finished, projectRoot, start, temporaryFolder, until } from "./runtime.ts";
 
 const passwords = createPasswords();
 // Every password of these tests contains "hunter", so that any output can be searched for it.
@@ -30,8 +30,6 @@ interface Result {
 }
 
 const program = "src/cli/user.ts";
-const unset = { JWT_STORE: "", JWT_USERNAME_MATCHING: "", JWT_SIGNING_KEY: "", JWT_ALGORITHM: "" };
-const environment = (extra: Record<string, string> = {}) => ({ ...process.env, ...unset, ...extra });
 
 interface Given {
   input?: string;
@@ -41,7 +39,7 @@ interface Given {
 const user = (args: string[], given?: Given): Promise<Result> => run(program, args, given);
 
 async function run(program: string, args: string[], { input = "", env = {} }: Given = {}): Promise<Result> {
-  const child = start(program, args, { stdio: ["pipe", "pipe", "pipe"], env: environment(env) });
+  const child = start(program, args, { stdio: ["pipe", "pipe", "pipe"], env: environmentWith(env) });
   child.stdin!.on("error", () => {}); // a command that reads nothing may be gone already
   child.stdin!.end(input);
   const result: Result = await finished(child);
@@ -113,7 +111,7 @@ single("adds a user, whom a process that has the store open sees at once", async
 single("does not wait for the end of the input, only for a line of it", async () => {
   const url = newStore();
   const args = ["add", "bob", "--inactive", "--password-stdin", "--store", url];
-  const child = start(program, args, { stdio: ["pipe", "pipe", "pipe"], env: environment() });
+  const child = start(program, args, { stdio: ["pipe", "pipe", "pipe"], env: environmentWith({}) });
   const result = finished(child);
   child.stdin!.write("hunter\r\n"); // and stays open
   done(await result, /^added "bob", id \S+, disabled\n$/);
@@ -246,11 +244,14 @@ usage("refuses unknown commands, flags and arguments by name, but never repeats 
   const cases: [args: string[], reason: RegExp][] = [
     [[], /^name a command; accepted: add, list, passwd, logout, disable, enable, remove, import;/],
     [["constructor"], /^unknown command "constructor"; accepted: add/],
-    [["list", "--jsno"], /^unknown flag --jsno for list; accepted: --json, --username-matching, --store\n$/],
+    [["list", "--jsno"], /^unknown flag --jsno for list; did you mean --json\?\n$/],
     [["list", "--store", "--json"], /^--store needs a value/],
     [["add"], /^add needs a username/],
     [["add", "eve", "hunter2"], /^add takes one username/],
-    [["add", "eve", "--password=hunter2"], /^unknown flag --password for add/],
+    [
+      ["add", "eve", "--password=hunter2"],
+      /^unknown flag --password for add; accepted: --email, --inactive, --password-stdin, /,
+    ],
     [["import", "users.csv", "--format", "xml"], /^--format is not one of csv, jsonl/],
     [["import", "users.csv", "--model", "app.user"], /^--model needs --django\n$/],
     [["import", "users.json", "--username-field", "email"], /^--username-field needs --django\n$/],
@@ -280,6 +281,24 @@ usage("takes the store from JWT_STORE, and a flag before it", async () => {
   ]);
   assert.match(fromEnvironment.stdout, /"frank"/);
   assert.match(fromFlag.stdout, /"frank"/);
+});
+
+usage("refuses misspelt variables and empty keys, and so do the other commands", async () => {
+  const url = newStore();
+  const cases: [env: Record<string, string>, reason: RegExp][] = [
+    [{ JWT_STOER: "hunter" }, /^variable JWT_STOER is not a setting; did you mean JWT_STORE\?\n$/],
+    [{ JWT_SIGNING_KEY: "" }, /^variable JWT_SIGNING_KEY is empty; give it a value, or take it away\n$/],
+  ];
+  for (const [env, reason] of cases) {
+    refused(await user(["list", "--store", url], { env }), reason);
+    refused(await run("src/cli/token.ts", ["flush", "--store", url], { env }), reason);
+    refused(await run("src/cli/keys.ts", ["list", "--store", url], { env }), reason);
+  }
+  refused(
+    await run("src/cli/keys.ts", ["list", "--stoer", url]),
+    /^list: Unknown option '--stoer'; did you mean --store\?\n$/,
+  );
+  assert.not.ok(existsSync(url.slice("file:".length)));
 });
 
 usage("says in one line why a store can't be used", async () => {
@@ -552,7 +571,7 @@ importing("takes names that differ by case alone for one when told so", async ()
 
 /** As `… | head -1` does: no reason to complain. */
 async function leavesEarly(args: string[]): Promise<void> {
-  const child = start(program, args, { env: environment() });
+  const child = start(program, args, { env: environmentWith({}) });
   let stderr = "";
   child.stderr!.on("data", (chunk: Uint8Array) => (stderr += chunk.toString()));
   child.stdout!.once("data", () => child.stdout!.destroy());
@@ -944,7 +963,7 @@ async function typed(args: string[], answers: string[]): Promise<{ code: number 
   const [file, all] = command(program, args);
   const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
   const line = [file, ...all].map(quote).join(" ");
-  const child = spawn("script", ["-qec", line, "/dev/null"], { env: environment(), stdio: "pipe" });
+  const child = spawn("script", ["-qec", line, "/dev/null"], { env: environmentWith({}), stdio: "pipe" });
   let screen = "";
   let answered = 0;
   child.stdout.on("data", (chunk: Uint8Array) => {

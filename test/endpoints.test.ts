@@ -1,7 +1,7 @@
 import { exportPKCS8, exportSPKI, generateKeyPair } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, createJwtEndpoints } from "../src/index.ts";
+import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { StoreError } from "../src/stores/store.ts";
 import { type Asked, addContractUsers, httpContract, iterations, makeToken, secret } from "./http-contract.ts";
@@ -46,7 +46,18 @@ settings("stop the start with one line that names what is wrong, and never a sec
     [{ store }, /^setting signingKey /],
     [{ signingKey: secret }, /^setting store is required/],
     [{ store, signingKey: "hunter2" }, /^setting signingKey is 7 bytes long; accepted: 32 or more for HS256/],
-    [{ store, signingKey: secret, acessTokenLifetime: "5m" }, /^setting acessTokenLifetime is not a setting$/],
+    [
+      { store, signingKey: secret, acessTokenLifetime: "5m" },
+      /^setting acessTokenLifetime is not a setting; did you mean accessTokenLifetime\?$/,
+    ],
+    [
+      { store, signingKey: secret, ROTATE_REFRESH_TOKENS: true },
+      /^setting ROTATE_REFRESH_TOKENS is not a setting; did you mean rotateRefreshTokens\?$/,
+    ],
+    [
+      { store, signingKey: secret, hashing: { iteration: 1 } },
+      /^setting hashing.iteration is not a setting; did you mean hashing.iterations\?$/,
+    ],
     [{ store, signingKey: secret, hashing: { rounds: 1 } }, /^setting hashing.rounds is not a setting$/],
     [
       { store, signingKey: secret, accessTokenLifetime: "5 minutes" },
@@ -75,6 +86,56 @@ settings("stop the start with one line that names what is wrong, and never a sec
       continue;
     }
     assert.unreachable(`nothing was thrown for ${Object.keys(input).join()}`);
+  }
+});
+
+settings("that do nothing together are told of in one warning, when they were set", async () => {
+  const fixed = { store: memoryStore(), signingKey: secret };
+  const spki = await exportSPKI((await generateKeyPair("ES256", { extractable: true })).publicKey);
+  const cases: [Partial<JwtEndpointsSettings>, string | undefined][] = [
+    [{}, undefined],
+    [{ refreshGrace: "10s" }, "refreshGrace without rotateRefreshTokens"],
+    [{ refreshGrace: "10s", rotateRefreshTokens: true }, undefined],
+    [
+      { refreshGrace: 0, rotateRefreshTokens: true, blacklistAfterRotation: false },
+      "refreshGrace without blacklistAfterRotation",
+    ],
+    [
+      { refreshGrace: 5, blacklistAfterRotation: true, rotateRefreshTokens: false },
+      "blacklistAfterRotation, refreshGrace without rotateRefreshTokens",
+    ],
+    // What a Django site carries over from Simple JWT's page of defaults.
+    [
+      { rotateRefreshTokens: false, blacklistAfterRotation: false, checkRevokeToken: false, updateLastLogin: false },
+      undefined,
+    ],
+    [
+      { slidingTokenLifetime: "5m", slidingTokenRefreshExpClaim: "refresh_exp", authTokenClasses: ["AccessToken"] },
+      "slidingTokenLifetime without SlidingToken first in authTokenClasses; slidingTokenRefreshExpClaim without SlidingToken in authTokenClasses",
+    ],
+    [{ slidingTokenLifetime: "5m", authTokenClasses: ["SlidingToken"] }, undefined],
+    [
+      { authTokenClasses: ["SlidingToken"], rotateRefreshTokens: true, accessTokenLifetime: "5m", refreshGrace: 1 },
+      "accessTokenLifetime, rotateRefreshTokens, refreshGrace with SlidingToken first in authTokenClasses",
+    ],
+    [
+      { cookies: { secure: false, domain: "example.org" }, revokeTokenClaim: "hash" },
+      "cookies.secure, cookies.domain without cookies.carry; revokeTokenClaim without checkRevokeToken",
+    ],
+    [{ cookies: { carry: ["refresh"], secure: false } }, undefined],
+    [{ clientAddress: () => "::1" }, "clientAddress without throttle"],
+    [{ clientAddress: () => "::1", throttle: "5/min" }, undefined],
+    [
+      { signingKey: undefined, verifyingKey: spki, algorithm: "ES256", throttle: "5/min", updateLastLogin: true },
+      "throttle, updateLastLogin without signingKey or keys, as nobody can log in",
+    ],
+  ];
+  for (const [given, told] of cases) {
+    const log: LogEvent[] = [];
+    createJwtEndpoints({ ...fixed, log: (event) => void log.push(event), ...given });
+    const message = `settings without effect: ${told}`;
+    const expected = told === undefined ? [] : [{ level: "warn", code: "setting_without_effect", message }];
+    assert.equal(log, expected, Object.keys(given).join());
   }
 });
 

@@ -50,8 +50,9 @@ const allowed: Record<string, string[]> = {
   "stores/file": ["stores/memory", "stores/folder", "node:"],
   "stores/folder": ["node:"],
   "stores/postgres": ["stores/", "node:"],
-  "serve/": ["serve/", "index", "http/exchange", "maybe-promise", "stores/open", "stores/folder", "node:"],
+  "serve/": ["serve/", "index", "settings", "http/exchange", "maybe-promise", "stores/open", "stores/folder", "node:"],
   "cli/": ["cli/", "index", "stores/", "passwords/", "tokens/", "csv-parse", "stream-json", "citty", "node:"],
+  "cli/command": ["settings", "serve/options"],
   "cli/keys": ["settings", "serve/key-file", "serve/options"],
   "cli/token": ["settings", "endpoints/", "serve/key-file", "serve/options"],
 };

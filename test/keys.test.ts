@@ -29,7 +29,7 @@ import { type KeySet, keysFrom } from "../src/tokens/keys.ts";
 import { prepareKey } from "../src/tokens/material.ts";
 import { signToken } from "../src/tokens/sign.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
-import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import { environmentWith, finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
 const utf8 = new TextEncoder();
 const secret = "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz-0123456789-";
@@ -1107,7 +1107,7 @@ interface Key {
   jwk: JWK;
 }
 const keysIn = (folder: string): Key[] => JSON.parse(fs.readFileSync(path.join(folder, "keys.json"), "utf8")).keys;
-const environment = { ...process.env, JWT_STORE: "", JWT_ALGORITHM: "", JWT_SIGNING_KEY: "" };
+const environment = environmentWith({});
 
 async function run(folder: string, ...args: string[]) {
   const result = await finished(start(program, [...args, "--store", `file:${folder}`], { env: environment }));

@@ -33,6 +33,12 @@ export function command(file: string, args: string[] = []): [program: string, ar
   return [process.execPath, [...flags[runtime](), path.resolve(projectRoot, file), ...args]];
 }
 
+/** This process's variables without those that set the program up, and with these. */
+export function environmentWith(variables: Record<string, string>): Record<string, string> {
+  const others = Object.entries(process.env).filter(([name]) => !/^(JWT_|PORT$|HOST$)/.test(name));
+  return { ...(Object.fromEntries(others) as Record<string, string>), ...variables };
+}
+
 const children = new Set<ChildProcess>();
 const folders: string[] = [];
 process.on("exit", () => {

@@ -6,6 +6,7 @@ import { crc32 } from "node:zlib";
 import { Agent, request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { readOptions } from "../src/serve/options.ts";
 import { openFileStore } from "../src/stores/file.ts";
 import {
   type Answer,
@@ -17,11 +18,13 @@ import {
   secret,
 } from "./http-contract.ts";
 import {
+  environmentWith,
   fillDisk,
   finished,
   freePort,
   isListening,
   mountTmpfs,
+  projectRoot,
   runtime,
   start,
   temporaryFolder,
@@ -34,22 +37,18 @@ interface Running {
   child: ChildProcess;
   origin: string;
   send(path: string, asked?: Asked): Promise<Answer>;
-  /** Standard output so far. */
+  /** Standard output so far, and standard error. */
   output(): string;
+  errors(): string;
   /** The exit code, once it has ended. */
   ended: Promise<number | null>;
   /** Ends it as an operator would, and answers the exit code. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-const environment = (): Record<string, string> => {
-  const names = Object.keys(process.env).filter((name) => !/^(JWT_|PORT$|HOST$)/.test(name));
-  return Object.fromEntries(names.map((name) => [name, process.env[name]!]));
-};
-
 async function serve(args: string[], env: Record<string, string> = {}): Promise<Running> {
   const child = start(entry, ["--port", "0", "--hashing-iterations", String(iterations), ...args], {
-    env: { ...environment(), ...env },
+    env: environmentWith(env),
   });
   const dispatcher = new Agent({ connections: 32, pipelining: 1 });
   let [stdout, stderr] = ["", ""];
@@ -65,6 +64,7 @@ async function serve(args: string[], env: Record<string, string> = {}): Promise<
     child,
     origin,
     output: () => stdout,
+    errors: () => stderr,
     ended,
     async send(target, { method = "GET", headers = {}, body } = {}) {
       const response = await request(origin + target, { method: method as "GET", headers, body, dispatcher });
@@ -237,7 +237,7 @@ it("goes on serving when nobody reads its log any more, or the disk is full", as
   const full = fs.openSync("/dev/full", "w");
   const port = await freePort(); // where it listens can't be read here
   const child = start(entry, ["--port", String(port), "--store", "memory:"], {
-    env: environment(),
+    env: environmentWith({}),
     stdio: ["ignore", full, full],
   });
   const status = () =>
@@ -281,7 +281,7 @@ it("goes on serving, and stops, though the reader of its log stalls, and tells h
   const held = fs.openSync(fifo, "r+"); // a pipe that has a reader, who does not read
   const port = await freePort();
   const args = ["--port", String(port), "--store", "memory:", "--hashing-iterations", "1"];
-  const child = start(entry, args, { env: environment(), stdio: ["ignore", held, held] });
+  const child = start(entry, args, { env: environmentWith({}), stdio: ["ignore", held, held] });
   const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
   await until(() => isListening(port), "the server listens", 20_000);
   const total = 20_000;
@@ -354,12 +354,18 @@ it("stops the start with one line and exit code 1", async () => {
       /setting signingKey can't be read/,
     ],
     [["--store", "memory:", "--port", "99999"], {}, /setting port: 99999 is not a port/],
-    [["--store", "memory:", "--prot", "1"], {}, /setting --prot is not a flag/],
+    [["--store", "memory:", "--prot", "1"], {}, /setting --prot is not a flag of the server; did you mean --port\?$/m],
+    [
+      ["--store", "memory:"],
+      { JWT_ROTATE_REFRESH_TOKEN: "true" },
+      /variable JWT_ROTATE_REFRESH_TOKEN is not a setting; did you mean JWT_ROTATE_REFRESH_TOKENS\?$/m,
+    ],
+    [["--store", "memory:"], { JWT_SIGNING_KEY: "" }, /variable JWT_SIGNING_KEY is empty; give it a value/],
   ];
   try {
     await Promise.all(
       cases.map(async ([args, env, message]) => {
-        const { code, stdout, stderr } = await finished(start(entry, args, { env: { ...environment(), ...env } }));
+        const { code, stdout, stderr } = await finished(start(entry, args, { env: environmentWith(env) }));
         assert.is(code, 1, stderr);
         assert.match(stderr, message);
         assert.is(stderr.trim().split("\n").length, 1, stderr);
@@ -368,6 +374,55 @@ it("stops the start with one line and exit code 1", async () => {
     );
   } finally {
     blocker.close();
+  }
+});
+
+it("refuses variables and flags that would go unnoticed, names the nearest and no value", () => {
+  const cases: [args: string[], env: Record<string, string>, message: string][] = [
+    [["--colour", "hunter2"], {}, "setting --colour is not a flag of the server; see --help"],
+    [["--stoer=hunter2"], {}, "setting --stoer is not a flag of the server; did you mean --store?"],
+    [["-p", "1"], {}, "setting -p is not a flag of the server; see --help"],
+    [["--store", "--port", "0"], {}, "setting --store lacks its value; a value that begins with - takes --store="],
+    [["--port"], {}, "setting --port lacks its value; a value that begins with - takes --port="],
+    [["hunter2"], {}, "the command line has a text that belongs to no flag"],
+    [[], { JWT_THROTTEL: "hunter2" }, "variable JWT_THROTTEL is not a setting; did you mean JWT_THROTTLE?"],
+    [[], { JWT_PORT: "1" }, "variable JWT_PORT is not a setting; did you mean PORT?"],
+    [[], { JWT_CLAIMS: "1" }, "variable JWT_CLAIMS is not a setting; the server's --help lists those that are"],
+    [[], { JWT_VERIFYING_KEY: "" }, "variable JWT_VERIFYING_KEY is empty; give it a value, or take it away"],
+    [[], { JWT_JWK_URL: "" }, "variable JWT_JWK_URL is empty; give it a value, or take it away"],
+  ];
+  for (const [args, env, message] of cases) {
+    assert.throws(
+      () => readOptions(args, env),
+      (error: Error) => error.name === "SettingError" && error.message === message,
+      message,
+    );
+  }
+  const { settings, store } = readOptions([], { JWT_ENDPOINTS_WORKERS: "2", JWT_STORE: "", JWT_PREFIX: "", JWTX: "1" });
+  assert.equal([settings, store], [{}, "file:./data"]);
+});
+
+if (runtime === "deno") {
+  it("says that misspelt variables go unnoticed where it may not list them, and refuses empty keys all the same", async () => {
+    const permissions = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env=PORT,HOST,JWT_*,NO_COLOR,TERM"];
+    const args = ["run", ...permissions, entry, "--store", "memory:", "--port", "0"];
+    const env = environmentWith({ JWT_SIGNING_KEY: "" });
+    const { code, stderr } = await finished(spawn(process.execPath, args, { cwd: projectRoot, env }));
+    assert.is(code, 1);
+    const [unlisted, refused] = stderr.trim().split("\n");
+    assert.is(unlisted, "jwt-endpoints: misspelt JWT_ variables go unnoticed; to refuse them takes all of --allow-env");
+    assert.is(refused, "jwt-endpoints: variable JWT_SIGNING_KEY is empty; give it a value, or take it away");
+  });
+}
+
+it("warns once of settings that do nothing together, and starts", async () => {
+  const warned =
+    /"code":"setting_without_effect","message":"settings without effect: refreshGrace without rotateRefre/g;
+  for (const args of [[], ["--workers", "2"]]) {
+    const server = await serve(["--store", `file:${temporaryFolder()}/data`, ...args], { JWT_REFRESH_GRACE: "5s" });
+    await until(() => server.output().includes("curl"), "the first user is told of");
+    assert.is(await server.stop(), 0);
+    assert.is(server.errors().match(warned)?.length, 1, server.errors());
   }
 });
 
@@ -413,13 +468,13 @@ it("shares one folder with another server and the user command", async () => {
 
 it("makes neither folder nor user when it can't start", async () => {
   const folder = path.join(temporaryFolder(), "data");
-  const wrong = start(entry, ["--store", `file:${folder}`, "--responses", "drf"], { env: environment() });
+  const wrong = start(entry, ["--store", `file:${folder}`, "--responses", "drf"], { env: environmentWith({}) });
   assert.is((await finished(wrong)).code, 1);
   assert.not.ok(fs.existsSync(folder));
   const blocker = net.createServer();
   await new Promise<void>((resolve) => blocker.listen(0, "127.0.0.1", resolve));
   const { port } = blocker.address() as net.AddressInfo;
-  const blocked = start(entry, ["--store", `file:${folder}`, "--port", String(port)], { env: environment() });
+  const blocked = start(entry, ["--store", `file:${folder}`, "--port", String(port)], { env: environmentWith({}) });
   assert.is((await finished(blocked)).code, 1);
   blocker.close();
   const server = await serve(["--store", `file:${folder}`]);

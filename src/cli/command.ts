@@ -2,6 +2,9 @@
 import process from "node:process";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
+import { SettingError } from "../index.ts";
+import { checkVariables } from "../serve/options.ts";
+import { didYouMean } from "../settings.ts";
 import { openStore } from "../stores/open.ts";
 import { type Store, StoreError } from "../stores/store.ts";
 import { Mistake, printable, quoted } from "./fields.ts";
@@ -55,8 +58,9 @@ function refuseUnknown(name: string, rawArgs: string[], definitions: ArgsDef): v
     if (token.kind !== "option") continue;
     const definition = Object.hasOwn(definitions, token.name) ? definitions[token.name] : undefined;
     if (definition === undefined || !token.rawName.startsWith("--")) {
-      const known = flags.map(([flag]) => `--${flag}`).join(", ");
-      throw new Mistake(`unknown flag ${printable(token.rawName)} for ${name}; accepted: ${known}`);
+      const known = flags.map(([flag]) => `--${flag}`);
+      const hint = didYouMean(token.rawName, known) || `; accepted: ${known.join(", ")}`;
+      throw new Mistake(`unknown flag ${printable(token.rawName)} for ${name}${hint}`);
     }
     if (definition.type === "boolean") {
       if (token.value !== undefined) throw new Mistake(`${token.rawName} takes no value`);
@@ -100,9 +104,9 @@ export async function runProgram(program: Program): Promise<void> {
     const code = (error as { code?: unknown } | undefined)?.code;
     if (code === "EPIPE") return;
     process.exitCode = 1;
-    const isExpected = error instanceof Mistake || error instanceof StoreError;
+    const isExpected = [Mistake, SettingError, StoreError].some((expected) => error instanceof expected);
     const unexpected = error instanceof Error ? error.stack : String(error);
-    process.stderr.write(`${isExpected ? error.message.replace(/\s*\n\s*/g, " ") : unexpected}\n`);
+    process.stderr.write(`${isExpected ? (error as Error).message.replace(/\s*\n\s*/g, " ") : unexpected}\n`);
   }
 }
 
@@ -116,5 +120,6 @@ async function dispatch({ name: programName, description, commands }: Program, a
   if (command === undefined) throw new Mistake(`unknown command ${quoted(name)}; ${accepted}`);
   if (wantsHelp(rawArgs)) return showHelp(command, root);
   refuseUnknown(name, rawArgs, command.args as ArgsDef);
+  checkVariables(process.env);
   await runCommand(command, { rawArgs });
 }

@@ -8,8 +8,8 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { SettingError, describeSettings } from "../index.ts";
 import { type StoredKey, changeStoredKeys, newJwk, readStoredKeys, takenIn } from "../serve/key-file.ts";
-import { readOptions } from "../serve/options.ts";
-import { parseDuration } from "../settings.ts";
+import { checkVariables, readOptions } from "../serve/options.ts";
+import { didYouMean, parseDuration } from "../settings.ts";
 import { storeFolder } from "../stores/open.ts";
 import { print } from "./command.ts";
 import { Mistake, quoted } from "./fields.ts";
@@ -190,7 +190,16 @@ function readCommandLine(name: string, { flags, takes }: Command, args: string[]
   try {
     parsed = parseArgs({ args, options, allowPositionals: true });
   } catch (error) {
-    throw new Mistake(`${name}: ${(error as Error).message.split(". ")[0]}`);
+    const [problem] = (error as Error).message.split(". ") as [string];
+    const unknown = /^Unknown option '(-[^' ]+)/.exec(problem)?.[1];
+    const hint =
+      unknown === undefined
+        ? ""
+        : didYouMean(
+            unknown,
+            flags.map((flag) => `--${flag}`),
+          );
+    throw new Mistake(`${name}: ${problem}${hint}`);
   }
   const values = parsed.values as Flags;
   if (takes !== undefined && parsed.positionals.length === 0) throw new Mistake(`${name} needs a ${takes}`);
@@ -208,6 +217,7 @@ async function main([name, ...args]: string[]): Promise<string> {
     throw new Mistake(`unknown command ${quoted(name)}; accepted: ${[...commands.keys()].join(", ")}`);
   }
   const { values, argument } = readCommandLine(name, command, args);
+  checkVariables(process.env);
   const url = values.store ?? (process.env["JWT_STORE"] || defaultStore);
   const folder = storeFolder(url);
   if (folder === undefined) throw new Mistake("keys are kept in the folder of a file: store; name one with --store");

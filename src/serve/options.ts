@@ -1,6 +1,7 @@
 /** Flags and environment -> settings, by the names in the settings schema: flags first, then the environment. */
 import { parseArgs } from "node:util";
 import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
+import { didYouMean } from "../settings.ts";
 
 /** What the server has beyond the handler's settings. */
 export interface ServerOptions {
@@ -61,11 +62,45 @@ export function listOptions(): (ServerOption & { flag: string })[] {
   }));
 }
 
+/** Those that the program gives its own workers. */
+const ownVariables = "JWT_ENDPOINTS_";
+/** Where an empty text would stand for a key that nobody has chosen. */
+const neverEmpty = new Set(["JWT_SIGNING_KEY", "JWT_VERIFYING_KEY", "JWT_JWK_URL"]);
+
+/**
+ * Refuses variables that would go unnoticed: misspelt ones, and a key that is empty because what was to fill it is.
+ * @throws {SettingError} in one line that names the nearest variable, and no value.
+ */
+export function checkVariables(env: Record<string, string | undefined>): void {
+  const known = listOptions().map((option) => option.env);
+  for (const name of variablesOf(env)) {
+    if (name.startsWith(ownVariables)) continue;
+    if (!known.includes(name)) {
+      const hint = didYouMean(name, known) || "; the server's --help lists those that are";
+      throw new SettingError(`variable ${name} is not a setting${hint}`);
+    }
+    if (neverEmpty.has(name) && env[name] === "") {
+      throw new SettingError(`variable ${name} is empty; give it a value, or take it away`);
+    }
+  }
+}
+
+function variablesOf(env: Record<string, string | undefined>): string[] {
+  try {
+    return Object.keys(env).filter((name) => name.startsWith("JWT_"));
+  } catch {
+    // Deno lets a program that may read some variables ask for them by name alone.
+    console.error("jwt-endpoints: misspelt JWT_ variables go unnoticed; to refuse them takes all of --allow-env");
+    return [...neverEmpty].filter((name) => env[name] !== undefined);
+  }
+}
+
 /**
  * @param args the command line after the program's name.
- * @throws {SettingError} for an unknown flag or a value of the wrong form, in one line.
+ * @throws {SettingError} for an unknown flag or variable or a value of the wrong form, in one line.
  */
 export function readOptions(args: string[], env: Record<string, string | undefined>): ServerOptions {
+  checkVariables(env);
   const known = listOptions();
   const values = readFlags(
     args,
@@ -94,15 +129,26 @@ export function readOptions(args: string[], env: Record<string, string | undefin
 
 function readFlags(args: string[], flags: string[]): Record<string, string | undefined> {
   const options = Object.fromEntries(flags.map((flag) => [flag, { type: "string" as const }]));
-  try {
-    const { values } = parseArgs({ args, options: { ...options, help: { type: "boolean", short: "h" } } });
-    return values as Record<string, string | undefined>;
-  } catch (error) {
-    const flag = /'(-[^' ]*)/.exec((error as Error).message)?.[1]; // the message may quote a value, so only its flag is told
-    throw new SettingError(
-      `setting ${flag ?? "on the command line"} is not a flag of the server, or lacks its value; see --help`,
-    );
+  const help = { help: { type: "boolean", short: "h" } } as const;
+  const { values, tokens } = parseArgs({ args, options: { ...options, ...help }, strict: false, tokens: true });
+  for (const token of tokens) {
+    if (token.kind === "option-terminator") continue;
+    // A stray text isn't quoted: it may be a key.
+    if (token.kind === "positional") throw new SettingError("the command line has a text that belongs to no flag");
+    const { name, rawName, value, inlineValue } = token;
+    if (name === "help") continue;
+    if (!flags.includes(name)) {
+      const hint = didYouMean(
+        rawName,
+        flags.map((flag) => `--${flag}`),
+      );
+      throw new SettingError(`setting ${rawName} is not a flag of the server${hint || "; see --help"}`);
+    }
+    if (value === undefined || (!inlineValue && /^-./.test(value))) {
+      throw new SettingError(`setting ${rawName} lacks its value; a value that begins with - takes ${rawName}=`);
+    }
   }
+  return values as Record<string, string | undefined>;
 }
 
 function convert({ name, form, default: fallback }: ServerOption, text: string): unknown {

@@ -5,10 +5,12 @@ import { setInterval } from "node:timers";
 import {
   type JwtEndpoints,
   type JwtEndpointsSettings,
+  type LogEvent,
   type Store,
   createJwtEndpoints,
   createPasswords,
 } from "../index.ts";
+import { logToStandardError } from "../settings.ts";
 import { openStore, storeFolder } from "../stores/open.ts";
 import { ensureFirstKey, firstKeyAsJwk, hasKeyRing, newJwk, newSecret, readFirstKey, readKeyRing } from "./key-file.ts";
 import { type Output, type Send, type Step, sendTo, takeOver, withRequestLog } from "./log.ts";
@@ -42,16 +44,18 @@ export interface Prepared {
 export async function prepare(args: string[], env: Record<string, string | undefined>): Promise<Prepared> {
   const options = readOptions(args, env);
   adaptToWorker(options);
-  const endpointsWith = async (store: Store, keys: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
-    const endpoints = createJwtEndpoints({ ...options.settings, ...keys, store } as unknown as JwtEndpointsSettings);
+  const endpointsWith = async (given: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
+    const endpoints = createJwtEndpoints({ ...options.settings, ...given } as unknown as JwtEndpointsSettings);
     await endpoints.ready().catch(unlessReadable);
     return endpoints;
   };
-  // Wrong settings show before anything is opened or made.
-  await endpointsWith(await openStore("memory:"), await keySettings(options, { makes: false }));
+  // Wrong settings show before anything is opened or made; warnings are for those that are used.
+  const trial = { store: await openStore("memory:"), log: () => {} };
+  await endpointsWith({ ...trial, ...(await keySettings(options, { makes: false })) });
   const store = await openStore(options.store);
   try {
-    const endpoints = await endpointsWith(store, await keySettings(options, { makes: true }));
+    const log = { log: workerCount() === undefined ? logToStandardError : logOfWorker };
+    const endpoints = await endpointsWith({ store, ...log, ...(await keySettings(options, { makes: true })) });
     setInterval(() => void Promise.resolve(store.flushExpired()).catch(() => {}), flushMs).unref();
     const introduce = async (address: string) => tellOf(await addFirstUser(store, endpoints), address, endpoints);
     return { endpoints, store, options, introduce };
@@ -64,6 +68,11 @@ export async function prepare(args: string[], env: Record<string, string | undef
 /** A store that could be opened and takes no writes, on a full disk for one, has said so, and tokens can be verified. */
 function unlessReadable(error: { code?: unknown }): void {
   if (error.code !== "STORE_UNAVAILABLE") throw error;
+}
+
+/** The process that watches the workers has told what it would tell of the settings. */
+function logOfWorker(event: LogEvent): void {
+  if (event.code !== "setting_without_effect") logToStandardError(event);
 }
 
 /** Unless it is set, how many hashes are computed at once is a matter of the machine, not of each worker. */
