@@ -815,16 +815,12 @@ tokens("shows what a token says, without any key, and that it was not verified",
   assert.is(expLine, `  exp         ${new Date(exp * 1000).toISOString()}`);
   assert.match(remaining!, /^(1d|23h 59m)$/);
   assert.match(lines[6]!, /^  iat         20\S+Z, \d+s ago$/);
-  assert.equal(lines.slice(7, 12), [
-    `  jti         "${jti}"`,
-    '  user_id     "1"',
-    '  note        "a\\u{202e}b\\nc"',
-    '  list        [1,"2"]',
-    "token",
-  ]);
-  assert.match(lines[12]!, /^  expired   no, (1d|23h 59m) remain$/);
-  assert.match(lines[13]!, /^  verified  no, nobody checked the signature \(--verify does\)/);
-  assert.is(lines.length, 14);
+  assert.equal(lines.slice(7, 9), [`  jti         "${jti}"`, '  user_id     "1"']);
+  assert.match(lines[9]!, /^  auth_time   20\S+Z, \d+s ago$/);
+  assert.equal(lines.slice(10, 13), ['  note        "a\\u{202e}b\\nc"', '  list        [1,"2"]', "token"]);
+  assert.match(lines[13]!, /^  expired   no, (1d|23h 59m) remain$/);
+  assert.match(lines[14]!, /^  verified  no, nobody checked the signature \(--verify does\)/);
+  assert.is(lines.length, 15);
   assert.not.match(stdout, new RegExp(refresh.split(".")[2]!), "its signature");
   assert.is(stderr, "");
   assert.is(code, 0);
