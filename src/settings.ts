@@ -39,12 +39,13 @@ export interface LogEvent {
 
 /**
  * What the endpoints ask of a store: the two look-ups, and as much of {@link Store} as the settings in use need. One
- * without `claim` and `peek` can't revoke, so it has no `/jwt/blacklist/`. A wrong combination stops the start.
+ * without `claim` and `peek` can't revoke, so it has no `/jwt/blacklist/`; one without `wasRemoved` leaves verify to judge
+ * a removed user's tokens by themselves. A wrong combination stops the start.
  */
 export interface EndpointsStore
   extends
     Pick<UserStore, "findUserByUsername" | "findUserById">,
-    Partial<Pick<Store, "updateUser" | "claim" | "peek" | "ping" | "passwordHashes">> {
+    Partial<Pick<Store, "updateUser" | "wasRemoved" | "claim" | "peek" | "ping" | "passwordHashes">> {
   /** The user whose `userIdField` has a value; needed when that field is neither `id` nor `username`. */
   findUserBy?(field: string, value: string): MaybePromise<User | undefined>;
 }

@@ -452,6 +452,28 @@ const badReports = [
   "line 22: the same id as line 21",
 ];
 
+importing("refuses the id of a user who was removed, and takes the name", async () => {
+  const url = newStore();
+  const lines = ["1", "2"].map((id) => JSON.stringify({ username: `user-${id}`, password: hashFor(1), id }));
+  const file = fileOf("again.jsonl", lines.join("\n"));
+  done(await user(["import", file, "--store", url]), /^imported 2 users\n$/);
+  done(await user(["remove", "user-1", "--store", url]), /^removed "user-1", id 1\n$/);
+  done(await user(["remove", "user-2", "--store", url]), /^removed "user-2", id 2\n$/);
+  const again = await user(["import", file, "--store", url]);
+  assert.equal(again.stderr.split("\n"), [
+    "line 1: the id belonged to a user who was removed",
+    "line 2: the id belonged to a user who was removed",
+    "nothing was imported: 2 of 2 lines are bad (--skip-bad imports the others)",
+    "",
+  ]);
+  assert.is(again.code, 1);
+  assert.equal(await usersOf(url), []);
+  const before = Date.now() / 1000;
+  done(await user(["add", "user-1", "--password-stdin", "--store", url], { input: "hunter" }), /^added "user-1", id /);
+  const [added] = await usersOf(url);
+  assert.ok(added!.tokensValidFrom! >= before, "tokens that name the former user-1 are not this one's");
+});
+
 importing("adds nobody when lines are bad, tells which and why, and with --skip-bad adds the others", async () => {
   const url = newStore();
   await withStore(url, (store) => store.addUser({ id: "1", username: "taken", passwordHash: hashFor(3) }));

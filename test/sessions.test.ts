@@ -18,7 +18,7 @@ import {
 } from "../src/index.ts";
 import { openFileStore } from "../src/stores/file.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { runtime, start, temporaryFolder, until } from "./runtime.ts";
+import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
 const secret = "a secret of the session suite, 32 bytes or more";
 const begin = 1_850_000_000;
@@ -95,6 +95,19 @@ async function expectDead({ refresh, verify, guard }: Opened, ...pairs: Partial<
 
 const signed = (claims: Record<string, unknown>, key = secret) =>
   new SignJWT(claims).setProtectedHeader({ alg: "HS256", typ: "JWT" }).sign(new TextEncoder().encode(key));
+
+const rotating = ["--rotate-refresh-tokens", "true"];
+
+/** Ways to refresh: in every one, a token comes from a login and must not outlive it. */
+const refreshing: [what: string, settings: Partial<JwtEndpointsSettings>, flags: string[]][] = [
+  ["with rotation", {}, rotating],
+  ["without rotation", { rotateRefreshTokens: false }, []],
+  [
+    "with sliding tokens",
+    { rotateRefreshTokens: false, authTokenClasses: ["SlidingToken"] },
+    ["--auth-token-classes", "SlidingToken"],
+  ],
+];
 
 const stores: [name: string, openStore: OpenStore][] = [
   ["memory", (now) => memoryStore({ now })],
@@ -327,6 +340,82 @@ for (const [name, openStore] of stores) {
     assert.equal(codes(here.log), ["store_unavailable"]);
   });
 
+  it("end with their user's removal, and no new user inherits them", async () => {
+    for (const userIdField of ["id", "username"]) {
+      for (const [what, more] of refreshing) {
+        const here = await opened({ ...more, userIdField });
+        const field = more.authTokenClasses === undefined ? "refresh" : "token";
+        const told = `${userIdField}, ${what}`;
+        const pair = await here.logIn();
+        const foreign = await signed({
+          ...decodeJwt(pair[field]),
+          auth_time: undefined,
+          sid: undefined,
+          jti: "foreign",
+        });
+        const old = [...Object.values(pair), foreign];
+        for (const token of old) assert.is(await here.verify(token), 200, told);
+        const other = await here.logIn("bea");
+        assert.is(await here.store.removeUser("1"), true);
+        for (const token of old) {
+          const { status, text } = await here.post("verify", { token });
+          assert.equal([status, text], [400, "Token is blacklisted"], told);
+        }
+        const gone = "No active account found for the given token.";
+        for (const token of [pair[field], foreign]) {
+          assert.is((await here.post("refresh", { [field]: token })).text, gone, told);
+        }
+        const headers = { authorization: `Bearer ${pair.access ?? pair.token}` };
+        const guarded = here.endpoints.protect(() => new Response("in"))(new Request("http://localhost/", { headers }));
+        assert.is(((await (await guarded).json()) as { detail: string }).detail, "User not found", told);
+
+        const again = { username: "ada", passwordHash };
+        const refusal = await Promise.resolve()
+          .then(() => here.store.addUser({ ...again, id: "1" }))
+          .catch((error: Error) => error);
+        assert.is((refusal as StoreError).code, "USER_EXISTS");
+        await here.store.addUser({ ...again, id: "new" });
+        for (const step of [0, 0.001, 1, 50]) {
+          here.clock.seconds += step;
+          for (const token of old) assert.is(await here.verify(token), 400, told);
+          for (const token of [pair[field], foreign]) {
+            assert.is((await here.post("refresh", { [field]: token })).status, 400, told);
+          }
+          assert.is(await here.guard(pair.access ?? pair.token), 401, told);
+          const fresh = await here.logIn();
+          for (const token of Object.values(fresh)) assert.is(await here.verify(token), 200, told);
+          assert.is((await here.post("refresh", { [field]: fresh[field] })).status, 200, told);
+          assert.is(await here.guard(fresh.access ?? fresh.token), 200, told);
+        }
+        assert.is((await here.post("refresh", { [field]: other[field] })).status, 200, "nobody else is touched");
+        await here.store.close();
+      }
+    }
+  });
+
+  it("go by a name end when another takes it", async () => {
+    const here = await opened({ userIdField: "username" });
+    const pair = await here.logIn();
+    await here.store.updateUser("1", { username: "dea" });
+    await expectDead(here, pair);
+    await here.store.updateUser("2", { username: "ada" });
+    await expectDead(here, pair);
+    assert.is(await here.guard((await here.logIn()).access), 200);
+  });
+
+  it("that Django began stay good for users who come from there", async () => {
+    for (const userIdField of ["id", "username"]) {
+      const here = await opened({ userIdField });
+      const claims = { token_type: "access", exp: begin + 300, iat: begin - 9, jti: "j" };
+      const token = await signed({ ...claims, user_id: userIdField === "id" ? 77 : "dea" });
+      await here.store.removeUser("1");
+      assert.equal([await here.verify(token), await here.guard(token)], [200, 401], "a user who never was here");
+      await here.store.addUsers([{ id: "77", username: "dea", passwordHash }]);
+      assert.equal([await here.verify(token), await here.guard(token)], [200, 200]);
+      await here.store.close();
+    }
+  });
+
   it("of a user all end at once, whatever the clock shows, and new ones work", () => endAllOfUser(openStore));
 
   it(`follow a small model through a thousand random interleavings`, () => interleave(openStore));
@@ -532,8 +621,6 @@ async function forge(text: string, way: number): Promise<string> {
 
 const two = suite(`sessions, two ${runtime} servers on one folder`);
 
-const rotating = ["--rotate-refresh-tokens", "true"];
-
 /** Two servers on one folder, asked by `post`, and ended when all is done. */
 async function withServers(
   more: string[],
@@ -615,17 +702,6 @@ for (const [grace, what, endpoint] of [
   );
 }
 
-/** Ways to refresh: in every one, a token comes from a login and must not outlive it. */
-const refreshing: [what: string, settings: Partial<JwtEndpointsSettings>, flags: string[]][] = [
-  ["with rotation", {}, rotating],
-  ["without rotation", { rotateRefreshTokens: false }, []],
-  [
-    "with sliding tokens",
-    { rotateRefreshTokens: false, authTokenClasses: ["SlidingToken"] },
-    ["--auth-token-classes", "SlidingToken"],
-  ],
-];
-
 for (const [what, more] of refreshing) {
   two(`end a user's sessions for good, even if one has not yet heard of it when it is asked, ${what}`, async () => {
     const folder = temporaryFolder();
@@ -693,6 +769,42 @@ for (const [what, , flags] of refreshing) {
       }
       await store.close();
     }),
+  );
+}
+
+for (const userIdField of ["id", "username"]) {
+  two(
+    `refuse the tokens of a user who was removed by a command, and of the name's next user too, by ${userIdField}`,
+    () =>
+      withServers([...rotating, "--user-id-field", userIdField], async (post, credentials, folder) => {
+        const command = async (args: string[], input: string) => {
+          const all = [...args, "--store", `file:${folder}`];
+          const child = start("src/cli/user.ts", all, { stdio: ["pipe", "pipe", "pipe"] });
+          child.stdin!.end(input);
+          assert.is((await finished(child)).code, 0);
+        };
+        const { password } = credentials as { password: string };
+        const old = [(await post(0, "create", credentials)).body, (await post(1, "create", credentials)).body];
+        const expectRefused = async () => {
+          for (const server of [0, 1]) {
+            for (const { access, refresh } of old) {
+              for (const token of [access, refresh]) assert.is((await post(server, "verify", { token })).status, 400);
+              assert.is((await post(server, "refresh", { refresh })).status, 400);
+            }
+          }
+        };
+        await command(["remove", "admin"], "");
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        await expectRefused();
+        await command(["add", "admin", "--password-stdin"], password);
+        for (const server of [0, 1]) {
+          const fresh = (await post(server, "create", credentials)).body;
+          await expectRefused();
+          for (const token of Object.values(fresh)) {
+            for (const each of [0, 1]) assert.is((await post(each, "verify", { token })).status, 200);
+          }
+        }
+      }),
   );
 }
 
@@ -1030,8 +1142,9 @@ settings("tell of a reused token in either profile's words", async () => {
 settings("take null for no user, as many a database client answers", async () => {
   const { store } = await open();
   const none = null as unknown as undefined;
+  const { wasRemoved: _, ...others } = store;
   const host: EndpointsStore = {
-    ...store,
+    ...others,
     findUserById: async (id) => (await store.findUserById(id)) ?? none,
     findUserByUsername: async (name) => (await store.findUserByUsername(name)) ?? none,
   };

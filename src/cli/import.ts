@@ -153,7 +153,10 @@ async function refuseTaken(store: Store, line: Line, isTaken: IsTaken): Promise<
   const { number, draft } = line;
   if (draft === undefined) return line;
   if (await isTaken(draft.username)) return { number, reason: "the username is taken" };
-  if (draft.id !== undefined && (await store.findUserById(draft.id))) return { number, reason: "the id is taken" };
+  if (draft.id !== undefined) {
+    if (await store.findUserById(draft.id)) return { number, reason: "the id is taken" };
+    if (await store.wasRemoved("id", draft.id)) return { number, reason: "the id belonged to a user who was removed" };
+  }
   return line;
 }
 

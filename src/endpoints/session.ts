@@ -105,6 +105,20 @@ export function isVoid(context: Context, claims: Claims, user: User | undefined)
   return after(isRevoked(context, claims, user), (revoked) => revoked || isUsedUp(context, claims));
 }
 
+/**
+ * Whether a token whose user is not there is revoked: by the user's removal, where the store tells that, or as any other.
+ * Otherwise a missing user is no error here.
+ */
+export function isOrphanRevoked(context: Context, claims: Claims): MaybePromise<boolean> {
+  const { settings, store } = context;
+  const id = userIdFrom(settings, claims);
+  if (id === undefined || store.wasRemoved === undefined) return isVoid(context, claims, undefined);
+  return after(
+    store.wasRemoved(settings.userIdField, id),
+    (wasRemoved) => wasRemoved || isVoid(context, claims, undefined),
+  );
+}
+
 /** How much later than the end of its session a token may still be issued, by a request under way; in seconds. */
 const underWay = 60;
 

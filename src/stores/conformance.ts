@@ -285,13 +285,87 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "removes a user, whose name and id are free again",
+    "removes a user, whose name is free again, and whose id never is",
     async (store) => {
       await store.addUser(newUser("kim", { id: "7" }));
       same(await store.removeUser("7"), true, "removing a user is true");
       same(await store.removeUser("7"), false, "removing the user again is false");
       check((await store.findUserByUsername("kim")) === undefined, "the name finds nobody");
-      await store.addUser(newUser("kim", { id: "7" }));
+      check((await store.findUserById("7")) === undefined, "the id finds nobody");
+      for (const add of [
+        () => store.addUser(newUser("lou", { id: "7" })),
+        () => store.addUsers([newUser("k1"), newUser("lou", { id: "7" }), newUser("k2")]),
+      ]) {
+        const error = await refused(add, "USER_EXISTS", "a removed user's id is refused");
+        check(error.message.includes('"7"') && !error.message.includes(hash), "the error names the id, and no hash");
+      }
+      check((await store.updateUser("7", { email: "x" })) === undefined, "an update of a removed user is undefined");
+      same(await usernames(store), [], "nothing was added");
+      same((await store.addUser(newUser("kim", { id: "8" }))).id, "8", "the name can be given again");
+    },
+  ],
+  [
+    "tells the ids and names that users have given up",
+    async (store) => {
+      const tell = async (field: string, values: string[]) => {
+        const told: boolean[] = [];
+        for (const value of values) told.push(await store.wasRemoved(field, value));
+        return told;
+      };
+      for (const name of oddNames) await store.addUser(newUser(name, { id: `id-${name}` }));
+      const ids = oddNames.map((name) => `id-${name}`);
+      const [all, none] = [true, false].map((value) => oddNames.map(() => value));
+      const found = [await tell("id", ids), await tell("username", oddNames)];
+      same(found, [none, none], "users who are there were not removed");
+      for (const id of ids) await store.removeUser(id);
+      same([await tell("id", ids), await tell("username", oddNames)], [all, all], "those that are gone were");
+      same([await tell("username", ids), await tell("id", oddNames)], [none, none], "each field by itself");
+      same(await tell("email", [...ids, ...oddNames, ""]), [...none!, ...none!, false], "no other field");
+      const { id } = await store.addUser(newUser("ida"));
+      await store.updateUser(id, { username: "ida2" });
+      same(
+        await tell("username", ["ida", "ida2", "IDA", "nobody"]),
+        [true, false, false, false],
+        "by another name too",
+      );
+      same(await tell("id", [id]), [false], "the user is there");
+      await refused(() => store.addUsers([newUser("jo"), newUser("jo")]), "USER_EXISTS", "twice in one batch");
+      same(await tell("username", ["jo"]), [false], "a user who was refused was never there");
+      await store.addUser(newUser("ida"));
+      same(await tell("username", ["ida"]), [false], "a name that somebody has again is nobody's former one");
+    },
+  ],
+  [
+    "lets a user begin anew with a name that another had, and with no other",
+    async (store) => {
+      const { id } = await store.addUser(newUser("kim"));
+      await store.addUser(newUser("lea"));
+      const rest = await store.addUser(newUser("mia", { tokensValidFrom: null }));
+      await store.updateUser(id, { username: "kim2" });
+      const since = Math.floor(Date.now()) / 1000;
+      const begins = (user: User | undefined, promise: string) => {
+        const { tokensValidFrom = null } = user ?? {};
+        const now = Date.now() / 1000;
+        check(tokensValidFrom !== null && tokensValidFrom >= since && tokensValidFrom <= now + 0.001, promise);
+      };
+      begins(await store.addUser(newUser("kim")), "whoever is added with a name that another left begins now");
+      begins((await store.findUserByUsername("kim")) ?? undefined, "and stays so");
+      await store.removeUser(id);
+      begins(await store.updateUser(rest.id, { username: "kim2" }), "whoever takes a removed user's name begins now");
+      begins(await store.findUserById(rest.id), "and stays so");
+      await store.addUsers([newUser("mia"), newUser("nil")]);
+      begins(await store.findUserByUsername("mia"), "in a batch as well");
+      for (const name of ["nil", "lea"]) {
+        same(
+          (await store.findUserByUsername(name))?.tokensValidFrom ?? null,
+          null,
+          "a new name leaves all tokens valid",
+        );
+      }
+      const ahead = Math.ceil(Date.now() / 1000) + 60;
+      await store.updateUser(rest.id, { username: "oda" });
+      const late = await store.addUser(newUser("kim2", { tokensValidFrom: ahead }));
+      same(late.tokensValidFrom, ahead, "a later time of the user's own stands");
     },
   ],
   [

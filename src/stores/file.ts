@@ -78,6 +78,10 @@ type Change =
   | { k: "head"; generation: number; bytes: string }
   | ({ k: "add"; u: UserRow } & Matching)
   | ({ k: "set"; id: string; c: UserChanges; x?: UserChanges } & Matching)
+  | ({ k: "rename"; id: string; c: UserChanges; x?: UserChanges } & Matching)
+  | { k: "remove"; id: string }
+  | { k: "removed"; ids: string[]; names: number[] }
+  /** Of versions that knew no `rename` and `remove`: ids and names are free again. */
   | { k: "del"; id: string }
   | { k: "claim"; kind: string; id: string; v: string; exp: number }
   | { k: "flush" }
@@ -185,11 +189,17 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   function apply(record: JournalRecord): unknown {
     switch (record.k) {
       case "add":
-        return state.addUsers([userFrom(record.u)], record.m)[0];
+        return state.addUsers([userFrom(record.u)], record.at, record.m)[0];
       case "set":
         return state.updateUser(record.id, record.c, record.x, record.m);
-      case "del":
+      case "rename":
+        return state.updateUser(record.id, record.c, record.x, record.m, record.at);
+      case "remove":
         return state.removeUser(record.id);
+      case "removed":
+        return state.restoreRemoved(record.ids, record.names);
+      case "del":
+        return state.dropUser(record.id);
       case "claim":
         return state.claim(record.kind, record.id, record.v, record.exp, record.at);
       case "flush":
@@ -205,7 +215,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         batches.delete(record.b);
         // Forgotten at a compaction, and perhaps begun anew by the writer since: it may not be added in part.
         if (batch?.users.length !== record.n) throw unavailable("a batch of users took too long to be added to");
-        return state.addUsers(batch.users, record.m).length;
+        return state.addUsers(batch.users, record.at, record.m).length;
       }
       case "drop":
         batches.delete(record.b);
@@ -564,6 +574,11 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   function* snapshot(): Iterable<JournalRecord> {
     for (const user of state.listUsers()) yield { k: "add", u: rowFrom(user), at: 0 };
+    const { ids, names } = state.removed(); // after the users: they have begun already
+    for (let i = 0; i < Math.max(ids.length, names.length); i += usersPerBatch) {
+      const end = i + usersPerBatch;
+      yield { k: "removed", ids: ids.slice(i, end), names: names.slice(i, end), at: 0 };
+    }
     for (const [kind, id, { value, expiresAt }] of state.facts()) {
       yield { k: "claim", kind, id, v: value, exp: expiresAt, at: 0 };
     }
@@ -745,7 +760,13 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     findUserByUsername: (username, matching) => findUser(() => readable().findUserByUsername(username, matching)),
     findUserById: (id) => findUser(() => readable().findUserById(id)),
     updateUser: async (id, c, x, matching) =>
-      (await append({ k: "set", id, c, ...(x && { x }), ...said(matching) })) as User | undefined,
+      (await append({
+        k: c.username === undefined ? "set" : "rename",
+        id,
+        c,
+        ...(x && { x }),
+        ...said(matching),
+      })) as User | undefined,
     addUser: async (user, matching) =>
       (await append({ k: "add", u: rowFrom(completeUser(user)), ...said(matching) })) as User,
     async addUsers(users, matching) {
@@ -769,7 +790,8 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       }
       return (await append({ k: "commit", b, n, ...said(matching) })) as number;
     },
-    removeUser: async (id) => (await append({ k: "del", id })) as boolean,
+    removeUser: async (id) => (await append({ k: "remove", id })) as boolean,
+    wasRemoved: (field, value) => readable().wasRemoved(field, value),
     listUsers: () => readable().listUsers(),
     passwordHashes: () => readable().passwordHashes(),
     async claim(kind, id, value, expiresAt) {

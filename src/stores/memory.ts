@@ -28,14 +28,15 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
   return {
     findUserByUsername: state.findUserByUsername,
     findUserById: state.findUserById,
-    updateUser: state.updateUser,
-    addUser: (user, matching) => state.addUsers([completeUser(user)], matching)[0]!,
+    updateUser: (id, changes, expected, matching) => state.updateUser(id, changes, expected, matching, seconds()),
+    addUser: (user, matching) => state.addUsers([completeUser(user)], seconds(), matching)[0]!,
     async addUsers(users, matching) {
       const batch: User[] = [];
       for await (const user of users as AsyncIterable<NewUser>) batch.push(completeUser(user));
-      return state.addUsers(batch, matching).length;
+      return state.addUsers(batch, seconds(), matching).length;
     },
     removeUser: state.removeUser,
+    wasRemoved: state.wasRemoved,
     listUsers: state.listUsers,
     passwordHashes: state.passwordHashes,
     claim(kind, id, value, expiresAt) {
@@ -97,6 +98,8 @@ export function createState() {
   const users = new Map<string, User>();
   // Folded name -> id, or ids where names differ by case alone. A name that is its own fold shares the string.
   const idsByName = new Map<string, string | string[]>();
+  const removedIds = new Set<string>();
+  const formerNames = new Set<number>(); // as digests: of a removed user, neither name nor address is kept
   const kinds = new Map<string, Kind>();
   let factCount = 0;
   let dropped = 0; // facts, by sweeping
@@ -136,6 +139,12 @@ export function createState() {
     if (rest.length === 0) idsByName.delete(key);
     else idsByName.set(key, rest.length === 1 ? rest[0]! : rest);
   }
+
+  /** A user as it is with a name just taken. If others had the name, tokens from before are theirs. */
+  const withName = (user: User, at: number): User =>
+    formerNames.size > 0 && formerNames.has(digestOf(user.username))
+      ? { ...user, tokensValidFrom: Math.max(user.tokensValidFrom ?? 0, at) }
+      : user;
 
   function forget(user: User): void {
     unnameUser(user);
@@ -197,13 +206,15 @@ export function createState() {
     findUserByUsername,
     findUserById: (id: string): User | undefined => users.get(id),
     /** All or none. */
-    addUsers(batch: readonly User[], matching?: UsernameMatching): readonly User[] {
+    addUsers(batch: readonly User[], at: number, matching?: UsernameMatching): readonly User[] {
       const added: User[] = [];
-      for (const user of batch) {
+      for (const wanted of batch) {
+        const user = withName(wanted, at);
         const clash = isNameTaken(user.username, matching) ? "username" : users.has(user.id) ? "id" : undefined;
-        if (clash !== undefined) {
+        const wasRemoved = removedIds.has(user.id);
+        if (clash !== undefined || wasRemoved) {
           added.forEach(forget);
-          throw taken(clash, user[clash]);
+          throw clash === undefined ? usedUp(user.id) : taken(clash, user[clash]);
         }
         users.set(user.id, Object.freeze(user));
         nameUser(user);
@@ -216,26 +227,49 @@ export function createState() {
       changes: UserChanges,
       expected: UserChanges = {},
       matching?: UsernameMatching,
+      at?: number,
     ): User | undefined {
       const user = users.get(id);
       if (user === undefined) return undefined;
       for (const [field, value] of Object.entries(expected)) {
         if (value !== undefined && user[field as keyof User] !== value) return user;
       }
-      const changed: User = Object.freeze(completeUser({ ...user, ...named(changes), id }));
-      if (changed.username === user.username) users.set(id, changed);
+      let changed = completeUser({ ...user, ...named(changes), id });
+      if (changed.username === user.username) users.set(id, Object.freeze(changed));
       else {
         if (isNameTaken(changed.username, matching, id)) throw taken("username", changed.username);
+        if (at !== undefined) {
+          changed = withName(changed, at);
+          formerNames.add(digestOf(user.username));
+        }
         unnameUser(user);
-        users.set(id, changed);
+        users.set(id, Object.freeze(changed));
         nameUser(changed);
       }
       return changed;
     },
     removeUser(id: string): boolean {
       const user = users.get(id);
+      if (user === undefined) return false;
+      forget(user);
+      removedIds.add(id);
+      formerNames.add(digestOf(user.username));
+      return true;
+    },
+    /** As versions before this one removed users: id and name are free again. */
+    dropUser(id: string): boolean {
+      const user = users.get(id);
       if (user !== undefined) forget(user);
       return user !== undefined;
+    },
+    wasRemoved(field: string, value: string): boolean {
+      if (field === "id") return removedIds.has(value);
+      return field === "username" && formerNames.has(digestOf(value)) && findUserByUsername(value) === undefined;
+    },
+    removed: () => ({ ids: [...removedIds], names: [...formerNames] }),
+    restoreRemoved(ids: readonly string[], names: readonly number[]): void {
+      for (const id of ids) removedIds.add(id);
+      for (const name of names) formerNames.add(name);
     },
     listUsers: (): User[] => [...users.values()],
     *passwordHashes(): Iterable<string> {
@@ -308,4 +342,27 @@ function named(changes: UserChanges): UserChanges {
 
 function taken(field: "username" | "id", value: string): StoreError {
   return new StoreError("USER_EXISTS", `the ${field} ${JSON.stringify(value)} is taken`);
+}
+
+function usedUp(id: string): StoreError {
+  const reason = "belonged to a user who was removed, and ids are never used again";
+  return new StoreError("USER_EXISTS", `the id ${JSON.stringify(id)} ${reason}`);
+}
+
+/**
+ * 53 bits of a text (cyrb53, by bryc). Of two names that share them by chance, whoever takes the one after the other was
+ * given up begins anew, which does no harm.
+ */
+function digestOf(text: string): number {
+  let [high, low] = [0xdeadbeef, 0x41c6ce57];
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    high = Math.imul(high ^ code, 0x9e3779b1);
+    low = Math.imul(low ^ code, 0x5f356495);
+  }
+  const mix = (one: number, other: number): number =>
+    Math.imul(one ^ (one >>> 16), 0x85ebca6b) ^ Math.imul(other ^ (other >>> 13), 0xc2b2ae35);
+  high = mix(high, low);
+  low = mix(low, high);
+  return 2 ** 32 * (low & 0x1fffff) + (high >>> 0);
 }

@@ -19,7 +19,8 @@ export interface User {
   readonly lastLogin: number | null;
   /**
    * Seconds since the epoch: tokens issued (`iat`) before are void. `null`, or absent in a host's own store, while all
-   * count. Set when a user's sessions are ended, the password is changed or the user is disabled.
+   * count. Set when a user's sessions are ended, the password is changed or the user is disabled, and by the store itself
+   * when a user takes a name that another had: to that moment, unless it is later already.
    */
   readonly tokensValidFrom?: number | null;
 }
@@ -61,7 +62,7 @@ export interface UserStore {
   ): MaybePromise<User | undefined>;
   /**
    * Throws {@link StoreError} `USER_EXISTS` when the id or the username is taken, whichever process was first; with
-   * `case-insensitive`, a username that differs from another by case alone is taken too.
+   * `case-insensitive`, a username that differs from another by case alone is taken too. A removed user's id stays taken.
    */
   addUser(user: NewUser, matching?: UsernameMatching): MaybePromise<User>;
   /**
@@ -69,8 +70,17 @@ export interface UserStore {
    * taken (in the store, or twice in the batch); an error thrown by the iterable ends the batch with nothing added.
    */
   addUsers(users: Iterable<NewUser> | AsyncIterable<NewUser>, matching?: UsernameMatching): MaybePromise<number>;
-  /** Answers whether there was such a user. */
+  /**
+   * Removes a user and returns whether there was one. The store remembers for good that the id and the name were in use, so
+   * that nobody inherits the user's tokens: the id is never free again, and whoever takes the name begins anew
+   * (`tokensValidFrom`).
+   */
   removeUser(id: string): MaybePromise<boolean>;
+  /**
+   * Whether a user had a value of `id` or `username` and gave it up, by removal or by another name. False for any other
+   * field, for a value that a user has, and for one that nobody ever had.
+   */
+  wasRemoved(field: string, value: string): MaybePromise<boolean>;
   /** Every user, in the order they were added; a snapshot, so the caller may write while reading. */
   listUsers(): Iterable<User> | AsyncIterable<User>;
   /**
