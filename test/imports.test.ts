@@ -47,8 +47,9 @@ const allowed: Record<string, string[]> = {
   "passwords/scrypt": ["native", "@noble/hashes"],
   "stores/": ["stores/store", "type maybe-promise"],
   "stores/open": ["stores/"],
-  "stores/file": ["stores/memory", "stores/folder", "node:"],
+  "stores/file": ["stores/memory", "stores/folder", "stores/disk", "node:"],
   "stores/folder": ["node:"],
+  "stores/disk": ["node:"],
   "stores/postgres": ["stores/", "node:"],
   "serve/": ["serve/", "index", "settings", "http/exchange", "maybe-promise", "stores/open", "stores/folder", "node:"],
   "cli/": ["cli/", "index", "stores/", "passwords/", "tokens/", "csv-parse", "stream-json", "citty", "node:"],
@@ -58,7 +59,7 @@ const allowed: Record<string, string[]> = {
 };
 
 /** Files that may know which runtime they are on. */
-const isBound = (file: string): boolean => /^(serve|cli)\/|^stores\/(file|folder|postgres)$/.test(file);
+const isBound = (file: string): boolean => /^(serve|cli)\/|^stores\/(file|folder|disk|postgres)$/.test(file);
 
 interface Import {
   from: string;

@@ -2,22 +2,25 @@ import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
+import type { Worker } from "node:worker_threads";
 import { crc32 } from "node:zlib";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { createPasswords } from "../src/passwords/index.ts";
 import { storeCases } from "../src/stores/conformance.ts";
-import { type FileStore, type FileStoreOptions, openFileStore } from "../src/stores/file.ts";
+import { SyncError } from "../src/stores/disk.ts";
+import { type Disk, type FileStore, type FileStoreOptions, openFileStore, poolDisk } from "../src/stores/file.ts";
 import { networkFileSystem } from "../src/stores/folder.ts";
 import { createState, memoryStore } from "../src/stores/memory.ts";
 import { openStore } from "../src/stores/open.ts";
 import { type Store, type User, foldUsername } from "../src/stores/store.ts";
-import { command, fillDisk, finished, mountTmpfs, start, temporaryFolder, until } from "./runtime.ts";
+import { command, fillDisk, finished, mountTmpfs, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
 const stores: [name: string, open: () => Store | Promise<Store>][] = [
   ["memory", () => memoryStore()],
   ["file", () => openFileStore(temporaryFolder())],
   // Compacts all the time, which nobody must notice.
-  ["file, compacting", () => openFileStore(temporaryFolder(), { compactAfter: 5 })],
+  ["file, compacting, without a thread", () => openFileStore(temporaryFolder(), { compactAfter: 5, disk: poolDisk() })],
 ];
 
 for (const [name, open] of stores) {
@@ -882,22 +885,43 @@ file("adds a batch as a whole across compactions, and nothing of one whose write
   await using(folder, (store) => assert.is([...(store.listUsers() as Iterable<User>)].length, 2500));
 });
 
+/** Writes one fact after another until one is refused, and returns those that were acknowledged. */
+async function claimUntilRefused(store: FileStore, code: string): Promise<string[]> {
+  const acknowledged: string[] = [];
+  for (;;) {
+    const id = `id-${acknowledged.length}`;
+    const error = await rejection(() => store.claim("k", id, "x", later)).catch(() => undefined);
+    if (error !== undefined) {
+      assert.is(error.code, code, error.message);
+      return acknowledged;
+    }
+    acknowledged.push(id);
+  }
+}
+
 file("reports a failed sync, trusts that journal no more and recovers in a new one", async () => {
   const folder = temporaryFolder();
-  const { fdatasync } = fs;
-  await using(folder, async (store) => {
-    await store.addUser(guest("ann"));
-    // The one fault here that is made up: disks that fail on demand are hard to come by.
-    fs.fdatasync = ((_fd: number, done: (error: Error) => void) => done(new Error("EIO: i/o error"))) as never;
-    try {
+  const real = poolDisk();
+  let isFailing = false;
+  // The one fault here that is made up: disks that fail on demand are hard to come by.
+  const append: Disk["append"] = async (...args) => {
+    const size = await real.append(...args);
+    if (isFailing) throw new SyncError("EIO: i/o error");
+    return size;
+  };
+  await using(
+    folder,
+    async (store) => {
+      await store.addUser(guest("ann"));
+      isFailing = true;
       assert.is((await rejection(() => store.claim("k", "doubtful", "x", later))).code, "STORE_UNAVAILABLE");
-    } finally {
-      fs.fdatasync = fdatasync;
-    }
-    await hasRecovered(store);
-    await store.claim("k", "sure", "x", later);
-    assert.ok(store.stats().generation > 1);
-  });
+      isFailing = false;
+      await hasRecovered(store);
+      await store.claim("k", "sure", "x", later);
+      assert.ok(store.stats().generation > 1);
+    },
+    { disk: { ...real, append } },
+  );
   await using(folder, async (store) => {
     assert.ok(await store.findUserByUsername("ann"));
     assert.is(await store.peek("k", "sure"), "x");
@@ -941,6 +965,52 @@ file("acknowledges nothing after a compaction until the folder is synced, and tr
     },
     { compactAfter: 20 },
   );
+});
+
+(runtime === "deno" ? file.skip : file)(
+  "refuses the writes that are under way when its thread dies, and goes on with another (Deno needs none)",
+  async () => {
+    const folder = temporaryFolder();
+    const threads: Worker[] = [];
+    const note = (worker: Worker): unknown => threads.push(worker);
+    process.on("worker", note);
+    const acknowledged = await using(folder, async (store) => {
+      const all: string[] = [];
+      for (let round = 1; round <= 3; round++) {
+        await store.claim("round", `${round}`, "x", later);
+        const refused = claimUntilRefused(store, "STORE_UNAVAILABLE");
+        await until(() => threads.length === round, "the thread has started");
+        setTimeout(() => void threads.at(-1)!.terminate(), 20 * round);
+        all.push(...(await refused));
+        await hasRecovered(store);
+      }
+      await store.claim("k", "after", "x", later);
+      return [...all, "after"];
+    });
+    process.off("worker", note);
+    await using(folder, async (store) => {
+      for (const id of acknowledged) assert.is(await store.peek("k", id), "x", id);
+    });
+  },
+);
+
+file("writes while more passwords are hashed than the runtime has threads", async () => {
+  await using(temporaryFolder(), async (store) => {
+    await store.claim("k", "before", "x", later); // its thread has started
+    const { hash } = createPasswords({ concurrency: 16, queue: 16, iterations: 600_000 });
+    let ended = 0;
+    const hashes = Array.from({ length: 16 }, () => hash("correct horse").then(() => ended++));
+    for (let i = 0; i < 3; i++) await store.claim("k", `${i}`, "x", later);
+    assert.ok(ended <= 4, `${ended} of 16 had ended`);
+    await Promise.all(hashes);
+  });
+});
+
+file("keeps no process that has nothing to do, and lets none end before its writes have", async () => {
+  const folder = temporaryFolder();
+  const { code, stdout, stderr } = await finished(start("test/fixtures/store-left-open.ts", [folder]));
+  assert.equal([code, stdout.trim()], [0, "written"], stderr);
+  await using(folder, async (store) => assert.is(await store.peek("k", "last"), "x"));
 });
 
 file("names a folder it can't use, in one line", async () => {

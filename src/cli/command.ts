@@ -21,7 +21,7 @@ export const storeUrl = (flag: string | undefined): string => flag ?? (process.e
 /** Opens a store for as long as it is used. */
 export async function withStore(url: string, use: (store: Store) => Promise<void>): Promise<void> {
   if (/^memory:/i.test(url)) throw new Mistake("a memory: store lives in its server alone; name another with --store");
-  const store = await openStore(url).catch((error: unknown) => {
+  const store = await openStore(url, { endsSoon: true }).catch((error: unknown) => {
     throw error instanceof TypeError ? new Mistake(error.message) : error; // a URL that names no store
   });
   try {

@@ -30,8 +30,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { clearInterval, setImmediate, setInterval } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
+import { type Disk, SyncError, createDisk, poolDisk } from "./disk.ts";
 import { giveToOwner, networkFileSystemOf, openToOthers } from "./folder.ts";
 import { createState } from "./memory.ts";
 import {
@@ -51,6 +51,11 @@ export interface FileStoreOptions {
   warn?: (line: string) => void;
   /** Fewest journal records before a compaction pays. Default 10,000. */
   compactAfter?: number;
+  /**
+   * Where blocking calls are made once the store is open. Default: a thread of its own, which starts with the first write
+   * and takes some 10 MB. With `poolDisk()` the runtime's threads make them, and wait there for passwords being hashed.
+   */
+  disk?: Disk;
 }
 
 export interface FileStore extends Store {
@@ -105,13 +110,7 @@ interface Pending {
   reject(error: unknown): void;
 }
 
-/** One write call; answers how many bytes it took. (`promisify(fs.write)` differs between runtimes.) */
-const write = (fd: number, buffer: Buffer): Promise<number> =>
-  new Promise((resolve, reject) => {
-    fs.write(fd, buffer, 0, buffer.length, null, (error, written) => (error ? reject(error) : resolve(written)));
-  });
-const fdatasync = (fd: number): Promise<void> => promisify(fs.fdatasync)(fd);
-const fsync = (fd: number): Promise<void> => promisify(fs.fsync)(fd);
+export { type Disk, poolDisk };
 
 const pollMs = 50;
 const newline = 10;
@@ -147,6 +146,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   const me = randomBytes(6).toString("hex");
   const seconds = () => now() / 1000;
 
+  let disk = poolDisk(); // a thread of its own would only delay the opening
   let state = createState();
   const batches = new Map<string, { users: User[]; at: number }>(); // begun and neither committed nor dropped
   let generation = 0;
@@ -356,19 +356,15 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       readForward();
       if (sealedAt !== undefined) return void queue.unshift(...batch.filter(isWanted));
       for (const pending of batch) inFlight.set(pending.by, pending);
-      await write(appendFd, Buffer.concat(batch.map(({ line }) => line))).catch((error: unknown) => {
-        failure = unavailable("can't write to", error);
-      });
-      readForward();
-      const readTo = offset;
-      if (readTo > syncedOffset) {
-        await fdatasync(appendFd).catch((error: unknown) => {
-          suspect = true;
-          throw unavailable("can't sync", error);
+      const synced = await disk
+        .append(appendFd, Buffer.concat(batch.map(({ line }) => line)))
+        .catch((error: unknown) => {
+          suspect ||= error instanceof SyncError;
+          throw unavailable(error instanceof SyncError ? "can't sync" : "can't write to", error);
         });
-        syncs++;
-        syncedOffset = readTo;
-      }
+      syncs++;
+      readForward();
+      syncedOffset = Math.max(syncedOffset, Math.min(offset, synced));
     } catch (error) {
       failure = error as StoreError;
       for (const pending of batch) pending.outcome = { error };
@@ -377,9 +373,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     const again: Pending[] = [];
     for (const pending of batch) {
       inFlight.delete(pending.by);
-      if (pending.outcome === undefined && failure === undefined)
+      if (pending.outcome === undefined)
         again.push(pending); // short write, or after a seal
-      else settle(pending, pending.outcome ?? { error: failure });
+      else settle(pending, pending.outcome);
     }
     queue.unshift(...again.filter(isWanted));
   }
@@ -546,7 +542,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       let waiting = 0;
       const flush = async () => {
         const buffer = Buffer.concat(lines);
-        for (let done = 0; done < buffer.length;) done += await write(fd, buffer.subarray(done));
+        for (let done = 0; done < buffer.length;) done += await disk.write(fd, buffer.subarray(done));
         size += buffer.length;
         lines = [];
         waiting = 0;
@@ -560,7 +556,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       await flush();
       const final = head(size);
       fs.writeSync(fd, final, 0, final.length, 0);
-      await fsync(fd);
+      await disk.fsync(fd);
       fs.linkSync(temporary, filePath(journalName(number)));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "EEXIST") return;
@@ -652,7 +648,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       const isOld = old !== null && isNameSynced && Number(old[1]) < generation;
       if (old === null || !(isOld || isAbandoned(name))) continue;
       try {
-        await fs.promises.rm(filePath(name), { force: true }); // freeing a large file takes a while
+        await disk.remove(filePath(name)); // freeing a large file takes a while
       } catch (error) {
         warn(unavailable(`can't remove ${name} from`, error).message); // it takes up room, no more
       }
@@ -729,6 +725,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   isOpen = true;
+  disk = options.disk ?? createDisk();
   const readOthers = (): void => {
     if (broken !== undefined || closed) return;
     try {
@@ -818,6 +815,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       closed = true;
       clearInterval(poll);
       await pump();
+      disk.close();
       closeFiles();
     },
     stats: () => ({ syncs, records, generation }),

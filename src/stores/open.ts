@@ -2,15 +2,18 @@ import type { Store } from "./store.ts";
 
 /**
  * Opens the store that a URL names and loads only that one's code: `memory:` or `file:./data`.
+ * @param endsSoon for programs that write once and end: a file store starts no thread for its writes.
  * @throws {TypeError} in one line for a URL that names no store; what the store itself throws when it can't be opened.
  */
-export async function openStore(url: string): Promise<Store> {
+export async function openStore(url: string, { endsSoon = false } = {}): Promise<Store> {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
   switch (scheme) {
     case "memory":
       return (await import("./memory.ts")).memoryStore();
-    case "file":
-      return (await import("./file.ts")).openFileStore(storeFolder(url)!);
+    case "file": {
+      const { openFileStore, poolDisk } = await import("./file.ts");
+      return openFileStore(storeFolder(url)!, endsSoon ? { disk: poolDisk() } : {});
+    }
     default: // the rest of the URL may hold a password
       throw refusal(scheme === undefined ? "is not a URL" : `has the unknown scheme "${scheme}:"`);
   }
