@@ -201,10 +201,7 @@ removal("stay removed in the file store: after a compaction, a restart, and in a
 
 removal("of a journal from before removals were remembered leave ids and names free, as then", async () => {
   const folder = temporaryFolder();
-  const line = (change: object): string => {
-    const json = JSON.stringify({ ...change, at: 5, by: "old.1" });
-    return `\n${crc32(json).toString(16).padStart(8, "0")} ${Buffer.byteLength(json)} ${json}`;
-  };
+  const line = (change: object): string => lineOf({ ...change, at: 5, by: "old.1" });
   const add = (name: string) => line({ k: "add", u: ["7", name, "", "!", 1, null] });
   await using(folder, () => {});
   const lines = [
@@ -213,7 +210,7 @@ removal("of a journal from before removals were remembered leave ids and names f
     add("ada"),
     line({ k: "set", id: "7", c: { username: "bob" } }),
   ];
-  fs.appendFileSync(journal(folder), [...lines, line({ k: "add", u: ["8", "ada", "", "!", 1, null] })].join(""));
+  appendTo(journal(folder), [...lines, line({ k: "add", u: ["8", "ada", "", "!", 1, null] })].join(""));
   for (const compactAfter of [10_000, 1]) {
     await using(
       folder,
