@@ -899,7 +899,7 @@ tokens("verifies with the environment's key or the store's, and looks revocation
   const keyless = await token(["inspect", "--verify", "--store", url], { input: access });
   refused(keyless, /^there is no key to verify with: set JWT_SIGNING_KEY, or name the server's store with --store\n$/);
 
-  writeFileSync(path.join(url.slice("file:".length), "signing.key"), `${signingKey}\n`);
+  writeFileSync(path.join(url.slice("file:".length), "signing.key"), `${signingKey}\n`, { mode: 0o600 });
   assert.equal(await verdict(refresh, {}), [0, "yes, the signature and the claims are good"]);
   done(await user(["logout", "ada", "--store", url]), /^ended/);
   assert.equal(await verdict(refresh, {}), [1, "no, the signature is good, but: Token is blacklisted"]);

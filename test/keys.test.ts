@@ -2,6 +2,7 @@
  * Where keys come from besides one setting: a JSON Web Key Set elsewhere (`jwkUrl`), a ring that changes (`keys`), and the
  * files that the `keys` command writes; and what is published of them.
  */
+import { spawnSync } from "node:child_process";
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import fs from "node:fs";
 import http from "node:http";
@@ -29,7 +30,15 @@ import { type KeySet, keysFrom } from "../src/tokens/keys.ts";
 import { prepareKey } from "../src/tokens/material.ts";
 import { signToken } from "../src/tokens/sign.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
-import { environmentWith, finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import {
+  environmentWith,
+  finished,
+  runtime,
+  command as runtimeCommand,
+  start,
+  temporaryFolder,
+  until,
+} from "./runtime.ts";
 
 const utf8 = new TextEncoder();
 const secret = "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz-0123456789-";
@@ -1128,8 +1137,13 @@ async function ran(folder: string, ...args: string[]): Promise<string> {
   return stdout;
 }
 
-async function serve(folder: string, ...args: string[]) {
+const serve = (folder: string, ...args: string[]) => serveBy(`src/serve/${runtime}.ts`, folder, args);
+/** A server that belongs to another user than root. */
+const serveAs = (uid: number, folder: string) => serveBy("test/fixtures/server-of-user.ts", folder, [], [String(uid)]);
+
+async function serveBy(file: string, folder: string, args: string[], before: string[] = []) {
   const all = [
+    ...before,
     "--port",
     "0",
     "--hashing-iterations",
@@ -1140,7 +1154,7 @@ async function serve(folder: string, ...args: string[]) {
     `file:${folder}`,
     ...args,
   ];
-  const child = start(`src/serve/${runtime}.ts`, all, { env: environment });
+  const child = start(file, all, { env: environment });
   let output = "";
   child.stdout!.on("data", (chunk: Uint8Array) => (output += chunk.toString()));
   let errors = "";
@@ -1155,6 +1169,13 @@ async function serve(folder: string, ...args: string[]) {
   };
   const isGood = async (token: string): Promise<boolean> => (await post("verify", { token })).status === 200;
   return { child, post, isGood, output: () => output, errors: () => errors };
+}
+
+/** How a server ends that is not to start. */
+function refusedStart(folder: string) {
+  const child = start(`src/serve/${runtime}.ts`, ["--port", "0", "--store", `file:${folder}`], { env: environment });
+  const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
+  return finished(child).finally(() => clearTimeout(timer));
 }
 
 command("carries a running server over from its first key to the next, and nobody is logged out", async () => {
@@ -1323,9 +1344,8 @@ command("and the server tell of a damaged file of keys in one line that holds no
   ];
   for (const [name, text] of files) {
     const folder = temporaryFolder();
-    fs.writeFileSync(path.join(folder, name), text);
-    const args = ["--port", "0", "--store", `file:${folder}`];
-    const server = finished(start(`src/serve/${runtime}.ts`, args, { env: environment }));
+    fs.writeFileSync(path.join(folder, name), text, { mode: 0o600 });
+    const server = refusedStart(folder);
     for (const { code, stdout, stderr } of await Promise.all([run(folder, "list"), run(folder, "generate"), server])) {
       assert.is(code, 1, text);
       assert.is(stdout, "");
@@ -1337,6 +1357,93 @@ command("and the server tell of a damaged file of keys in one line that holds no
     assert.equal(fs.readdirSync(folder), [name]);
   }
 });
+
+command("and the server refuse a file of keys that is open to others, until the chmod they name was run", async () => {
+  for (const [name, modes] of [
+    ["signing.key", [0o640, 0o777]],
+    ["keys.json", [0o604, 0o620]],
+  ] as const) {
+    const folder = path.join(temporaryFolder(), "it's a store");
+    if (name === "keys.json") await ran(folder, "generate");
+    else {
+      fs.mkdirSync(folder, { mode: 0o700 });
+      fs.writeFileSync(path.join(folder, name), `${secret}\n`, { mode: 0o600 });
+    }
+    const file = path.join(folder, name);
+    for (const mode of modes) {
+      fs.chmodSync(file, mode);
+      const server = refusedStart(folder);
+      const commands = ["list", "rotate"].map((name) => run(folder, name));
+      let chmod: string | undefined;
+      for (const { code, stdout, stderr } of await Promise.all([server, ...commands])) {
+        assert.is(code, 1);
+        assert.is(stdout, "");
+        const [, told, line] = /^(?:jwt-endpoints: )?setting keys: (.+); run: (chmod 600 .+)\n$/.exec(stderr) ?? [];
+        assert.is(told, `${file} is open to others (mode ${mode.toString(8)})`, stderr);
+        chmod = line;
+      }
+      assert.is(spawnSync("sh", ["-c", chmod!]).status, 0);
+      assert.is(fs.statSync(file).mode & 0o777, 0o600);
+    }
+    assert.match(await ran(folder, "list"), /active/);
+    fs.chmodSync(folder, 0o755);
+    assert.match(
+      (await run(folder, "generate")).stderr,
+      /^setting keys: .* is open to others \(mode 755\); run: chmod 700 /,
+    );
+  }
+});
+
+const asRoot = process.getuid?.() === 0 ? command : command.skip;
+
+asRoot("leaves the keys that root makes to the user whose folder it is (needs root)", async () => {
+  const folder = temporaryFolder();
+  const uid = 54_321;
+  fs.chownSync(folder, uid, uid);
+  const server = await serveAs(uid, folder);
+  await until(() => server.output().includes("shown only once"), "the first user is introduced");
+  const password = /only once: (\S+)/.exec(server.output())![1]!;
+  const algorithms = async (url: typeof server) => {
+    const { body } = await url.post("create", { username: "admin", password });
+    return decodeProtectedHeader(body.access!).alg;
+  };
+  assert.is(await algorithms(server), "HS256");
+  await ran(folder, "rotate", "--algorithm", "ES256"); // as root
+  await until(async () => (await algorithms(server)) === "ES256", "the server reads what root wrote");
+  const { uid: owner, gid, mode } = fs.statSync(path.join(folder, "keys.json"));
+  assert.equal([owner, gid, mode & 0o777], [uid, uid, 0o600]);
+  assert.is(server.errors(), "");
+  server.child.kill();
+  await new Promise((resolve) => server.child.once("close", resolve));
+  const again = await serveAs(uid, folder);
+  assert.is(await algorithms(again), "ES256");
+  again.child.kill();
+  // Nor does a server that root has started once keep its user from starting.
+  const fresh = temporaryFolder();
+  fs.chownSync(fresh, uid, uid);
+  const first = await serve(fresh);
+  first.child.kill();
+  assert.is(fs.statSync(path.join(fresh, "signing.key")).uid, uid);
+  (await serveAs(uid, fresh)).child.kill();
+});
+
+const withoutChown = ["--bounding-set=-chown", "--inh-caps=-chown"];
+const hasSetpriv = spawnSync("setpriv", [...withoutChown, "true"]).status === 0;
+(process.getuid?.() === 0 && hasSetpriv ? command : command.skip)(
+  "refuses to make keys that the user whose folder it is could not read (needs root and setpriv)",
+  async () => {
+    const folder = temporaryFolder();
+    fs.chownSync(folder, 54_321, 54_321);
+    const [runs, args] = runtimeCommand(program, ["generate", "--store", `file:${folder}`]);
+    const { status, stderr } = spawnSync("setpriv", [...withoutChown, runs, ...args], {
+      encoding: "utf8",
+      env: environment,
+    });
+    assert.is(status, 1);
+    assert.is(stderr, `setting keys: ${folder} belongs to another user; run this as that user\n`);
+    assert.equal(fs.readdirSync(folder), []);
+  },
+);
 
 command("and the server refuse a public key in a file of keys", async () => {
   const { publicKey } = await generateKeyPair("ES256", { extractable: true });
@@ -1356,8 +1463,7 @@ command("and the server refuse a public key in a file of keys", async () => {
   for (const [name, text, message] of files) {
     const folder = temporaryFolder();
     fs.writeFileSync(path.join(folder, name), text, { mode: 0o600 });
-    const args = ["--port", "0", "--store", `file:${folder}`];
-    const { code, stderr } = await finished(start(`src/serve/${runtime}.ts`, args, { env: environment }));
+    const { code, stderr } = await refusedStart(folder);
     assert.is(code, 1, text);
     assert.match(stderr, message);
   }

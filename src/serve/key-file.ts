@@ -1,11 +1,13 @@
 /**
  * The keys beside a file store: `keys.json`, which the `keys` command writes and every server on the folder reads while
- * it runs, and before there is one the single `signing.key` of a fresh start. Both are 0600 and replaced whole.
+ * it runs, and before there is one the single `signing.key` of a fresh start. Both are 0600, belong to the folder's owner,
+ * and are replaced whole.
  */
 import { createPrivateKey, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { type JwtEndpointsSettings, SettingError } from "../index.ts";
+import { giveToOwner, openToOthers } from "../stores/folder.ts";
 
 type KeyRing = NonNullable<Awaited<ReturnType<NonNullable<JwtEndpointsSettings["keys"]>>>>;
 type Jwk = KeyRing["active"];
@@ -100,13 +102,24 @@ export function readFirstKey(folder: string): string | Jwk | undefined {
 
 /** A file's text; `undefined` when there is none. */
 function readText(file: string): string | undefined {
+  let fd: number | undefined;
   try {
-    return fs.readFileSync(file, "utf8");
+    fd = fs.openSync(file, "r");
+    refuseOpen(file, fs.fstatSync(fd));
+    return fs.readFileSync(fd, "utf8");
   } catch (error) {
+    if (error instanceof SettingError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw new SettingError(`setting keys: ${file} can't be read: ${code}`);
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
   }
+}
+
+function refuseOpen(file: string, stats: fs.Stats): void {
+  const problem = openToOthers(file, stats);
+  if (problem !== undefined) throw new SettingError(`setting keys: ${problem}`);
 }
 
 /** The same as a JWK. */
@@ -136,11 +149,17 @@ export function ensureFirstKey(folder: string, fresh: string | Jwk): string | Jw
 
 function writeTemporary(file: string, text: string): string {
   const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
+  const fd = fs.openSync(temporary, "wx", 0o600);
   try {
-    fs.writeFileSync(temporary, text, { mode: 0o600, flush: true });
+    giveToOwner(fd, path.dirname(file));
+    fs.writeFileSync(fd, text);
+    fs.fsyncSync(fd);
   } catch (error) {
     fs.rmSync(temporary, { force: true }); // half of a key, where the disk is full
-    throw error;
+    if ((error as NodeJS.ErrnoException).code !== "EPERM") throw error;
+    throw new SettingError(`setting keys: ${path.dirname(file)} belongs to another user; run this as that user`);
+  } finally {
+    fs.closeSync(fd);
   }
   return temporary;
 }
@@ -163,6 +182,7 @@ export async function changeStoredKeys(
   change: (keys: StoredKey[]) => StoredKey[] | undefined,
 ): Promise<void> {
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  refuseOpen(folder, fs.statSync(folder));
   const lock = `${ringFile(folder)}.lock`;
   for (const end = performance.now() + lockMs; !isCreated(lock); await new Promise((done) => setTimeout(done, 20))) {
     if (performance.now() > end) {
