@@ -243,6 +243,35 @@ failures("nobody foresaw are a bare 500, with the cause in the log alone", async
   assert.is(((log[0] as { error: Error }).error as Error).message, "secret detail");
 });
 
+failures("of UTF-8 are a 400, also where a character is cut off", async () => {
+  const { endpoints } = await endpointsWith();
+  const ask = async (bytes: number[], declared: boolean) => {
+    const body = new Uint8Array([
+      ...new TextEncoder().encode('{"token":"'),
+      ...bytes,
+      ...new TextEncoder().encode('"}'),
+    ]);
+    const headers: Record<string, string> = { "content-type": "application/json" };
+    if (declared) headers["content-length"] = String(body.length);
+    const init = { method: "POST", headers, body };
+    return (await endpoints.fetch(new Request("http://localhost/jwt/verify/", init))).text();
+  };
+  for (const declared of [true, false]) {
+    for (const bytes of [
+      [0xf0, 0x9f, 0x98],
+      [0xe2, 0x82],
+      [0xc3],
+      [0xff],
+      [0xed, 0xa0, 0x80],
+      [0xef, 0xbf, 0xbd, 0xf0, 0x9f, 0x98],
+    ]) {
+      const wanted = '{"non_field_errors":["JSON parse error - the body is not UTF-8"]}';
+      assert.is(await ask(bytes, declared), wanted, String(bytes));
+    }
+    assert.match(await ask([0xef, 0xbf, 0xbd, 0xf0, 0x9f, 0x98, 0x80], declared), "Token is invalid");
+  }
+});
+
 failures("to read a body are a 400", async () => {
   const { endpoints } = await endpointsWith();
   const request = new Request("http://localhost/jwt/verify/", { method: "POST", body: "{}" });

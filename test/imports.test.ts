@@ -36,6 +36,7 @@ const allowed: Record<string, string[]> = {
   ],
   "http/": ["http/", "errors", "maybe-promise", "type settings"],
   "http/cookies": ["cookie"],
+  "http/exchange": ["native"],
   "tokens/": ["tokens/", "errors", "settings", "type stores/store", "type maybe-promise", "jose"],
   "tokens/claims": ["@noble/hashes"],
   "tokens/hmac": ["native"],

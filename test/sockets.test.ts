@@ -1,4 +1,5 @@
 /** The entry file of this runtime over raw sockets: how requests arrive in pieces, half, together or not at all. */
+import fs from "node:fs";
 import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -18,9 +19,9 @@ await until(() => output.includes("curl") || child.exitCode !== null, "the serve
 const port = Number(/http:\/\/127\.0\.0\.1:(\d+)/.exec(output)![1]);
 
 interface Wire {
-  write(text: string): void;
+  write(data: string | Uint8Array): void;
   /** Waits until what has come so far is as wanted. */
-  receive(isEnough: (text: string) => boolean, what: string): Promise<string>;
+  receive(isEnough: (text: string) => boolean, what: string, ms?: number): Promise<string>;
   isClosed(): boolean;
   destroy(): void;
 }
@@ -34,8 +35,8 @@ function connect(): Wire {
   socket.on("close", () => (closed = true));
   return {
     write: (data) => void socket.write(data),
-    async receive(isEnough, what) {
-      await until(() => isEnough(text) || closed, what);
+    async receive(isEnough, what, ms) {
+      await until(() => isEnough(text) || closed, what, ms);
       return text;
     },
     isClosed: () => closed,
@@ -119,6 +120,80 @@ sockets("take chunked bodies, and those of more than the limit only up to it", a
   flood.destroy();
 });
 
+/** Resident memory of the server, in MiB; undefined where the system has no /proc. */
+function residentMemory(): number | undefined {
+  const file = `/proc/${child.pid}/status`;
+  return fs.existsSync(file) ? Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(file, "utf8"))![1]) / 1024 : undefined;
+}
+
+sockets("refuse a body of 200,000 chunks and one with 5,000 trailers, fast and at little cost", async () => {
+  const head =
+    "POST /jwt/verify/ HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const trailers = Array.from({ length: 5000 }, (_, i) => `X-Trailer-${i}: ${i}\r\n`).join("");
+  // Bun answers at the last chunk and takes trailers for another request, which it refuses.
+  const toTrailers = runtime === "bun" ? "400" : "413";
+  for (const [rest, status] of [
+    [`${"1\r\nx\r\n".repeat(200_000)}0\r\n\r\n`, "413"],
+    [`${body.length.toString(16)}\r\n${body}\r\n0\r\n${trailers}\r\n`, toTrailers],
+  ] as const) {
+    const before = residentMemory() ?? 0;
+    const wire = connect();
+    wire.write(head + rest);
+    // Two seconds on a machine with nothing else to do.
+    const text = await wire.receive((all) => all.includes("\r\n\r\n"), "it is refused", 10_000);
+    assert.is(statuses(text)[0], status);
+    const growth = (residentMemory() ?? 0) - before;
+    assert.ok(growth < 20, `${growth} MiB for one request`);
+    wire.destroy();
+  }
+});
+
+sockets("take a body in chunks of one byte, and in many small pieces", async () => {
+  const long = JSON.stringify({ token: "x".repeat(10_000) });
+  const chunks = [...long].map((char) => `1\r\n${char}\r\n`).join("");
+  const chunked = connect();
+  chunked.write(
+    `POST /jwt/verify/ HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`,
+  );
+  assert.equal(statuses(await chunked.receive(has(1), "it is answered")), ["400"]);
+  chunked.destroy();
+  for (const length of [10_000, 30_000]) {
+    const wire = connect();
+    wire.write(verifyHead(length));
+    const text = JSON.stringify({ token: "x".repeat(length - 12) });
+    for (let i = 0; i < length; i += 500) {
+      wire.write(text.slice(i, i + 500));
+      await pause(0);
+    }
+    assert.equal(statuses(await wire.receive(has(1), "it is answered")), ["400"]);
+    wire.destroy();
+  }
+});
+
+sockets("leave a client that sends on after its refusal, but tell it first", async () => {
+  if (runtime === "deno") return; // it reads on by itself, keeps nothing, and has no way to end a connection
+  const part = `4000\r\n${"x".repeat(0x4000)}\r\n`;
+  for (const target of ["/jwt/verify/", "/nowhere/"]) {
+    const wire = connect();
+    wire.write(
+      `POST ${target} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`,
+    );
+    const sending = setInterval(() => wire.write(part), 5);
+    const text = await wire.receive((all) => all.includes("larger than") || all.includes("Not found"), "it is refused");
+    assert.equal(statuses(text), [target === "/nowhere/" ? "404" : "413"]);
+    await until(wire.isClosed, "the connection ends");
+    clearInterval(sending);
+  }
+});
+
+sockets("keep the connection after a refused body that is not much too long", async () => {
+  const wire = connect();
+  const long = verifyHead(200_000) + "x".repeat(200_000);
+  wire.write(long + verifyRequest);
+  areInOrder(await wire.receive(has(1), "both are answered"), ["413", "400"]);
+  wire.destroy();
+});
+
 sockets("refuse a body by its declared length before it has come", async () => {
   const wire = connect();
   wire.write(verifyHead(1_000_000));
@@ -192,6 +267,16 @@ sockets("never take one request for two", async () => {
   await pause(100);
   assert.equal(statuses(await torn.receive(() => true, "what came")), ["400"]);
   torn.destroy();
+});
+
+sockets("refuse a character that is cut off", async () => {
+  const wire = connect();
+  const head = '{"token":"';
+  wire.write(verifyHead(head.length + 5) + head);
+  wire.write(Uint8Array.from([0xf0, 0x9f, 0x98, 0x22, 0x7d])); // of four bytes three, before the quote
+  const text = await wire.receive((all) => all.includes("UTF-8"), "it is refused");
+  assert.match(text, '{"non_field_errors":["JSON parse error - the body is not UTF-8"]}');
+  wire.destroy();
 });
 
 sockets("answer odd targets without a 500", async () => {

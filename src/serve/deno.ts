@@ -24,6 +24,9 @@ declare const Deno: {
   ): DenoServer;
 };
 
+/** Deno waits for ever for the end of a body whose trailers are longer than its buffer. */
+const guard = { pause: 750 };
+
 const listen: Listen = (step, { host: hostname, port }, reusePort) =>
   new Promise((resolve) => {
     const onListen = (address: Address) => {
@@ -31,7 +34,7 @@ const listen: Listen = (step, { host: hostname, port }, reusePort) =>
       resolve({ url: `http://${host}:${address.port}`, close: () => server.shutdown() });
     };
     const server = Deno.serve({ hostname, port, reusePort, onListen }, (request, info) =>
-      fetchWith(step, request, () => info.remoteAddr.hostname),
+      fetchWith(step, request, () => info.remoteAddr.hostname, guard),
     );
   });
 

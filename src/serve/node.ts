@@ -2,12 +2,13 @@
 /** Serves on Node: the handler's plain step straight on `node:http`, twice as fast as through `Request` and `Response`. */
 import { Buffer } from "node:buffer";
 import cluster from "node:cluster";
-import { IncomingMessage, type ServerResponse, createServer } from "node:http";
+import { IncomingMessage, STATUS_CODES, type ServerResponse, createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import process from "node:process";
-import { setInterval } from "node:timers";
+import type { Duplex } from "node:stream";
+import { setInterval, setTimeout } from "node:timers";
 import type { Answer, Asked } from "../index.ts";
-import { decodeUtf8, tooLarge, unreadable } from "../http/exchange.ts";
+import { BodyBuffer, decodeUtf8, lingerMs, restLimit, tooLarge, unreadable } from "../http/exchange.ts";
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
 import type { Step } from "./log.ts";
 import { type Listen, start } from "./start.ts";
@@ -19,30 +20,29 @@ import { type Listen, start } from "./start.ts";
 const shortBody = 16_384;
 
 class NodeRequest extends IncomingMessage {
-  #told: ((body: Buffer<ArrayBuffer>) => void) | undefined;
-  #body: Buffer<ArrayBuffer> | undefined;
-  /** To be told of the body; before any of it has come. */
-  whenWhole(told: (body: Buffer<ArrayBuffer>) => void): void {
-    this.#told = told;
+  #receive: ((chunk: Buffer<ArrayBuffer> | null) => boolean) | undefined;
+  /**
+   * Hands over the pieces of the body, and its end as `null`; to be called before any of it has come.
+   * @param receive returns whether the connection should be read further.
+   */
+  receive(receive: (chunk: Buffer<ArrayBuffer> | null) => boolean): void {
+    this.#receive = receive;
     this.read(0); // marks the stream as used: nobody else has to empty it
   }
-  /** How the parser hands over a body, and its end as `null`. */
+  /** How the parser hands over a body. */
   override push(chunk: Buffer<ArrayBuffer> | null, encoding?: BufferEncoding): boolean {
-    if (this.#told === undefined) return super.push(chunk, encoding);
-    if (chunk !== null) this.#body = this.#body === undefined ? chunk : Buffer.concat([this.#body, chunk]);
-    else this.#told(this.#body!);
-    return true;
+    return this.#receive === undefined ? super.push(chunk, encoding) : this.#receive(chunk);
   }
 }
 
 class NodeAsked implements Asked {
-  readonly #request: IncomingMessage;
+  readonly #request: NodeRequest;
   readonly method: string;
   readonly url: string;
   readonly headers: Asked["headers"];
   /** The body, where it has been read already. */
   body: Buffer<ArrayBuffer> | undefined = undefined;
-  constructor(request: IncomingMessage) {
+  constructor(request: NodeRequest) {
     this.#request = request;
     this.method = request.method!;
     this.url = request.url!;
@@ -57,33 +57,66 @@ class NodeAsked implements Asked {
     return this.body;
   }
   text(limit: number): MaybePromise<string> {
-    return after(this.bytes(limit), textOf);
+    return after(this.bytes(limit), decodeUtf8);
+  }
+
+  /**
+   * Ends the connection with the response where more of the body may come than is worth reading. Closing at once would
+   * reset the connection, and a client that is still sending would never see its answer.
+   */
+  endsConnection(): boolean {
+    const request = this.#request;
+    if (this.body !== undefined || request.complete) return false;
+    const length = this.headers.get("content-length");
+    if (length === null ? this.headers.get("transfer-encoding") === null : Number(length) <= restLimit) return false;
+    const { socket } = request;
+    const start = socket.bytesRead;
+    request.receive(() => socket.bytesRead - start <= restLimit);
+    socket.destroySoon = () => {
+      socket.end();
+      setTimeout(() => socket.destroy(), lingerMs).unref();
+    };
+    return true;
   }
 }
 
-function readWhole(request: IncomingMessage, headers: Asked["headers"], limit: number): Promise<Buffer<ArrayBuffer>> {
+/** What to do where the trailers of a body are longer than the parser takes. */
+const onLongTrailers = new WeakMap<Duplex, () => void>();
+
+function readWhole(request: NodeRequest, headers: Asked["headers"], limit: number): Promise<Buffer<ArrayBuffer>> {
   return new Promise((resolve, reject) => {
     if (Number(headers.get("content-length")) > limit) return reject(tooLarge(limit));
-    const chunks: Buffer[] = [];
-    let size = 0;
-    request.on("data", (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > limit) {
-        request.removeAllListeners("data").resume();
-        return reject(tooLarge(limit));
-      }
-      chunks.push(chunk);
+    const body = new BodyBuffer(limit);
+    const refuse = () => reject(tooLarge(limit));
+    onLongTrailers.set(request.socket, refuse);
+    request.receive((chunk) => {
+      if (chunk !== null && !body.add(chunk)) refuse();
+      if (chunk === null) onLongTrailers.delete(request.socket);
+      if (chunk === null && body.size <= limit) resolve(bufferOf(body));
+      return true;
     });
-    // Always the last event, also when the client goes away.
-    request.on("close", () =>
-      request.complete ? resolve(Buffer.concat(chunks)) : reject(unreadable(request.errored)),
-    );
+    request.on("close", () => reject(unreadable(request.errored))); // the client went away
   });
 }
 
-function textOf(bytes: Buffer<ArrayBuffer>): string {
-  const text = bytes.toString();
-  return text.includes("\ufffd") ? decodeUtf8(bytes) : text;
+const parserErrors: Record<string, number> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+};
+
+/** As Node does without it, but for trailers, which count as the body. */
+function refuseUnparsed({ code = "" }: NodeJS.ErrnoException, socket: Duplex): void {
+  const refuse = onLongTrailers.get(socket);
+  if (code === "HPE_HEADER_OVERFLOW" && refuse !== undefined) return refuse();
+  const status = parserErrors[code] ?? 400;
+  if (socket.writable) socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`);
+  socket.destroy();
+}
+
+function bufferOf(body: BodyBuffer): Buffer<ArrayBuffer> {
+  const { buffer, byteOffset, length } = body.bytes();
+  return Buffer.from(buffer, byteOffset, length);
 }
 
 /** Looks a header up among those that came; to make an object of them all costs more than the few that are asked for. */
@@ -122,28 +155,37 @@ function serve(step: Step, request: NodeRequest, response: ServerResponse): void
   const asked = new NodeAsked(request);
   const length = Number(asked.headers.get("content-length"));
   if (!(length > 0 && length <= shortBody)) return respond(step, asked, response);
-  request.whenWhole((body) => {
-    asked.body = body;
-    respond(step, asked, response);
+  let parts: BodyBuffer | undefined;
+  request.receive((chunk) => {
+    if (chunk === null) {
+      if (parts !== undefined) asked.body = bufferOf(parts);
+      respond(step, asked, response);
+    } else if (asked.body === undefined) asked.body = chunk;
+    else {
+      if (parts === undefined) (parts = new BodyBuffer(length)).add(asked.body);
+      parts.add(chunk);
+    }
+    return true;
   });
 }
 
 /** The step itself never throws nor rejects; what can't be sent costs its connection, not the process. */
 function respond(step: Step, asked: NodeAsked, response: ServerResponse): void {
   try {
-    const sent = after(step(asked), (answer) => send(answer, asked.method, response));
+    const sent = after(step(asked), (answer) => send(answer, asked, response));
     if (isPromise(sent)) sent.catch(() => response.destroy());
   } catch {
     response.destroy();
   }
 }
 
-function send({ status, headers, cookies, body }: Answer, method: string, response: ServerResponse): void {
+function send({ status, headers, cookies, body }: Answer, asked: NodeAsked, response: ServerResponse): void {
   const length = Buffer.byteLength(body);
-  const hasBody = status !== 204 && method !== "HEAD";
+  const hasBody = status !== 204 && asked.method !== "HEAD";
   let lines = linesOf(headers, length);
   if (!hasBody) lines = lines.slice(0, -2);
   if (cookies !== undefined) lines = [...lines, ...cookies.flatMap((cookie) => ["set-cookie", cookie])];
+  if (asked.endsConnection()) lines = [...lines, "connection", "close"];
   response.writeHead(status, lines);
   // `end(body)` hands the system two pieces, the second of them empty, for a fifth of a request's time. What is written
   // with the head is one. The name is Node's own affair, but has been the same since its first versions.
@@ -166,6 +208,7 @@ const listen: Listen = (step, { host, port }) =>
       silent.add(socket);
       socket.once("close", () => silent.delete(socket));
     });
+    server.on("clientError", refuseUnparsed);
     server.once("error", reject);
     server.listen(port, host, () => {
       const { address, port: listening, family } = server.address() as AddressInfo;
