@@ -45,6 +45,7 @@ const failures = {
   invalid_data: { status: 400, text: "No data provided" },
   parse_error: { status: 400, text: "Malformed request." },
   // HTTP
+  bad_host: { status: 400, text: "Invalid Host header." },
   not_found: { status: 404, text: "Not found." },
   method_not_allowed: { status: 405, text: "Method not allowed." },
   cross_site: { status: 403, text: "Cross-site requests are not accepted here." },

@@ -194,7 +194,9 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     const answer = renderError(toFailure(error), settings, route?.methods);
     return method === "HEAD" ? { ...answer, body: "" } : answer;
   }
-  const answer = settings.cors === false ? answerAlone : withCors(answerAlone, settings);
+  const routed = settings.cors === false ? answerAlone : withCors(answerAlone, settings);
+  const answer = (asked: Asked): MaybePromise<Answer> =>
+    notInHost.test(asked.headers.get("host") ?? "") ? answerToError(fail("bad_host"), asked, undefined) : routed(asked);
 
   /** The token from the cookie when the body has none; what the cookies carry leaves the body. */
   async function withCookies(jar: Cookies, asked: Asked, route: Route, data: unknown): Promise<Answer> {
@@ -295,6 +297,12 @@ function describe({ about: { name, description, fields }, post }: Route): unknow
   const described = fields.map((key) => [key, field(key[0]!.toUpperCase() + key.slice(1).replaceAll("_", " "))]);
   return { ...common, actions: { POST: Object.fromEntries(described) } };
 }
+
+/**
+ * What no `Host` of one name or address holds. Some servers make the URL of it as it came, so that with a slash or a
+ * question mark the path would be the sender's choice. Two of them arrive joined by a comma and a space.
+ */
+const notInHost = /[\s/?#@\\]/;
 
 /** The path of a URL, decoded. Cheaper than `new URL` on the way of every request. */
 function pathOf(url: string): string {

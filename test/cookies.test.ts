@@ -200,7 +200,7 @@ it("know their own host as proxies write it", async () => {
     ["https://app.example.org", "app.example.org:8443", 403],
     ["https://app.example.org:8443", "app.example.org", 403],
     ["http://app.example.org", "app.example.org:443", 403],
-    ["https://evil.example", "app.example.org, evil.example", 403],
+    ["https://evil.example", "app.example.org, evil.example", 400],
     ["https://app.example.org, https://evil.example", "app.example.org", 403],
     ["https://evil.example", "", 403],
     ["null", "null", 403],

@@ -243,6 +243,45 @@ failures("nobody foresaw are a bare 500, with the cause in the log alone", async
   assert.is(((log[0] as { error: Error }).error as Error).message, "secret detail");
 });
 
+failures("of a Host are a 400 wherever it is for, before anything else", async () => {
+  for (const [responses, text] of [
+    ["djoser", '{"non_field_errors":["Invalid Host header."]}'],
+    ["simplejwt", '{"detail":"Invalid Host header."}'],
+  ] as const) {
+    const { endpoints } = await endpointsWith({ responses, cors: ["https://app.example.org"] });
+    const ask = async (host: string, path: string, method: string) => {
+      const init = {
+        method,
+        headers: { host, origin: "https://app.example.org", "access-control-request-method": "POST" },
+      };
+      const response = await endpoints.fetch(new Request(`http://localhost${path}`, init));
+      return [response.status, await response.text()];
+    };
+    for (const host of ["a/jwt/create/?", "a?b", "a#b", "a@b", "a\\b", "a b", "a\tb", "a, b", "a, a", "/"]) {
+      for (const [path, method] of [
+        ["/jwt/create/", "POST"],
+        ["/healthz", "GET"],
+        ["/nowhere", "GET"],
+        ["/jwt/create/", "OPTIONS"],
+      ] as const) {
+        assert.equal(await ask(host, path, method), [400, text], `${method} ${path} at ${host}`);
+      }
+      assert.equal(await ask(host, "/healthz", "HEAD"), [400, ""]);
+    }
+    for (const host of [
+      "localhost",
+      "app.example.org:8443",
+      "127.0.0.1",
+      "[::1]:80",
+      "",
+      "a_b.example",
+      "xn--bcher-kva.example",
+    ]) {
+      assert.is((await ask(host, "/healthz", "GET"))[0], 200, host);
+    }
+  }
+});
+
 failures("of UTF-8 are a 400, also where a character is cut off", async () => {
   const { endpoints } = await endpointsWith();
   const ask = async (bytes: number[], declared: boolean) => {

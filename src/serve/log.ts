@@ -126,19 +126,22 @@ export function withRequestLog(step: Step, prefix: string, { stdout }: Output): 
     return after(step(asked), (answer) => {
       const ms = Math.round((performance.now() - start) * 100) / 100;
       const time = new Date().toISOString();
-      const path = loggedPath(asked.url, answer.status, prefix);
+      const path = loggedPath(asked.url, answer, prefix);
       stdout.write(`${JSON.stringify({ time, method: asked.method, path, status: answer.status, ms })}\n`);
       return answer;
     });
   };
 }
 
-/** An unknown path can be anything, a token for one, and is not repeated. A preflight is answered 204 wherever it is for. */
-function loggedPath(url: string, status: number, prefix: string): string {
+/**
+ * An unknown path can be anything, a token for one, and is not repeated. A preflight is answered 204 wherever it is for;
+ * other answers about a path of ours say what it allows.
+ */
+function loggedPath(url: string, { status, headers }: Answer, prefix: string): string {
   const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
   const isOurs =
     status === 204
       ? path.startsWith(prefix) && /^\/jwt\/[a-z]{1,9}\/?$/.test(path.slice(prefix.length))
-      : status !== 404;
+      : headers.allow !== undefined;
   return isOurs ? path : "[unknown]";
 }
