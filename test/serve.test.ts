@@ -7,7 +7,11 @@ import { Agent, request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { readOptions } from "../src/serve/options.ts";
+import { SettingError, StoreError } from "../src/index.ts";
+import { problemOf } from "../src/serve/problem.ts";
+import { flushRegularly } from "../src/serve/start.ts";
 import { openFileStore } from "../src/stores/file.ts";
+import { openStore } from "../src/stores/open.ts";
 import {
   type Answer,
   type Asked,
@@ -425,6 +429,107 @@ it("warns once of settings that do nothing together, and starts", async () => {
     assert.is(server.errors().match(warned)?.length, 1, server.errors());
   }
 });
+
+it("shows the stack of an error that only a bug can cause, and one line of all others", async () => {
+  const coded = (code: string, message = "refused") => Object.assign(new Error(message), { code });
+  const { message: unreadable } = coded("EACCES", "EACCES: permission denied, open '/srv/x'");
+  const lines: [Error, string][] = [
+    [new SettingError("setting port: x"), "setting port: x"],
+    [new StoreError("STORE_DAMAGED", "line 7\nis damaged"), "line 7 is damaged"],
+    [new StoreError("STORE_UNAVAILABLE", "can't write", { cause: coded("ENOSPC") }), "can't write"],
+    [coded("EACCES", unreadable), unreadable],
+    [
+      (await openStore("nowhere").catch((error: Error) => error)) as Error,
+      "setting store is not a URL; accepted: memory: or file:./folder",
+    ],
+  ];
+  for (const [error, line] of lines) assert.is(problemOf(error), line);
+  const bugs = [
+    new TypeError("x is not a function"),
+    coded("ERR_INVALID_ARG_TYPE"),
+    coded("EBADF"),
+    new StoreError("STORE_UNAVAILABLE", "can't read", { cause: new TypeError("x is not a function") }),
+  ];
+  for (const error of bugs) {
+    assert.match(problemOf(error), error.message);
+    assert.match(problemOf(error), /\n\s*at .*serve\.test\.ts/, error.message);
+  }
+  assert.match(problemOf(bugs.at(-1)!), "caused by: TypeError: x is not a function");
+});
+
+it("logs once that expired facts can't be dropped", async () => {
+  const folder = temporaryFolder();
+  const warnings: string[] = [];
+  const store = await openFileStore(folder, { warn: (line) => void warnings.push(line) });
+  const told: string[] = [];
+  const { error } = console;
+  console.error = (line: string) => void told.push(line);
+  try {
+    flushRegularly(store, 10);
+    for (const name of fs.readdirSync(folder)) fs.rmSync(path.join(folder, name));
+    await until(() => told.length > 0, "it is told");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  } finally {
+    console.error = error;
+    await store.close();
+  }
+  assert.is(told.length, 1, told.join("\n"));
+  assert.match(told[0]!, /^jwt-endpoints: expired facts stay in the store: the journal was removed from \S+$/);
+});
+
+if (runtime === "deno") {
+  it("names the flag for a permission that Deno denies, in one line", async () => {
+    const folder = temporaryFolder();
+    const net = "--allow-net=127.0.0.1";
+    const env = "--allow-env=PORT,HOST,JWT_*";
+    const memory = ["--store", "memory:"];
+    const file = ["--store", `file:${folder}`];
+    const storeFlags = `--allow-read=${folder} --allow-write=${folder}`;
+    const cases: [flags: string[], args: string[], line: string][] = [
+      [["--allow-env=OTHER"], memory, `env access to JWT_SIGNING_KEY; start it with ${env}`],
+      [["--allow-env=JWT_*"], memory, `env access to HOST; start it with ${env}`],
+      [[env], memory, "net access to 127.0.0.1:0; start it with --allow-net=127.0.0.1:0"],
+      [[env, net], ["--host", "0.0.0.0", ...memory], "net access to 0.0.0.0:0; start it with --allow-net=0.0.0.0:0"],
+      [[env, net], file, `read access to ${folder}/keys.json; start it with ${storeFlags}`],
+      [[env, net, `--allow-read=${folder}`], file, `write access to ${folder}; start it with ${storeFlags}`],
+      [[env, net, `--allow-write=${folder}`], file, `read access to ${folder}/keys.json; start it with ${storeFlags}`],
+      [
+        ["--allow-env", net, ...storeFlags.split(" ")],
+        ["--workers", "2", ...file],
+        `run access to ${process.execPath}; start it with --allow-run=${process.execPath}`,
+      ],
+      [
+        [env, net, "--allow-run", ...storeFlags.split(" ")],
+        ["--workers", "2", ...file],
+        "env access; start it with --allow-env",
+      ],
+    ];
+    for (const [flags, args, line] of cases) {
+      const child = spawn(process.execPath, ["run", "--no-prompt", ...flags, entry, "--port", "0", ...args], {
+        cwd: projectRoot,
+        env: environmentWith({}),
+        timeout: 20_000,
+      });
+      const { code, stderr } = await finished(child);
+      const lines = stderr.trim().split("\n");
+      assert.is(lines.filter((each) => !each.includes("misspelt")).join("\n"), `jwt-endpoints: Deno denies ${line}`);
+      assert.is(code, 1);
+    }
+    for (const [program, name] of [
+      ["user", "list"],
+      ["token", "flush"],
+      ["keys", "list"],
+    ]) {
+      const args = ["run", "--no-prompt", "--allow-env", `src/cli/${program}.ts`, name!, ...file];
+      const { code, stderr } = await finished(spawn(process.execPath, args, { cwd: projectRoot, timeout: 20_000 }));
+      assert.match(
+        stderr,
+        /^Deno denies (read|write) access to .*; start it with --allow-read=\S+ --allow-write=\S+\n$/,
+      );
+      assert.is(code, 1);
+    }
+  });
+}
 
 it("finishes what is in flight when it is told to stop", async () => {
   const server = await serve(["--store", "memory:", "--hashing-iterations", "600000"], { JWT_SIGNING_KEY: secret });

@@ -2,11 +2,11 @@
 import process from "node:process";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
-import { SettingError } from "../index.ts";
 import { checkVariables } from "../serve/options.ts";
 import { didYouMean } from "../settings.ts";
+import { problemOf } from "../serve/problem.ts";
 import { openStore } from "../stores/open.ts";
-import { type Store, StoreError } from "../stores/store.ts";
+import type { Store } from "../stores/store.ts";
 import { Mistake, printable, quoted } from "./fields.ts";
 
 const defaultStore = "file:./data";
@@ -21,9 +21,7 @@ export const storeUrl = (flag: string | undefined): string => flag ?? (process.e
 /** Opens a store for as long as it is used. */
 export async function withStore(url: string, use: (store: Store) => Promise<void>): Promise<void> {
   if (/^memory:/i.test(url)) throw new Mistake("a memory: store lives in its server alone; name another with --store");
-  const store = await openStore(url, { endsSoon: true }).catch((error: unknown) => {
-    throw error instanceof TypeError ? new Mistake(error.message) : error; // a URL that names no store
-  });
+  const store = await openStore(url, { endsSoon: true });
   try {
     await use(store);
   } finally {
@@ -104,9 +102,7 @@ export async function runProgram(program: Program): Promise<void> {
     const code = (error as { code?: unknown } | undefined)?.code;
     if (code === "EPIPE") return;
     process.exitCode = 1;
-    const isExpected = [Mistake, SettingError, StoreError].some((expected) => error instanceof expected);
-    const unexpected = error instanceof Error ? error.stack : String(error);
-    process.stderr.write(`${isExpected ? (error as Error).message.replace(/\s*\n\s*/g, " ") : unexpected}\n`);
+    process.stderr.write(`${problemOf(error)}\n`);
   }
 }
 

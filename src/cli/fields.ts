@@ -1,7 +1,8 @@
 /** What a user's fields may hold, as the login endpoint will read them; and how the commands put things into words. */
+import { UsageError } from "../serve/problem.ts";
 
 /** Something the person at the keyboard can mend: told in one line, without a stack. Holds no password and no hash. */
-export class Mistake extends Error {
+export class Mistake extends UsageError {
   override readonly name = "Mistake";
 }
 

@@ -6,9 +6,10 @@
 import { randomBytes } from "node:crypto";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { SettingError, describeSettings } from "../index.ts";
+import { describeSettings } from "../index.ts";
 import { type StoredKey, changeStoredKeys, newJwk, readStoredKeys, takenIn } from "../serve/key-file.ts";
 import { checkVariables, readOptions } from "../serve/options.ts";
+import { problemOf } from "../serve/problem.ts";
 import { didYouMean, parseDuration } from "../settings.ts";
 import { storeFolder } from "../stores/open.ts";
 import { print } from "./command.ts";
@@ -228,11 +229,9 @@ for (const stream of [process.stdout, process.stderr]) stream.on("error", () => 
 try {
   await print(`${await main(process.argv.slice(2))}\n`);
 } catch (error) {
-  const { code, message, stack } = error as NodeJS.ErrnoException;
   // A reader that went away has seen enough.
-  if (code !== "EPIPE") {
+  if ((error as NodeJS.ErrnoException).code !== "EPIPE") {
     process.exitCode = 1;
-    const isExpected = error instanceof Mistake || error instanceof SettingError || error instanceof TypeError || code;
-    process.stderr.write(`${isExpected ? message.replace(/\s*\n\s*/g, " ") : stack}\n`);
+    process.stderr.write(`${problemOf(error)}\n`);
   }
 }

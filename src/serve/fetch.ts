@@ -3,9 +3,11 @@
  * `bun run …/serve/fetch.js`, or any host that takes `{ fetch }`.
  */
 import process from "node:process";
+import { readOptions } from "./options.ts";
 import { prepare } from "./start.ts";
 
-const { endpoints, options, introduce } = await prepare([], process.env);
+const options = readOptions([], process.env);
+const { endpoints, introduce } = await prepare(options);
 await introduce(`http://${options.host}:${options.port}`); // where the host listens is its own affair: this is what it was told
 
 export default { fetch: endpoints.fetch };

@@ -109,9 +109,9 @@ function readText(file: string): string | undefined {
     return fs.readFileSync(fd, "utf8");
   } catch (error) {
     if (error instanceof SettingError) throw error;
-    const { code } = error as NodeJS.ErrnoException;
+    const { code, message } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw new SettingError(`setting keys: ${file} can't be read: ${code}`);
+    throw new SettingError(`setting keys: ${file} can't be read: ${code ?? message}`, { cause: error });
   } finally {
     if (fd !== undefined) fs.closeSync(fd);
   }

@@ -15,9 +15,11 @@ import { openStore, storeFolder } from "../stores/open.ts";
 import { ensureFirstKey, firstKeyAsJwk, hasKeyRing, newJwk, newSecret, readFirstKey, readKeyRing } from "./key-file.ts";
 import { type Output, type Send, type Step, sendTo, takeOver, withRequestLog } from "./log.ts";
 import { type ServerOptions, helpText, readOptions } from "./options.ts";
+import { UsageError, problemOf } from "./problem.ts";
 import {
   type Fork,
   WorkerEnded,
+  freePort,
   hashesPerWorker,
   startWorkers,
   tellListening,
@@ -35,14 +37,12 @@ const lastLinesMs = 1000;
 export interface Prepared {
   endpoints: JwtEndpoints;
   store: Store;
-  options: ServerOptions;
   /** Gives a store that never had a user its first, and tells of it: its password is shown this once, never stored. */
   introduce(address: string): Promise<void>;
 }
 
-/** Everything but the listening: reads options, checks settings, opens the store, makes a key where none is. */
-export async function prepare(args: string[], env: Record<string, string | undefined>): Promise<Prepared> {
-  const options = readOptions(args, env);
+/** Everything but the listening: checks settings, opens the store, makes a key where none is. */
+export async function prepare(options: ServerOptions): Promise<Prepared> {
   adaptToWorker(options);
   const endpointsWith = async (given: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
     const endpoints = createJwtEndpoints({ ...options.settings, ...given } as unknown as JwtEndpointsSettings);
@@ -56,9 +56,9 @@ export async function prepare(args: string[], env: Record<string, string | undef
   try {
     const log = { log: workerCount() === undefined ? logToStandardError : logOfWorker };
     const endpoints = await endpointsWith({ store, ...log, ...(await keySettings(options, { makes: true })) });
-    setInterval(() => void Promise.resolve(store.flushExpired()).catch(() => {}), flushMs).unref();
+    flushRegularly(store, flushMs);
     const introduce = async (address: string) => tellOf(await addFirstUser(store, endpoints), address, endpoints);
-    return { endpoints, store, options, introduce };
+    return { endpoints, store, introduce };
   } catch (error) {
     await store.close();
     throw error;
@@ -73,6 +73,21 @@ function unlessReadable(error: { code?: unknown }): void {
 /** The process that watches the workers has told what it would tell of the settings. */
 function logOfWorker(event: LogEvent): void {
   if (event.code !== "setting_without_effect") logToStandardError(event);
+}
+
+/** Drops expired facts now and then. A failure is told once, until it works again. */
+export function flushRegularly(store: Store, ms: number): void {
+  let isFailing = false;
+  const flush = async (): Promise<void> => {
+    try {
+      await store.flushExpired();
+      isFailing = false;
+    } catch (error) {
+      if (!isFailing) console.error(`jwt-endpoints: expired facts stay in the store: ${problemOf(error)}`);
+      isFailing = true;
+    }
+  };
+  setInterval(() => void flush(), ms).unref();
 }
 
 /** Unless it is set, how many hashes are computed at once is a matter of the machine, not of each worker. */
@@ -153,15 +168,16 @@ export async function start(
   if (args.includes("--help") || args.includes("-h")) return console.log(helpText());
   const output = takeOver(send);
   const end = endWith(output);
-  const isWorker = workerCount() !== undefined;
   let prepared: Prepared | undefined;
   try {
-    prepared = await prepare(args, process.env);
-    const { endpoints, store, options } = prepared;
-    if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, runtime, fork, end);
+    const options = readOptions(args, process.env);
+    const isWorker = workerCount() !== undefined;
+    prepared = await prepare(options);
+    const { endpoints, store } = prepared;
+    if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, options, runtime, fork, end);
     const { prefix } = endpoints.settings;
     const step = options.requestLog ? withRequestLog(endpoints.answer, prefix, output) : endpoints.answer;
-    const server = await listen(step, options, isWorker);
+    const server = await listen(step, options, isWorker).catch(cannotListen(options));
     const stop = async (): Promise<void> => {
       await server.close();
       await store.close();
@@ -169,16 +185,13 @@ export async function start(
     const giveUp = () => store.close();
     if (!isWorker) {
       stopWhenAsked(stop, giveUp, end);
-      return await announce(server.url, prepared, runtime);
+      return await announce(server.url, prepared, options, runtime);
     }
     stopWithWatcher(stop, giveUp, end);
     tellListening(server.url);
   } catch (error) {
     await prepared?.store.close();
-    const listening = error instanceof WorkerEnded ? undefined : prepared?.options;
-    if (!(error instanceof WorkerEnded && error.message === "")) {
-      console.error(`jwt-endpoints: ${startProblem(error, listening)}`);
-    }
+    if (!(error instanceof WorkerEnded)) console.error(`jwt-endpoints: ${problemOf(error)}`);
     await end(1);
   }
 }
@@ -222,30 +235,39 @@ function stopWithWatcher(stop: () => Promise<void>, giveUp: () => unknown, end: 
   process.on("SIGINT", () => {});
 }
 
-async function watchWorkers(prepared: Prepared, runtime: string, fork: Fork, end: End): Promise<void> {
-  const { store, options } = prepared;
-  const workers = await startWorkers(fork, options, () => void end(1));
+async function watchWorkers(
+  prepared: Prepared,
+  options: ServerOptions,
+  runtime: string,
+  fork: Fork,
+  end: End,
+): Promise<void> {
+  const port = await freePort(options).catch(cannotListen(options));
+  const workers = await startWorkers(fork, { ...options, port }, () => void end(1));
   stopWhenAsked(workers.stop, workers.kill, end);
-  await announce(workers.url, prepared, runtime);
-  await store.close(); // the workers have their own
+  await announce(workers.url, prepared, options, runtime);
+  await prepared.store.close(); // the workers have their own
 }
 
-/** One line for whoever starts the server; a stack only where it is nobody's mistake but ours. */
-function startProblem(error: unknown, listening: ServerOptions | undefined): string {
-  const { code, message, name, stack } = error as NodeJS.ErrnoException;
-  const reason = message.split("\n", 1)[0]!;
-  if (listening !== undefined) {
-    const isInUse = code === "EADDRINUSE" || name === "AddrInUse";
-    return isInUse
-      ? `port ${listening.port} of ${listening.host} is in use`
-      : `can't listen on port ${listening.port} of ${listening.host}: ${reason}`;
-  }
-  const isForeseen =
-    error instanceof TypeError || error instanceof WorkerEnded || name === "StoreError" || code !== undefined;
-  return isForeseen ? reason : (stack ?? String(error));
-}
+/** Runtimes have no code in common for an address that is none; what they throw then says it. */
+const cannotListen =
+  ({ host, port }: ServerOptions) =>
+  (cause: Error): never => {
+    if (cause instanceof TypeError) throw cause;
+    const isInUse = (cause as NodeJS.ErrnoException).code === "EADDRINUSE";
+    const reason = cause.message.split("\n", 1)[0]!;
+    const message = isInUse
+      ? `port ${port} of ${host} is in use`
+      : `can't listen on port ${port} of ${host}: ${reason}`;
+    throw new UsageError(message, { cause });
+  };
 
-async function announce(url: string, { endpoints, options, introduce }: Prepared, runtime: string): Promise<void> {
+async function announce(
+  url: string,
+  { endpoints, introduce }: Prepared,
+  options: ServerOptions,
+  runtime: string,
+): Promise<void> {
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
   console.log(`store    ${options.store}`);
@@ -253,7 +275,7 @@ async function announce(url: string, { endpoints, options, introduce }: Prepared
   console.log(`profile  ${endpoints.settings.responses}`);
   console.log(`runtime  ${runtime}`);
   await introduce(address).catch((error: unknown) => {
-    console.error(`jwt-endpoints: no first user was made: ${startProblem(error, undefined)}`);
+    console.error(`jwt-endpoints: no first user was made: ${problemOf(error)}`);
   });
 }
 

@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { type AddressInfo, createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import process from "node:process";
+import { UsageError } from "./problem.ts";
 
 /** Set in workers alone: how many they are, and the port they share. */
 const [countVariable, portVariable] = ["JWT_ENDPOINTS_WORKERS", "JWT_ENDPOINTS_PORT"];
@@ -49,14 +50,14 @@ export interface Workers {
 /**
  * Starts the workers, the first one alone: what it can't do, none can.
  * @param onGivenUp called when they keep dying and have been stopped.
- * @throws when the address can't be listened on, or the first worker ends before it listens; it has said why.
+ * @throws {WorkerEnded} when the first worker ends before it listens; it has said why.
  */
 export async function startWorkers(
   fork: Fork,
-  { workers, host, port }: { workers: number; host: string; port: number },
+  { workers, port }: { workers: number; port: number },
   onGivenUp: () => void,
 ): Promise<Workers> {
-  const env = { [countVariable]: String(workers), [portVariable]: String(await freePort(host, port)) };
+  const env = { [countVariable]: String(workers), [portVariable]: String(port) };
   const running = new Set<ChildProcess>();
   const deaths: number[] = [];
   let isStopping = false;
@@ -71,7 +72,7 @@ export async function startWorkers(
         isListening = true;
         resolve(message.url);
       });
-      child.on("error", (error) => reject(new WorkerEnded(`can't start a worker: ${error.message}`)));
+      child.on("error", (error) => reject(cannotStart(error)));
       child.on("exit", (code, signal) => {
         running.delete(child);
         reject(new WorkerEnded());
@@ -83,7 +84,7 @@ export async function startWorkers(
     try {
       return fork(env);
     } catch (error) {
-      throw new WorkerEnded(`can't start a worker: ${(error as Error).message}`); // Deno without permission
+      throw cannotStart(error); // Deno without permission
     }
   }
 
@@ -120,11 +121,14 @@ export async function startWorkers(
   };
 }
 
-/** A worker ended before it listened, and has said itself what was wrong; or it could not be started, says the message. */
+/** A worker ended before it listened, and has said itself what was wrong. */
 export class WorkerEnded extends Error {}
 
+const cannotStart = (cause: unknown): UsageError =>
+  new UsageError(`can't start a worker: ${(cause as Error).message}`, { cause });
+
 /** The port, or one for 0; where ports are shared, a second server on it would go unnoticed. */
-function freePort(host: string, port: number): Promise<number> {
+export function freePort({ host, port }: { host: string; port: number }): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);

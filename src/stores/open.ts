@@ -1,9 +1,14 @@
 import type { Store } from "./store.ts";
 
+/** A URL that names no store. Its message is one line and holds nothing of the URL but its scheme. */
+export class StoreUrlError extends TypeError {
+  override readonly name = "StoreUrlError";
+}
+
 /**
  * Opens the store that a URL names and loads only that one's code: `memory:` or `file:./data`.
  * @param endsSoon for programs that write once and end: a file store starts no thread for its writes.
- * @throws {TypeError} in one line for a URL that names no store; what the store itself throws when it can't be opened.
+ * @throws {StoreUrlError} for a URL that names no store; what the store itself throws when it can't be opened.
  */
 export async function openStore(url: string, { endsSoon = false } = {}): Promise<Store> {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
@@ -19,14 +24,14 @@ export async function openStore(url: string, { endsSoon = false } = {}): Promise
   }
 }
 
-function refusal(problem: string): TypeError {
-  return new TypeError(`setting store ${problem}; accepted: memory: or file:./folder`);
+function refusal(problem: string): StoreUrlError {
+  return new StoreUrlError(`setting store ${problem}; accepted: memory: or file:./folder`);
 }
 
 /**
  * The folder of a file store's URL, `undefined` for another store's. `file:./data` and `file:/data` are taken as they
  * stand; `file:///data%20here` is a URL as others write them.
- * @throws {TypeError} when it names no folder of this machine.
+ * @throws {StoreUrlError} when it names no folder of this machine.
  */
 export function storeFolder(url: string): string | undefined {
   if (!/^file:/i.test(url)) return undefined;
