@@ -202,7 +202,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   async function withCookies(jar: Cookies, asked: Asked, route: Route, data: unknown): Promise<Answer> {
     jar.refuseCrossSite(asked);
     const { cookieField: field = "", post, isLogout } = route;
-    const isBare = typeof data === "object" && data !== null && !Array.isArray(data) && !Object.hasOwn(data, field);
+    const isBare = isObject(data) && isBlank(data, field);
     const token = isBare && !route.isLogin ? jar.read(asked, field) : undefined;
     try {
       const result = await post!(context, token === undefined ? data : { ...(data as object), [field]: token }, asked);
@@ -242,6 +242,14 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
 
 function notPreferable(error: Error): never {
   throw new SettingError(`setting hashing.preferred can't be used: ${error.message}`, { cause: error });
+}
+
+const isObject = (data: unknown): data is object => typeof data === "object" && data !== null && !Array.isArray(data);
+
+/** Whether a field is missing, null or blank: clients that never see a token send one of the three. */
+function isBlank(data: object, field: string): boolean {
+  const value: unknown = Object.hasOwn(data, field) ? (data as Record<string, unknown>)[field] : undefined;
+  return value === undefined || value === null || (typeof value === "string" && value.trim() === "");
 }
 
 /** Path, with and without its last slash -> route. Left out is what the store or the keys can't do. */

@@ -552,7 +552,10 @@ export const settingsSchema = v.strictObject(
       ),
       false,
     ),
-    cors: v.optional(v.pipe(origins, doc("Origins of browser front ends, or `*`.", { form: "list" })), false),
+    cors: v.optional(
+      v.pipe(origins, doc("Origins of browser front ends, or `*`. Exact ones may send credentials.", { form: "list" })),
+      false,
+    ),
     cookies: v.optional(cookies, {}),
     clientAddress: v.optional(
       v.pipe(

@@ -86,7 +86,22 @@ it("give way to a token in the body", async () => {
   await post("create", credentials);
   assert.is((await post("refresh", { refresh: await makeToken() })).status, 200);
   assert.is((await post("refresh", { refresh: "nonsense" })).status, 400);
-  assert.equal((await post("refresh", { refresh: null })).body.refresh, ["This field may not be null."]);
+});
+
+it("count where the body has null or nothing for the token, as clients send that never see one", async () => {
+  const { send } = await inProcess({ rotateRefreshTokens: true });
+  const { post, jar } = browser(send);
+  assert.equal(
+    (await post("refresh", { refresh: null })).body.refresh,
+    ["This field may not be null."],
+    "no cookie yet",
+  );
+  assert.equal((await post("refresh", { refresh: "" })).body.refresh, ["This field may not be blank."]);
+  await post("create", credentials);
+  for (const refresh of [null, "", " \n"]) assert.is((await post("refresh", { refresh })).status, 200);
+  assert.equal((await post("refresh", { refresh: [] })).body.refresh, ["Not a valid string."]);
+  assert.is((await post("logout", { refresh: null })).status, 200);
+  assert.is(jar.size, 0);
 });
 
 it("are cleared by logout, which ends the session and can be repeated", async () => {

@@ -394,6 +394,26 @@ guards("throttle says once when it can't tell clients apart", async () => {
   );
 });
 
+guards("CORS allows credentials to exact origins, with and without cookies, and never to every one", async () => {
+  const preflight = { "access-control-request-method": "POST", "access-control-request-headers": "content-type" };
+  const origin = "https://app.example.org";
+  for (const [more, credentialed] of [
+    [{ cors: [origin] }, "true"],
+    [{ cors: [origin], cookies: { carry: ["refresh" as const] } }, "true"],
+    [{ cors: "*" as const }, undefined],
+  ] as const) {
+    const { send, post } = await endpointsWith(more as Partial<JwtEndpointsSettings>);
+    for (const answer of [
+      await send("/jwt/create/", { method: "OPTIONS", headers: { origin, ...preflight } }),
+      await post("/jwt/create/", credentials, { origin }),
+    ]) {
+      assert.is(answer.headers["access-control-allow-credentials"], credentialed);
+    }
+    const other = await post("/jwt/create/", credentials, { origin: "https://evil.example" });
+    assert.is(other.headers["access-control-allow-credentials"], undefined);
+  }
+});
+
 guards("CORS lets exact origins in, and no others", async () => {
   const { send, post } = await endpointsWith({ cors: ["https://app.example.org"] });
   const preflight = { "access-control-request-method": "POST", "access-control-request-headers": "content-type" };

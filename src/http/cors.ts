@@ -5,12 +5,11 @@ import type { Answer, Asked } from "./exchange.ts";
 type Step = (asked: Asked) => MaybePromise<Answer>;
 
 /**
- * Lets front ends of other origins in (Fetch standard, "CORS protocol"). Wraps a step of the handler. Credentials, which
- * only cookies are, are allowed to exact origins alone.
+ * Lets front ends of other origins in (Fetch standard, "CORS protocol"). Wraps a step of the handler. Exact origins may
+ * always send credentials, since many clients do, with and without cookies.
  */
-export function withCors(step: Step, { cors, cookies }: Settings): Step {
+export function withCors(step: Step, { cors }: Settings): Step {
   const allowed = cors as Exclude<typeof cors, false>;
-  const withCredentials = allowed !== "*" && cookies.carry.length > 0;
   return (asked) => {
     const origin = asked.headers.get("origin");
     const isAllowed = origin !== null && (allowed === "*" || allowed.includes(origin));
@@ -22,7 +21,7 @@ export function withCors(step: Step, { cors, cookies }: Settings): Step {
       if (isAllowed) {
         headers["access-control-allow-origin"] = allowed === "*" ? "*" : origin;
         headers["access-control-expose-headers"] = "retry-after, www-authenticate";
-        if (withCredentials) headers["access-control-allow-credentials"] = "true";
+        if (allowed !== "*") headers["access-control-allow-credentials"] = "true";
       }
       if (isPreflight) {
         headers["access-control-allow-methods"] = "POST, OPTIONS";
