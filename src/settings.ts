@@ -31,7 +31,8 @@ export interface LogEvent {
     | "client_address_unknown"
     | "refresh_reuse"
     | "password_formats_unread"
-    | "setting_without_effect";
+    | "setting_without_effect"
+    | "log_failed";
   message: string;
   userId?: string;
   error?: unknown;
@@ -97,6 +98,8 @@ const duration = v.pipe(
 const lifetime = v.pipe(duration, v.minValue(1, "is too short; accepted: one second or more"));
 const text = v.string("is not text");
 const name = v.pipe(text, v.nonEmpty("is empty; accepted: a name"));
+/** A token of RFC 9110 §5.6.2. */
+const headerToken = /^[\w!#$%&'*+.^`|~-]+$/;
 const boolean = v.boolean("is not a boolean; accepted: true or false");
 const count = (least: number, most = Number.MAX_SAFE_INTEGER) =>
   v.pipe(
@@ -228,7 +231,14 @@ const cookies = v.strictObject(
       true,
     ),
     domain: v.optional(
-      v.pipe(name, doc("`Domain` of the cookies; without it they are this host's alone.", { form: "text" })),
+      v.pipe(
+        text,
+        v.regex(
+          /^\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i,
+          'is not a domain; accepted: such as "example.org"',
+        ),
+        doc("`Domain` of the cookies; without it they are this host's alone.", { form: "text" }),
+      ),
     ),
   },
   objectMessage,
@@ -412,7 +422,10 @@ export const settingsSchema = v.strictObject(
     ),
     authHeaderTypes: v.optional(
       v.pipe(
-        v.array(name, "is not a list"),
+        v.array(
+          v.pipe(text, v.regex(headerToken, 'is not an authentication scheme; accepted: one word, such as "Bearer"')),
+          "is not a list",
+        ),
         v.minLength(1, "is empty"),
         doc("Schemes accepted in `Authorization`.", { form: "list", twin: "AUTH_HEADER_TYPES" }),
       ),
@@ -421,7 +434,7 @@ export const settingsSchema = v.strictObject(
     authHeaderName: v.optional(
       v.pipe(
         text,
-        v.regex(/^[\w!#$%&'*+.^`|~-]+$/, 'is not the name of a header; accepted: such as "Authorization"'),
+        v.regex(headerToken, 'is not the name of a header; accepted: such as "Authorization"'),
         doc("Header that carries an access token.", { form: "text", twin: "AUTH_HEADER_NAME" }),
       ),
       "Authorization",
@@ -573,7 +586,8 @@ export const settingsSchema = v.strictObject(
     ),
     log: v.optional(
       v.pipe(
-        fn<(event: LogEvent) => void>("is not a function; accepted: (event) => void"),
+        fn<(event: LogEvent) => unknown>("is not a function; accepted: (event) => void"),
+        v.transform(safeLog),
         doc("Receives errors and warnings.", { form: "none", shown: "JSON on standard error" }),
       ),
       () => logToStandardError,
@@ -591,6 +605,15 @@ export type Settings = Readonly<v.InferOutput<typeof settingsSchema>>;
 function objectMessage(issue: { expected: string | null; received: string }): string {
   if (issue.expected === "never") return "is not a setting";
   return issue.received === "undefined" ? "is required" : "is not an object";
+}
+
+/** A hook that throws, or whose promise rejects, costs no request its answer: the event goes to standard error. */
+function safeLog(log: (event: LogEvent) => unknown): (event: LogEvent) => void {
+  return (event) =>
+    void (async () => log(event))().catch((error: unknown) => {
+      logToStandardError(event);
+      logToStandardError({ level: "error", code: "log_failed", message: "the log hook failed", error });
+    });
 }
 
 /** Where the server's log goes, and that of a host without its own. */

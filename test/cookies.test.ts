@@ -232,6 +232,26 @@ it("know their own host as proxies write it", async () => {
   assert.is(await post({ origin: "null" }, "http://[::1]/jwt/logout/"), 403);
 });
 
+it("are worth nothing to a page of http where the request is one of https, whatever its host", async () => {
+  const { endpoints } = await inProcess();
+  const post = async (url: string, origin: string, more: Record<string, string> = {}): Promise<number> => {
+    const headers = { host: "app.example.org", origin, "content-type": "application/json", ...more };
+    return (await endpoints.fetch(new Request(`${url}/jwt/logout/`, { method: "POST", headers }))).status;
+  };
+  const [http, https] = ["http://app.example.org", "https://app.example.org"];
+  assert.is(await post(https, https), 200);
+  assert.is(await post(https, http), 403);
+  assert.is(await post(http, http), 200);
+  assert.is(await post(http, https), 200, "a proxy ended TLS");
+  // such a proxy says so, and so do browsers
+  assert.is(await post(http, https, { "x-forwarded-proto": "https" }), 200);
+  assert.is(await post(http, http, { "x-forwarded-proto": "https" }), 403);
+  assert.is(await post(http, http, { "x-forwarded-proto": "https,http" }), 403);
+  assert.is(await post(http, http, { "x-forwarded-proto": "http" }), 200);
+  assert.is(await post(http, http, { "sec-fetch-site": "cross-site" }), 403);
+  assert.is(await post(http, https, { "sec-fetch-site": "same-origin" }), 200);
+});
+
 it("travel to exact origins only, never to every one", async () => {
   const { send } = await inProcess({ cors: ["https://app.example.org"] });
   const answer = await browser(send).post("create", credentials, { origin: "https://app.example.org" });

@@ -74,6 +74,16 @@ settings("stop the start with one line that names what is wrong, and never a sec
       /^setting cors.0: "https:\/\/a.example\/path" is not an origin; accepted/,
     ],
     [{ store: {}, signingKey: secret }, /^setting store /],
+    ...["Bearer\n", "", "a b", "Bearer,", "schéma"].map((scheme): [Record<string, unknown>, RegExp] => [
+      { store, signingKey: secret, authHeaderTypes: ["JWT", scheme] },
+      /^setting authHeaderTypes.1: ".*" is not an authentication scheme; accepted: one word, such as "Bearer"$/,
+    ]),
+    ...["a b", "", "example.org;", "example.org\r\n", "-a.org", "https://example.org", "example.org:443", "a..b"].map(
+      (domain): [Record<string, unknown>, RegExp] => [
+        { store, signingKey: secret, cookies: { carry: ["refresh"], domain } },
+        /^setting cookies.domain: ".*" is not a domain; accepted: such as "example.org"$/,
+      ],
+    ),
   ];
   for (const [input, message] of cases) {
     try {
@@ -241,6 +251,42 @@ failures("nobody foresaw are a bare 500, with the cause in the log alone", async
   assert.is(answer.status, 500);
   assert.is(answer.text, '{"detail":"Internal server error."}');
   assert.is(((log[0] as { error: Error }).error as Error).message, "secret detail");
+});
+
+failures("of the log hook cost no request its answer, and what it was told goes to standard error", async () => {
+  const store = {
+    ...memoryStore(),
+    findUserByUsername(): never {
+      throw new Error("secret detail");
+    },
+  };
+  const write = console.error;
+  const lines: string[] = [];
+  console.error = (line: string) => void lines.push(line);
+  try {
+    for (const log of [
+      () => {
+        throw new Error("no log");
+      },
+      async () => {
+        throw new Error("no log");
+      },
+    ]) {
+      const { post } = await endpointsWith({ store, log });
+      const answer = await post("/jwt/create/", credentials);
+      assert.equal([answer.status, answer.text], [500, '{"detail":"Internal server error."}']);
+      await new Promise((resolve) => setTimeout(resolve)); // a rejection that nobody handles would end the process
+      const events = lines.splice(0).map((line) => JSON.parse(line) as { code: string; error: string });
+      assert.equal(
+        events.map(({ code }) => code),
+        ["internal_error", "log_failed"],
+      );
+      assert.match(events[0]!.error, "secret detail");
+      assert.match(events[1]!.error, "no log");
+    }
+  } finally {
+    console.error = write;
+  }
 });
 
 failures("of a Host are a 400 wherever it is for, before anything else", async () => {
@@ -411,6 +457,18 @@ guards("CORS allows credentials to exact origins, with and without cookies, and 
     }
     const other = await post("/jwt/create/", credentials, { origin: "https://evil.example" });
     assert.is(other.headers["access-control-allow-credentials"], undefined);
+  }
+});
+
+guards("CORS lets the header through that authHeaderName names, beside Authorization", async () => {
+  for (const [authHeaderName, allowed] of [
+    ["Authorization", "authorization, content-type"],
+    ["X-Access-Token", "authorization, content-type, x-access-token"],
+  ]) {
+    const { send } = await endpointsWith({ cors: ["https://app.example.org"], authHeaderName });
+    const headers = { origin: "https://app.example.org", "access-control-request-method": "POST" };
+    const answer = await send("/jwt/verify/", { method: "OPTIONS", headers });
+    assert.is(answer.headers["access-control-allow-headers"], allowed);
   }
 });
 

@@ -70,7 +70,7 @@ export function createCookies(settings: Settings): Cookies {
       const site = asked.headers.get("sec-fetch-site");
       if (origin === null) {
         if (site === null || site === "same-origin" || site === "none") return;
-      } else if (isOwn(origin, asked)) return;
+      } else if (isOwn(origin, asked) && site !== "cross-site" && site !== "same-site") return;
       else if (Array.isArray(cors) && cors.includes(origin)) return;
       throw fail("cross_site");
     },
@@ -79,10 +79,16 @@ export function createCookies(settings: Settings): Cookies {
 
 /**
  * Whether a page's origin is the host that was asked. The origin's scheme counts for both: proxies write their own port
- * into `Host`, such as 443, and may end TLS. What is no host, an origin `null` for one, is nobody's own.
+ * into `Host`, such as 443, and may end TLS, so that a page of https is our own where the request came by http. A page of
+ * http is foreign to a request of https: whoever controls the network can make one. What is no host, an origin `null` for
+ * one, is nobody's own.
  */
 function isOwn(origin: string, { headers, url }: Asked): boolean {
   const host = headers.get("host");
   const asked = host === null ? url : origin.replace(/(?<=:\/\/).*$/, () => host);
-  return URL.canParse(origin) && URL.canParse(asked) && new URL(origin).host === new URL(asked).host;
+  if (!URL.canParse(origin) || !URL.canParse(asked) || new URL(origin).host !== new URL(asked).host) return false;
+  if (!origin.startsWith("http:")) return true;
+  // Nobody but a proxy gains by the header: it can only make a page foreign.
+  const isSecure = url.startsWith("https:") || /\bhttps\b/i.test(headers.get("x-forwarded-proto") ?? "");
+  return !isSecure;
 }

@@ -8,8 +8,9 @@ type Step = (asked: Asked) => MaybePromise<Answer>;
  * Lets front ends of other origins in (Fetch standard, "CORS protocol"). Wraps a step of the handler. Exact origins may
  * always send credentials, since many clients do, with and without cookies.
  */
-export function withCors(step: Step, { cors }: Settings): Step {
+export function withCors(step: Step, { cors, authHeaderName }: Settings): Step {
   const allowed = cors as Exclude<typeof cors, false>;
+  const allowedHeaders = [...new Set(["authorization", "content-type", authHeaderName.toLowerCase()])].join(", ");
   return (asked) => {
     const origin = asked.headers.get("origin");
     const isAllowed = origin !== null && (allowed === "*" || allowed.includes(origin));
@@ -25,7 +26,7 @@ export function withCors(step: Step, { cors }: Settings): Step {
       }
       if (isPreflight) {
         headers["access-control-allow-methods"] = "POST, OPTIONS";
-        headers["access-control-allow-headers"] = "authorization, content-type";
+        headers["access-control-allow-headers"] = allowedHeaders;
         headers["access-control-max-age"] = "86400";
       }
       return { ...answer, headers };
