@@ -12,11 +12,12 @@
  *   file that gets shorter while it is open.
  * - A writer appends (one `O_APPEND` write and one `fdatasync` for all that waits), reads forward to its own record, and
  *   so learns the outcome that every other reader of the file learns: each applies all records, in file order, to the
- *   same state machine (`createState`). Times that matter are in the records, never taken from the reader's clock.
+ *   same state machine (`createState`). Times that matter are in the records, never taken from the reader's clock, and
+ *   none of them is trusted alone with what is forgotten (`createForgetting`).
  *   How a writer tells names apart (`m`) is in its record too. (Letters that a runtime's Unicode is too old to know have
  *   no case there, so processes of one folder should agree on that version where case does not matter.)
  * - Users that come in bulk are `batch` records, which a later `commit` record adds, all or none. Batches that are under
- *   way at a compaction are carried over, until their writer has been silent for an hour.
+ *   way at a compaction are carried over, until their writer has been silent for hours.
  * - Compaction: somebody appends a `seal`. Records after it are void, and their writers repeat them in the next
  *   generation, which anybody writes from the state at the seal: temporary file, fsync, link. Linking fails when the name
  *   is there already, where renaming would replace a generation that others may have appended to since. Whoever opens a
@@ -33,6 +34,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { type Disk, SyncError, createDisk, poolDisk } from "./disk.ts";
 import { giveToOwner, networkFileSystemOf, openToOthers } from "./folder.ts";
+import { type Times, createForgetting } from "./forgetting.ts";
 import { createState } from "./memory.ts";
 import {
   type NewUser,
@@ -80,7 +82,7 @@ interface Matching {
 }
 
 type Change =
-  | { k: "head"; generation: number; bytes: string }
+  | { k: "head"; generation: number; bytes: string; times?: Times }
   | ({ k: "add"; u: UserRow } & Matching)
   | ({ k: "set"; id: string; c: UserChanges; x?: UserChanges } & Matching)
   | ({ k: "rename"; id: string; c: UserChanges; x?: UserChanges } & Matching)
@@ -124,8 +126,6 @@ const sliceBytes = 1 << 17;
 const spareBytes = 1 << 16;
 const recordsPerRoomCheck = 500;
 const usersPerBatch = 1000;
-/** A batch whose writer has not been heard of for so long will not be committed; in seconds. */
-const batchLifetime = 3600;
 /** How long after a failed compaction the next one is tried. */
 const retryMs = 1000;
 /** How long a generation's temporary file has not been written to when nobody is writing it any more. */
@@ -148,6 +148,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   let disk = poolDisk(); // a thread of its own would only delay the opening
   let state = createState();
+  let forgetting = createForgetting();
   const batches = new Map<string, { users: User[]; at: number }>(); // begun and neither committed nor dropped
   let generation = 0;
   let appendFd = -1;
@@ -159,7 +160,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   let syncedOffset = 0;
   let records = 0;
   let syncs = 0;
-  let sealedAt: number | undefined;
+  let isSealed = false;
   let sealedByMe = false;
   /** Number of records at which to see again whether a compaction pays. */
   let checkAt = compactAfter;
@@ -187,6 +188,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   const filePath = (name: string): string => path.join(folder, name);
 
   function apply(record: JournalRecord): unknown {
+    if (record.by !== undefined) forgetting.hear(record.at);
     switch (record.k) {
       case "add":
         return state.addUsers([userFrom(record.u)], record.at, record.m)[0];
@@ -203,7 +205,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       case "claim":
         return state.claim(record.kind, record.id, record.v, record.exp, record.at);
       case "flush":
-        return state.flushExpired(record.at);
+        return state.flushExpired(forgetting.until());
       case "batch": {
         const batch = batches.get(record.b) ?? { users: [], at: 0 };
         for (const row of record.u) batch.users.push(userFrom(row));
@@ -221,10 +223,11 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         batches.delete(record.b);
         return undefined;
       case "seal":
-        sealedAt = record.at;
+        isSealed = true;
         sealedByMe = record.by?.startsWith(`${me}.`) ?? false;
         return undefined;
       case "head":
+        if (record.times !== undefined) forgetting.restore(record.times);
         return undefined;
       default:
         throw new UnknownRecord();
@@ -307,12 +310,12 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       const { size, nlink } = fs.fstatSync(readFd);
       if (size < Math.max(seenSize, offset)) throw gotShorter();
       const end = offset + bytes;
-      while (sealedAt === undefined && offset < size) {
+      while (!isSealed && offset < size) {
         if (offset >= end) return true;
         if (!readChunk(size, Math.min(bytes, chunkBytes))) break;
       }
       seenSize = size;
-      if (nlink === 0 && sealedAt === undefined) throw unavailable("the journal was removed from");
+      if (nlink === 0 && !isSealed) throw unavailable("the journal was removed from");
       return false;
     } catch (error) {
       throw breakWith(error instanceof StoreError ? error : unavailable("can't read", error));
@@ -329,7 +332,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       let start = 0; // of a line's text, after its newline
       if (got > 0 && buffer[0] === newline) start = 1;
       let taken = false;
-      while (sealedAt === undefined) {
+      while (!isSealed) {
         const end = buffer.indexOf(newline, start);
         const isLast = end === -1 || end >= got;
         if (isLast && !reachesEnd) break;
@@ -354,7 +357,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     let failure: StoreError | undefined;
     try {
       readForward();
-      if (sealedAt !== undefined) return void queue.unshift(...batch.filter(isWanted));
+      if (isSealed) return void queue.unshift(...batch.filter(isWanted));
       for (const pending of batch) inFlight.set(pending.by, pending);
       const synced = await disk
         .append(appendFd, Buffer.concat(batch.map(({ line }) => line)))
@@ -394,22 +397,22 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       await undefined; // a turn later, so that all of one turn's callers share a write and a sync
       try {
         for (let mayCompact = true; ;) {
-          if (sealedAt !== undefined) {
+          if (isSealed) {
             if (performance.now() < retryAt) throw lastFailure;
-            await moveOn(sealedAt);
+            await moveOn();
           } else if (!isNameSynced) {
             syncName();
             await removeOldGenerations();
           } else if (suspect || (mayCompact && (await isCompactionDue()))) {
             await commit([pendingFor({ k: "seal" })]);
             mayCompact = false;
-            if (suspect && sealedAt === undefined) throw lastFailure;
+            if (suspect && !isSealed) throw lastFailure;
           } else if (queue.length > 0) await commit(queue.splice(0));
           else break;
         }
       } catch (error) {
         lastFailure = error instanceof StoreError ? error : unavailable("can't compact the journal in", error);
-        if (sealedAt !== undefined && performance.now() >= retryAt) retryAt = performance.now() + retryMs;
+        if (isSealed && performance.now() >= retryAt) retryAt = performance.now() + retryMs;
         for (const pending of queue.splice(0)) pending.reject(lastFailure);
       } finally {
         pumping = undefined;
@@ -444,7 +447,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       roomCheckAt = records + recordsPerRoomCheck;
       if (freeBytes() > seenSize + spareBytes) return false;
     }
-    const live = state.userCount() + (await state.liveFactCount(seconds()));
+    const live = state.userCount() + (await state.liveFactCount(forgetting.until()));
     if (records > 2 * live && (await canCompact())) return true;
     checkAt = records + Math.max(compactAfter, live);
     roomCheckAt = records + Math.max(recordsPerRoomCheck, live / 4);
@@ -475,11 +478,11 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   /** How long the next generation would be. Takes as long as writing it. */
   async function liveBytes(): Promise<number> {
-    const at = seconds();
+    const until = forgetting.until();
     let bytes = 0;
     let counted = 0;
     for (const record of snapshot()) {
-      if (record.k === "claim" && record.exp <= at) continue;
+      if (record.k === "claim" && record.exp <= until) continue;
       const { length } = encodeRecord(record);
       bytes += length;
       counted += length;
@@ -491,9 +494,10 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   /** From a sealed generation to the next, which is written unless somebody was faster. */
-  async function moveOn(sealTime: number): Promise<void> {
-    await state.flushExpired(sealTime);
-    for (const [id, { at }] of batches) if (at < sealTime - batchLifetime) batches.delete(id);
+  async function moveOn(): Promise<void> {
+    const until = forgetting.until();
+    await state.flushExpired(until);
+    for (const [id, { at }] of batches) if (at <= until) batches.delete(id);
     const next = generation + 1;
     for (const end = performance.now() + patienceMs; !sealedByMe && performance.now() < end; await sleep(10)) {
       if (latestGeneration() !== generation) break;
@@ -535,8 +539,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   async function createGeneration(number: number): Promise<void> {
     const { fd, temporary, remove } = openTemporary(number);
     try {
+      const times = forgetting.times();
       const head = (bytes: number) =>
-        encodeRecord({ k: "head", generation: number, bytes: String(bytes).padStart(15, "0"), at: 0 });
+        encodeRecord({ k: "head", generation: number, bytes: String(bytes).padStart(15, "0"), times, at: 0 });
       let size = 0;
       let lines: Buffer[] = [head(0)];
       let waiting = 0;
@@ -601,7 +606,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     counted = { offset: 0, lines: 0 };
     checkAt = compactAfter;
     roomCheckAt = 0;
-    sealedAt = undefined;
+    isSealed = false;
     suspect = isNameSynced = false;
     readHead();
   }
@@ -689,6 +694,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       }
     }
     state = createState();
+    forgetting = createForgetting();
     batches.clear();
     readForward();
   }
@@ -714,7 +720,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     await removeOldGenerations();
     await pump();
     if (broken !== undefined) throw broken;
-    if (sealedAt !== undefined) warn(lastFailure!.message); // all can be read, and is written again when there is room
+    if (isSealed) warn(lastFailure!.message); // all can be read, and is written again when there is room
   }
 
   try {
@@ -731,7 +737,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     try {
       const { size, nlink } = fs.fstatSync(readFd);
       if ((size !== seenSize || nlink === 0) && readSlice(sliceBytes)) setImmediate(readOthers);
-      if (sealedAt !== undefined && performance.now() >= retryAt) void pump();
+      if (isSealed && performance.now() >= retryAt) void pump();
     } catch (error) {
       if (error instanceof StoreError) warn(error.message);
     }
@@ -795,7 +801,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       // An earlier value that is on the disk for sure can't change any more. Before it is returned, other processes' appends
       // are read: the caller goes on to decide by all that was acknowledged before.
       const isKnown = readable().peek(kind, id, seconds()) !== undefined;
-      const isCaughtUp = isKnown && !readSlice(sliceBytes) && sealedAt === undefined && offset === syncedOffset;
+      const isCaughtUp = isKnown && !readSlice(sliceBytes) && !isSealed && offset === syncedOffset;
       const standing = isCaughtUp ? state.peek(kind, id, seconds()) : undefined;
       const exp = Math.min(expiresAt, Number.MAX_VALUE); // JSON has no Infinity
       return standing ?? ((await append({ k: "claim", kind, id, v: value, exp })) as string);

@@ -1,3 +1,4 @@
+import { createForgetting } from "./forgetting.ts";
 import {
   type NewUser,
   type Store,
@@ -23,6 +24,7 @@ const flushEvery = 10_000;
  */
 export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store {
   const state = createState();
+  const forgetting = createForgetting();
   const seconds = () => now() / 1000;
   let claimsUntilFlush = flushEvery;
   return {
@@ -40,15 +42,20 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
     listUsers: state.listUsers,
     passwordHashes: state.passwordHashes,
     claim(kind, id, value, expiresAt) {
+      const at = seconds();
+      forgetting.hear(at);
       if (--claimsUntilFlush <= 0) {
         claimsUntilFlush = Math.max(flushEvery, state.factCount() / 4); // the more there are, the longer a round takes
-        state.markExpired(seconds());
+        state.markExpired(forgetting.until());
       }
       state.sweepShard(); // a little with each claim: some hosts let no timer run between two requests
-      return state.claim(kind, id, value, expiresAt, seconds());
+      return state.claim(kind, id, value, expiresAt, at);
     },
     peek: (kind, id) => state.peek(kind, id, seconds()),
-    flushExpired: () => state.flushExpired(seconds()),
+    flushExpired() {
+      forgetting.hear(seconds());
+      return state.flushExpired(forgetting.until());
+    },
     ping() {},
     close() {},
   };

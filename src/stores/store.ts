@@ -105,7 +105,10 @@ export interface TokenStore {
   claim(kind: string, id: string, value: string, expiresAt: number): MaybePromise<string>;
   /** The value that stands, or `undefined` when there is none or it has expired. */
   peek(kind: string, id: string): MaybePromise<string | undefined>;
-  /** Forgets expired facts and answers how many; a store may have forgotten others by itself before. */
+  /**
+   * Forgets expired facts and returns how many; a store may have forgotten others by itself before. It keeps what expired
+   * lately, since a clock that is set wrong for a while must not bring revoked tokens back.
+   */
   flushExpired(): MaybePromise<number>;
 }
 
