@@ -393,6 +393,56 @@ for (const [name, openStore] of stores) {
     }
   });
 
+  it("begin with no login by what another process has just changed", async () => {
+    const ended = begin + 0.995;
+    const changes: [how: string, change: (store: Store) => unknown, isGood: boolean][] = [
+      ["logout", (store) => store.updateUser("1", { tokensValidFrom: ended }), true],
+      ["passwd", (store) => store.updateUser("1", { tokensValidFrom: ended, passwordHash: "!" }), false],
+      ["disable", (store) => store.updateUser("1", { tokensValidFrom: ended, isActive: false }), false],
+      ["remove", (store) => store.removeUser("1"), false],
+      [
+        "remove, add",
+        async (store) => {
+          await store.removeUser("1");
+          await store.addUser({ username: "ada", passwordHash });
+        },
+        false,
+      ],
+    ];
+    for (const [how, change, isGood] of changes) {
+      for (const [at, isAfter] of [
+        [begin + 0.99, false],
+        [begin + 0.997, true],
+        [begin + 1.005, true],
+      ] as const) {
+        let stale: User | undefined;
+        const here = await open({ userIdField: "username" }, async (now) => {
+          const store = await openStore(now);
+          // As a process that hears of others' changes after its first look.
+          const findUserByUsername: Store["findUserByUsername"] = (...asked) => {
+            const known = stale ?? store.findUserByUsername(...asked);
+            stale = undefined;
+            return known;
+          };
+          return { ...store, findUserByUsername };
+        });
+        const told = `${how}, ${at - begin}`;
+        const known = await here.store.findUserById("1");
+        here.clock.seconds = ended;
+        await change(here.store);
+        here.clock.seconds = at;
+        stale = known;
+        const { status, body } = await here.post("create", { username: "ada", password: "correct horse" });
+        here.clock.seconds = begin + 2;
+        if (isGood && isAfter) {
+          assert.equal([status, await here.verify(body.access), await here.guard(body.access)], [200, 200, 200], told);
+        } else if (status === 200) await expectDead(here, body);
+        else assert.ok(!isGood, told);
+        await here.store.close();
+      }
+    }
+  });
+
   it("go by a name end when another takes it", async () => {
     const here = await opened({ userIdField: "username" });
     const pair = await here.logIn();

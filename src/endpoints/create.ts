@@ -1,5 +1,5 @@
 import { fail } from "../errors.ts";
-import type { LoginRequest } from "../settings.ts";
+import type { LoginRequest, Settings } from "../settings.ts";
 import type { User } from "../stores/store.ts";
 import { accessClaims, loginClaims, nowOf } from "../tokens/claims.ts";
 import { signToken } from "../tokens/sign.ts";
@@ -35,7 +35,9 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   );
   const [username, password] = [fields[usernameField]!, fields.password!];
   const now = nowOf(settings);
-  const user = (await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching)) ?? undefined;
+  const find = async () =>
+    (await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching)) ?? undefined;
+  const user = await find();
   // All refused logins do the same hashing, whoever they name, so that time does not tell which users there are. That
   // includes the right password of a user who may not log in. A rule of the host's is asked when the password is right,
   // so what it will say is not known yet.
@@ -50,14 +52,35 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
         : `the stored password hash needs the package ${missingPackage}, which is not installed`;
     settings.log({ level: "warn", code: "password_format_unknown", message, userId: user!.id });
   }
-  if (!ok || user === undefined || !(await mayAuthenticate(settings, user))) {
+  const isRight = ok && user !== undefined && (await mayAuthenticate(settings, user));
+  const standing = isRight ? await reconsider(settings, user, await find(), now) : undefined;
+  if (standing === undefined) {
     await settings.onLoginFailed?.({ [usernameField]: username }, request);
     throw fail("invalid_credentials");
   }
-  const upgraded = isWeak ? await upgradeHash(context, user, password) : user;
-  if (settings.updateLastLogin) await store.updateUser!(user.id, { lastLogin: now });
-  await settings.onLoginSuccess?.(user, request);
+  const upgraded = isWeak ? await upgradeHash(context, standing, password) : standing;
+  if (settings.updateLastLogin) await store.updateUser!(standing.id, { lastLogin: now });
+  await settings.onLoginSuccess?.(standing, request);
   return { user: upgraded, now };
+}
+
+/**
+ * Looks at a user again after the password was found right. Another process may have ended the user's sessions just before
+ * the login, with a new password for instance, and a store of several processes has heard of it by now.
+ * @returns the user to issue tokens for; `undefined` when the user is gone, or may not log in any more with this password.
+ */
+async function reconsider(
+  settings: Settings,
+  user: User,
+  standing: User | undefined,
+  now: number,
+): Promise<User | undefined> {
+  if (standing?.id !== user.id) return undefined;
+  const mark = standing.tokensValidFrom ?? null;
+  // Tokens of a login that began before the mark have to be void, as those of the user that was read first are.
+  if (mark === (user.tokensValidFrom ?? null) || mark === null || mark >= now) return user;
+  const isSame = standing.passwordHash === user.passwordHash && (await mayAuthenticate(settings, standing));
+  return isSame ? standing : undefined;
 }
 
 /**
