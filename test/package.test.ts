@@ -5,7 +5,16 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { type Platform, build } from "esbuild";
@@ -225,15 +234,33 @@ if (runtime === "node") {
     assert.ok(part < whole / 5, `${part} of ${whole} bytes`); // nearly all of it @hapi/boom, which is CommonJS
   });
 
-  it("has types for a strict TypeScript project", () => {
+  it("has types for strict TypeScript projects, with the types of Node or of the DOM", () => {
     writeFileSync(path.join(host, "typed.ts"), typed);
     symlinkSync(path.join(projectRoot, "node_modules/@types"), path.join(host, "node_modules/@types"));
     const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
     // The library's own declarations are checked too.
     const strict = "--noEmit --strict --exactOptionalPropertyTypes --skipLibCheck false".split(" ");
-    const target = ["--module", "nodenext", "--target", "es2023", "--types", "node"];
-    const libraries = ["--lib", "es2024,dom,dom.iterable,dom.asynciterable"];
-    run(host, process.execPath, tsc, ...strict, ...target, ...libraries, "typed.ts");
+    const target = ["--module", "nodenext", "--target", "es2023"];
+    const dom = "es2024,dom,dom.iterable,dom.asynciterable";
+    for (const [types, libraries] of [
+      ["node", dom],
+      ["node", "es2024"],
+      ["", dom],
+      ["", "es2024,webworker"],
+    ] as const) {
+      run(host, process.execPath, tsc, ...strict, ...target, "--types", types, "--lib", libraries, "typed.ts");
+    }
+  });
+
+  it("has sources that Deno's type check passes", () => {
+    const { exports } = JSON.parse(readFileSync(path.join(projectRoot, "package.json"), "utf8")) as {
+      exports: Record<string, { default: string }>;
+    };
+    const entries = Object.values(exports).map((entry) =>
+      entry.default.replace("./dist/", "src/").replace(/js$/, "ts"),
+    );
+    const programs = ["serve/deno", "cli/user", "cli/token", "cli/keys"].map((name) => `src/${name}.ts`);
+    run(projectRoot, path.join(projectRoot, "node_modules/.bin/deno"), "check", ...entries, ...programs);
   });
 
   it("has a program that serves, and one for the users", async () => {

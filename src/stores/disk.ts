@@ -3,7 +3,6 @@
  * under way as there are threads, a write waits for seconds. A thread of their own keeps the two apart. Deno has threads for
  * files alone, and file descriptors that are known to one thread only.
  */
-import type { Buffer } from "node:buffer";
 import fs from "node:fs";
 import process from "node:process";
 import { Worker } from "node:worker_threads";
@@ -14,9 +13,9 @@ export interface Disk {
    * @returns the size of the file that is on the disk.
    * @throws {SyncError} when it is not known what is on the disk; otherwise nothing was written.
    */
-  append(fd: number, bytes: Buffer): Promise<number>;
+  append(fd: number, bytes: Uint8Array): Promise<number>;
   /** One write call. Returns how many bytes it took. */
-  write(fd: number, bytes: Buffer): Promise<number>;
+  write(fd: number, bytes: Uint8Array): Promise<number>;
   fsync(fd: number): Promise<void>;
   /** Removes a file, if it is there. */
   remove(file: string): Promise<void>;

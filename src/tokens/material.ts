@@ -7,6 +7,9 @@ import { type KeyMaterial, SettingError } from "../settings.ts";
 import { asymmetricKeyIn } from "./asymmetric.ts";
 import { type Hmac, hmacOf } from "./hmac.ts";
 
+/** WebCrypto's, by what every runtime's types have: those of Node have no name for it, and jose's is none under Deno. */
+export type CryptoKey = Parameters<typeof crypto.subtle.exportKey>[1];
+
 export interface Key {
   readonly alg: string;
   readonly kid: string | undefined;
@@ -87,13 +90,12 @@ export function prepareKey(
   }
   const standard = pem === undefined ? undefined : standardPem(setting, pem, alg, part);
   return async () => {
-    const { importJWK, importPKCS8, importSPKI } = await import("jose");
+    const { importPKCS8, importSPKI } = await import("jose");
     let key: CryptoKey;
     try {
-      // Extractable, so that the public half can be read off.
-      const options = { extractable: true };
-      if (standard !== undefined) key = await (part === "private" ? importPKCS8 : importSPKI)(standard, alg, options);
-      else key = (await importJWK(membersOf(material as JWK, part), alg, options)) as CryptoKey;
+      const importPem = part === "private" ? importPKCS8 : importSPKI;
+      if (standard !== undefined) key = await importPem(standard, alg, { extractable: true });
+      else key = await importNumbers(membersOf(material as JWK, part), alg);
       // Deno imports a point that is not on the curve, and only finds out when the key is used.
       if (key.type === "public") await crypto.subtle.exportKey("spki", key);
     } catch (cause) {
@@ -279,9 +281,17 @@ function standardPem(setting: string, text: string, alg: string, part: KeyPart):
 export async function publicHalf(signing: Key): Promise<Key> {
   const { alg, kid, key, needsKid } = signing;
   if (key.type === "secret") return signing;
-  const { exportJWK, importJWK } = await import("jose");
+  const { exportJWK } = await import("jose");
   const jwk = membersOf(await exportJWK(key), "public");
-  return { alg, kid, key: (await importJWK(jwk, alg, { extractable: true })) as CryptoKey, needsKid };
+  return { alg, kid, key: await importNumbers(jwk, alg), needsKid };
+}
+
+/** Imports a public or private JWK; extractable, so that the public half can be read off. */
+async function importNumbers(jwk: JWK, alg: string): Promise<CryptoKey> {
+  const { importJWK } = await import("jose");
+  const key = await importJWK(jwk, alg, { extractable: true });
+  if (key instanceof Uint8Array) throw new TypeError("a secret has no public half"); // jose gives bytes for those alone
+  return key;
 }
 
 /**

@@ -5,7 +5,7 @@
 import type { JWSHeaderParameters } from "jose";
 import { fail } from "../errors.ts";
 import type { Settings } from "../settings.ts";
-import { leastRsaBits, rsaBits } from "./material.ts";
+import { type CryptoKey, leastRsaBits, rsaBits } from "./material.ts";
 
 /** How long an answer may take, its body included. */
 const answerMs = 5_000;
