@@ -44,6 +44,10 @@ const failures = {
   field_errors: { status: 400, text: "Invalid input." },
   invalid_data: { status: 400, text: "No data provided" },
   parse_error: { status: 400, text: "Malformed request." },
+  body_already_read: {
+    status: 400,
+    text: "The request body could not be read: something read it before, such as a body parser.",
+  },
   // HTTP
   bad_host: { status: 400, text: "Invalid Host header." },
   not_found: { status: 404, text: "Not found." },

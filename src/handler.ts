@@ -18,6 +18,7 @@ import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
 import { type PasswordQueueFull, createPasswords } from "./passwords/index.ts";
 import {
   type JwtEndpointsSettings,
+  type LogEvent,
   type Settings,
   SettingError,
   parseSettings,
@@ -83,6 +84,10 @@ interface Route {
   about: { name: string; description: string; fields: string[] };
 }
 
+const readBeforeText =
+  "a request body was read before it came here, by a parser of the host: mount the endpoints in front of it, or hand over " +
+  "what it made of the body, as README says under Embed";
+
 /** For how long a client should leave a store in peace that does not answer, in seconds. */
 const storeRetryAfter = 5;
 
@@ -147,15 +152,38 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     return failure;
   }
 
-  let isAddressKnown = true;
+  const warned = new Set<LogEvent["code"]>();
+  function warnOnce(code: LogEvent["code"], message: string): void {
+    if (warned.has(code)) return;
+    warned.add(code);
+    settings.log({ level: "warn", code, message });
+  }
+
   function clientOf(asked: Asked): string {
     const address = settings.clientAddress(asked);
-    if (address === undefined && isAddressKnown) {
-      isAddressKnown = false; // said once
+    if (address === undefined) {
       const message = "throttle counts all clients as one, since this host gives requests no ip; set clientAddress";
-      settings.log({ level: "warn", code: "client_address_unknown", message });
+      warnOnce("client_address_unknown", message);
     }
     return address ?? "";
+  }
+
+  /** Tells of a path that would be found with more or less in front: the host mounts the endpoints another way. */
+  function warnOfMount(path: string): void {
+    const { prefix } = settings;
+    for (const route of routes.keys()) {
+      if (!route.startsWith(`${prefix}/jwt/`)) continue;
+      if (route.endsWith(path) && path.includes("/jwt/")) {
+        const remedy = 'if the host takes that part off where it mounts them, set prefix to what it leaves, such as ""';
+        warnOnce("path_stripped", `a request for ${path} is answered 404, as the endpoints are at ${route}: ${remedy}`);
+      } else if (path.endsWith(route)) {
+        const remedy = "set prefix to the whole path that the host mounts them at";
+        warnOnce(
+          "path_prefixed",
+          `a request whose path ends in ${route}, with more in front, is answered 404: ${remedy}`,
+        );
+      }
+    }
   }
 
   /** One step, in DRF's order: content negotiation, throttle, method, body. */
@@ -190,8 +218,12 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
   }
 
-  function answerToError(error: unknown, { method }: Asked, route: Route | undefined): Answer {
-    const answer = renderError(toFailure(error), settings, route?.methods);
+  function answerToError(error: unknown, { method, url }: Asked, route: Route | undefined): Answer {
+    const failure = toFailure(error);
+    const { code } = failure.data!;
+    if (code === "body_already_read") warnOnce(code, readBeforeText);
+    if (code === "not_found") warnOfMount(pathOf(url));
+    const answer = renderError(failure, settings, route?.methods);
     return method === "HEAD" ? { ...answer, body: "" } : answer;
   }
   const routed = settings.cors === false ? answerAlone : withCors(answerAlone, settings);

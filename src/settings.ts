@@ -32,7 +32,9 @@ export interface LogEvent {
     | "refresh_reuse"
     | "password_formats_unread"
     | "setting_without_effect"
-    | "log_failed";
+    | "log_failed"
+    | "path_stripped"
+    | "path_prefixed";
   message: string;
   userId?: string;
   error?: unknown;

@@ -1,10 +1,18 @@
 /** The examples that README points to, each in its own process on the runtime of this test, over a real socket. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { type RequestListener, createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import process from "node:process";
+import { Readable } from "node:stream";
+import express from "express";
+import fastify from "fastify";
+import { toNodeHandler } from "srvx/node";
 import { request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { type LogEvent, createJwtEndpoints, createPasswords } from "../src/index.ts";
+import { memoryStore } from "../src/stores/memory.ts";
 import hono from "./examples/hono.ts";
 import { projectRoot, runtime, start, until } from "./runtime.ts";
 
@@ -107,6 +115,147 @@ it("mounts in a node:http server beside other routes", async () => {
     const other = await request(`${url}/`);
     assert.equal([other.statusCode, await other.body.text()], [200, "hello\n"]);
   });
+});
+
+/** The handler for hosts of Node's, and what it logs. */
+async function nodeHandler(prefix: string) {
+  const log: LogEvent[] = [];
+  const store = memoryStore();
+  const hashing = { iterations: 100 };
+  await store.addUser({ username: "ada", passwordHash: await createPasswords(hashing).hash("correct horse") });
+  const signingKey = crypto.getRandomValues(new Uint8Array(32));
+  const { fetch } = createJwtEndpoints({ store, signingKey, prefix, hashing, log: (event) => void log.push(event) });
+  return { log, handler: toNodeHandler(fetch) as RequestListener };
+}
+
+async function postRaw(url: string, type: string, body: string) {
+  const answer = await request(url, { method: "POST", headers: { "content-type": type }, body });
+  return { status: answer.statusCode, text: await answer.body.text() };
+}
+
+it("takes what Express has parsed, read or left", async () => {
+  const app = express();
+  const { handler, log } = await nodeHandler("/auth");
+  app.use(
+    express.json(),
+    express.urlencoded({ extended: true }),
+    express.text(),
+    express.raw({ type: "x/y" }),
+    express.json({ type: "x/json" }),
+  );
+  app.use((incoming, _, next) => {
+    if (incoming.headers["x-drop"] !== undefined) incoming.body = undefined;
+    next();
+  });
+  app.all("/auth/{*rest}", handler);
+  const server = app.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/auth`;
+  try {
+    await useTokens(url);
+    const form = "username=ada&password=correct+horse";
+    assert.is((await postRaw(`${url}/jwt/create/`, "application/x-www-form-urlencoded", form)).status, 200);
+    const part = (name: string, value: string) =>
+      `--x\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
+    const multipart = `${part("username", "ada")}${part("password", "correct horse")}--x--\r\n`;
+    assert.is((await postRaw(`${url}/jwt/create/`, "multipart/form-data; boundary=x", multipart)).status, 200);
+    assert.is((await postRaw(`${url}/jwt/create/`, "text/plain", "x")).status, 415);
+    assert.is((await postRaw(`${url}/jwt/create/`, "x/y", "x")).status, 415);
+    assert.is((await postRaw(`${url}/jwt/create/`, "x/json", JSON.stringify(credentials))).status, 415);
+    assert.match((await postRaw(`${url}/jwt/create/`, "application/json", "[]")).text, "but got list");
+    assert.match((await postRaw(`${url}/jwt/create/`, "application/json", "")).text, "This field is required.");
+    const long = JSON.stringify({ token: "x".repeat(70_000) });
+    assert.is((await postRaw(`${url}/jwt/verify/`, "application/json", long)).status, 413);
+    assert.equal(log, []);
+    const headers = { "content-type": "application/json", "x-drop": "1" };
+    for (let i = 0; i < 2; i++) {
+      const { statusCode, body } = await request(`${url}/jwt/verify/`, {
+        method: "POST",
+        headers,
+        body: '{"token":"x"}',
+      });
+      const text = "The request body could not be read: something read it before, such as a body parser.";
+      assert.equal([statusCode, await body.json()], [400, { non_field_errors: [text] }]);
+    }
+    assert.equal(
+      log.map(({ code }) => code),
+      ["body_already_read"],
+    );
+  } finally {
+    server.close();
+  }
+});
+
+it("takes what Fastify has parsed, where it is handed over, and says so where it is not", async () => {
+  const app = fastify();
+  const { handler, log } = await nodeHandler("/auth");
+  app.all("/auth/*", (incoming, reply) => {
+    reply.hijack();
+    handler(Object.assign(incoming.raw, { body: incoming.body }), reply.raw);
+  });
+  const forgetful = await nodeHandler("/forgetful");
+  app.all("/forgetful/*", (incoming, reply) => {
+    reply.hijack();
+    forgetful.handler(incoming.raw, reply.raw);
+  });
+  const url = await app.listen({ port: 0, host: "127.0.0.1" });
+  try {
+    await useTokens(`${url}/auth`);
+    assert.equal(log, []);
+    assert.is((await postRaw(`${url}/forgetful/jwt/verify/`, "application/json", '{"token":"x"}')).status, 400);
+    assert.equal(
+      forgetful.log.map(({ code }) => code),
+      ["body_already_read"],
+    );
+  } finally {
+    await app.close();
+  }
+});
+
+it("says where Express takes its path off what it mounts", async () => {
+  const app = express();
+  const { handler, log } = await nodeHandler("/auth");
+  const without = await nodeHandler("");
+  app.use("/auth", handler);
+  app.use("/plain", without.handler);
+  const server = app.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  try {
+    assert.equal(await post(`${url}/auth/jwt/create/`, credentials), { status: 404, body: { detail: "Not found." } });
+    assert.equal(
+      log.map(({ code }) => code),
+      ["path_stripped"],
+    );
+    await useTokens(`${url}/plain`);
+    assert.equal(without.log, []);
+  } finally {
+    server.close();
+  }
+});
+
+it("refuses a body by its size, and one that is not UTF-8, under a host of Node's", async () => {
+  const { handler } = await nodeHandler("");
+  const server = createServer(handler).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/jwt/verify/`;
+  const ask = async (body: Uint8Array, declared: boolean) => {
+    const stream = () => Readable.from([body.subarray(0, 5), body.subarray(5)]);
+    const headers = { "content-type": "application/json" };
+    const answer = await request(url, { method: "POST", headers, body: declared ? body : stream() });
+    return [answer.statusCode, await answer.body.text()];
+  };
+  try {
+    for (const declared of [true, false]) {
+      const long = new TextEncoder().encode(JSON.stringify({ token: "x".repeat(70_000) }));
+      assert.equal(await ask(long, declared), [413, '{"detail":"Request body is larger than 65536 bytes."}']);
+      const cut = Uint8Array.from([...new TextEncoder().encode('{"token":"'), 0xf0, 0x9f, 0x98, 0x22, 0x7d]);
+      assert.match((await ask(cut, declared))[1] as string, "the body is not UTF-8");
+      assert.match((await ask(new TextEncoder().encode('{"token":"€"}'), declared))[1] as string, "Token is invalid");
+    }
+  } finally {
+    server.close();
+  }
 });
 
 it("serves a module that exports { fetch }", async () => {

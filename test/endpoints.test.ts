@@ -358,10 +358,19 @@ failures("of UTF-8 are a 400, also where a character is cut off", async () => {
 });
 
 failures("to read a body are a 400", async () => {
-  const { endpoints } = await endpointsWith();
-  const request = new Request("http://localhost/jwt/verify/", { method: "POST", body: "{}" });
-  await request.text();
-  assert.is((await endpoints.fetch(request)).status, 400);
+  const { endpoints, log } = await endpointsWith();
+  for (let i = 0; i < 2; i++) {
+    const request = new Request("http://localhost/jwt/verify/", { method: "POST", body: "{}" });
+    await request.text();
+    const answer = await endpoints.fetch(request);
+    const text = "The request body could not be read: something read it before, such as a body parser.";
+    assert.equal([answer.status, await answer.json()], [400, { non_field_errors: [text] }]);
+  }
+  assert.equal(
+    log.map((event) => (event as { code: string }).code),
+    ["body_already_read"],
+    "said once",
+  );
 });
 
 failures("of size are found while reading when no length is declared", async () => {
@@ -392,6 +401,33 @@ failures("leave the body of what they don't serve to the host, and answer before
     const request = new Request(`http://localhost${path}`, init);
     assert.is((await fetch(request)).status, status);
     assert.is(request.bodyUsed, false, path);
+  }
+});
+
+failures("of a mount that gives the path another front are a 404, and the log says once what to do", async () => {
+  for (const [prefix, path, code, message] of [
+    [
+      "/auth",
+      "/jwt/create/",
+      "path_stripped",
+      /^a request for \/jwt\/create\/ is answered 404, .* at \/auth\/jwt\/create\/: .*prefix/,
+    ],
+    ["/api/auth", "/auth/jwt/verify", "path_stripped", /at \/api\/auth\/jwt\/verify:/],
+    ["", "/hunter2/jwt/create/", "path_prefixed", /^a request whose path ends in \/jwt\/create\/, .* set prefix to/],
+    ["/auth", "/api/auth/jwt/refresh", "path_prefixed", /ends in \/auth\/jwt\/refresh,/],
+  ] as const) {
+    const { send, log } = await endpointsWith({ prefix });
+    for (let i = 0; i < 2; i++) {
+      const answer = await send(path, { method: "POST" });
+      assert.equal([answer.status, answer.text], [404, '{"detail":"Not found."}']);
+    }
+    for (const other of ["/", "/jwt", "/jwt/", "/create/", "/jwt/nothing/", "/healthz/x", "/a/healthz"])
+      await send(other, {});
+    assert.is(log.length, 1, "said once, and not for other paths");
+    const event = log[0] as { level: string; code: string; message: string };
+    assert.equal([event.level, event.code], ["warn", code]);
+    assert.match(event.message, message);
+    assert.not.match(event.message, "hunter2");
   }
 });
 

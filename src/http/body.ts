@@ -1,7 +1,7 @@
 /** A body's bytes or text -> plain data: the three media types that Django REST framework parses by default. */
 import { fail } from "../errors.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
-import type { Asked } from "./exchange.ts";
+import { type Asked, tooLarge } from "./exchange.ts";
 import { JsonError, parseJson } from "./json.ts";
 
 export const mediaTypes = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"];
@@ -9,11 +9,17 @@ export const mediaTypes = ["application/json", "application/x-www-form-urlencode
 /**
  * Reads a body as the data of an endpoint; an empty one is an empty object, whatever its type.
  * @param limit in bytes.
- * @throws `body_too_large`, `unsupported_media_type`, `parse_error`.
+ * @throws `body_too_large`, `unsupported_media_type`, `parse_error`, `body_already_read`.
  */
 export function readData(asked: Asked, limit: number): MaybePromise<unknown> {
   const contentType = asked.headers.get("content-type") ?? "";
   const mediaType = contentType.split(";", 1)[0]!.trim().toLowerCase();
+  const { parsed } = asked;
+  if (parsed !== undefined) {
+    if (!mediaTypes.includes(mediaType)) throw unsupported(contentType);
+    if (Number(asked.headers.get("content-length")) > limit) throw tooLarge(limit);
+    return parsed;
+  }
   if (mediaType === "application/json") return after(asked.text(limit), parseJsonBody);
   return after(asked.bytes(limit), (bytes) => {
     if (bytes.length === 0) return {};
@@ -23,10 +29,13 @@ export function readData(asked: Asked, limit: number): MaybePromise<unknown> {
       case "multipart/form-data":
         return parseMultipart(bytes, contentType);
       default:
-        throw fail("unsupported_media_type", { text: `Unsupported media type "${contentType}" in request.` });
+        throw unsupported(contentType);
     }
   });
 }
+
+const unsupported = (contentType: string) =>
+  fail("unsupported_media_type", { text: `Unsupported media type "${contentType}" in request.` });
 
 function parseJsonBody(text: string): unknown {
   if (text === "") return {};
