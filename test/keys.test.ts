@@ -847,6 +847,7 @@ function spellingsOfDer(der: Uint8Array): (readonly [string, string | Uint8Array
     ["base64 in lines of 10", wrapped(text, 10)],
     ["base64 with spaces", wrapped(text, 4, " ")],
     ["base64 with line ends spelled out", wrapped(text, 64, "\\n")],
+    ["base64 with line ends of a URL", wrapped(text, 64, "%0A")],
     ["base64 in quotes", `"${text}"`],
     ["base64 behind a name", `KEY=${url}`],
     ["base64 behind a letter", `x${text}`],
@@ -1034,6 +1035,9 @@ secrets("is refused that is a public or private key, however it is spelled", asy
   await check("PGP", spellingsOfPem(pgp("PUBLIC")), isPublic);
   await check("PGP", spellingsOfPem(pgp("PRIVATE")), isPrivate);
   await check("sealed", [["PEM", pemOf("ENCRYPTED PRIVATE KEY", "MIIFLTBXBgkqhkiG9w0BBQ0w")]], isPrivate);
+  const sealed = { cipher: "aes-256-cbc", passphrase: "x", type: "pkcs8", format: "der" } as const;
+  const sealedDer = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export(sealed);
+  await check("sealed", spellingsOfDer(Uint8Array.from(sealedDer)), isPrivate);
   await check("OpenSSH", [["PEM", pemOf("OPENSSH PRIVATE KEY", "b3BlbnNzaC1rZXktdjEAAAAA")]], isPrivate);
   assert.ok(checked > 1000, `${checked} spellings`);
 });

@@ -52,8 +52,11 @@ function unescaped(text: string): string {
 // In hex, where `~~` is a byte that was lost because somebody read the bytes as UTF-8.
 /** A private key: PKCS #8 (RFC 5958 §2), PKCS #1 (RFC 8017 appendix A.1.2), SEC 1 (RFC 5915 §3). */
 const privateDer = /^30(?:..){1,3}0201(?:00|01)(?:02|04|30)/;
-/** An RSA public key without its algorithm, from the modulus to the exponent (RFC 8017 appendix A.1.1). */
-const publicDer = /^30(?:8[12]|~~)(?:..){1,2}02(?:8[12]|~~)(?:..){1,2}00.*02(?:03010001|01(?:03|11))/;
+/** One under a password (RFC 5958 §3): the object id of how it is encrypted comes first (RFC 8018). */
+const sealedDer = /^30(?:..){1,3}30(?:..){1,2}06..2a(?:86|~~)48(?:86|~~)(?:f7|~~)0d01(?:05|0c)/;
+/** An RSA public key without its algorithm (RFC 8017 appendix A.1.1): its beginning, or as text from end to end. */
+const publicDer =
+  /3082....02820[1-8]..00|^30(?:8[12]|~~)(?:..){1,2}02(?:8[12]|~~)(?:..){1,2}00.*02(?:03010001|01(?:03|11))/;
 /** The object ids of keys and certificates: RSA's, those of X9.62 and X9.57, the curves of SEC 2, and RFC 8410's. */
 const objectIds = [
   /06092a(?:86|~~)48(?:86|~~)(?:f7|~~)0d01/,
@@ -68,7 +71,7 @@ function keyInDer(bytes: Uint8Array): string | undefined {
   const hexes = [hexOf(bytes)];
   if (text.length < bytes.length) hexes.push(hexOf(Array.from(text, (char) => char.codePointAt(0)!)));
   for (const hex of hexes) {
-    if (privateDer.test(hex)) return named(true);
+    if (privateDer.test(hex) || sealedDer.test(hex)) return named(true);
     if (publicDer.test(hex) || objectIds.some((id) => id.test(hex))) return named(false);
   }
   return undefined;
