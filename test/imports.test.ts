@@ -53,7 +53,17 @@ const allowed: Record<string, string[]> = {
   "stores/folder": ["node:"],
   "stores/disk": ["node:"],
   "stores/postgres": ["stores/", "node:"],
-  "serve/": ["serve/", "index", "settings", "http/exchange", "maybe-promise", "stores/open", "stores/folder", "node:"],
+  "serve/": [
+    "serve/",
+    "index",
+    "errors",
+    "settings",
+    "http/exchange",
+    "maybe-promise",
+    "stores/open",
+    "stores/folder",
+    "node:",
+  ],
   "cli/": [
     "cli/",
     "index",

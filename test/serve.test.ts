@@ -6,6 +6,7 @@ import { crc32 } from "node:zlib";
 import { Agent, request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { introduceFirstUser } from "../src/serve/first-user.ts";
 import { readOptions } from "../src/serve/options.ts";
 import { SettingError, StoreError } from "../src/index.ts";
 import { problemOf } from "../src/serve/problem.ts";
@@ -527,6 +528,149 @@ if (runtime === "deno") {
         /^Deno denies (read|write) access to .*; start it with --allow-read=\S+ --allow-write=\S+\n$/,
       );
       assert.is(code, 1);
+    }
+  });
+}
+
+it("ends with code 0 though clients have sent half a request, and however often the signal comes", async () => {
+  const head = "POST /jwt/verify/ HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n";
+  const halves = [
+    head,
+    `${head}Content-Length: 100\r\n\r\n{`,
+    `${head}Content-Length: 50000\r\n\r\n{`,
+    `${head}Transfer-Encoding: chunked\r\n\r\n5\r\n{"tok`,
+  ];
+  for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+    const server = await serve(["--store", "memory:"]);
+    let closed = 0;
+    const sockets = halves.map((half) => {
+      const socket = net.connect(Number(new URL(server.origin).port), "127.0.0.1", () => socket.write(half));
+      return socket
+        .on("error", () => {})
+        .on("close", () => closed++)
+        .resume();
+    });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.is((await server.send("/healthz")).status, 200);
+    const start = performance.now();
+    process.kill(server.child.pid!, signal);
+    assert.is(await server.stop(signal), 0);
+    assert.ok(performance.now() - start < 6000, `${performance.now() - start} ms`);
+    await until(() => closed === sockets.length, "all connections are closed");
+  }
+});
+
+it("tells a new password of the first user until one was told", async () => {
+  const folder = temporaryFolder();
+  const port = await freePort();
+  const args = ["--port", String(port), "--store", `file:${folder}`, "--hashing-iterations", "1000"];
+  for (let round = 0; round < 2; round++) {
+    const unheard = start(entry, args, { env: environmentWith({}), stdio: ["ignore", "pipe", "ignore"] });
+    unheard.stdout!.destroy();
+    const ended = new Promise((resolve) => unheard.once("exit", resolve));
+    const status = () =>
+      fetch(`http://127.0.0.1:${port}/readyz`).then(
+        ({ status: code }) => code,
+        () => 0,
+      );
+    await until(async () => (await status()) === 200, "there is a user", 20_000);
+    process.kill(unheard.pid!, round === 0 ? "SIGKILL" : "SIGTERM");
+    await ended;
+  }
+  const servers = await Promise.all([serve(args.slice(2)), serve(args.slice(2))]);
+  const telling = () => servers.filter((server) => server.output().includes("curl"));
+  await until(() => telling().length > 0, "a password is told");
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.is(telling().length, 1, "once");
+  const password = /"password":"([^"]+)"/.exec(telling()[0]!.output())![1]!;
+  for (const server of servers) {
+    await until(
+      async () => (await server.send("/jwt/create/", logIn("admin", password))).status === 200,
+      "it is right",
+    );
+  }
+  for (const server of servers) assert.is(await server.stop(), 0);
+  const again = await serve(args.slice(2));
+  await until(async () => (await again.send("/readyz")).status === 200, "it is ready");
+  assert.not.match(again.output(), "curl");
+  assert.is(await again.stop(), 0);
+});
+
+it("leaves a password alone that the operator has set before one was told", async () => {
+  const folder = temporaryFolder();
+  const store = await openFileStore(folder);
+  const told: string[] = [];
+  const introduce = (isTold: boolean) =>
+    introduceFirstUser(store, {
+      hash: async (password) => `hash of ${password}`,
+      onMade: () => {},
+      tell: async (password) => (told.push(password), isTold),
+    });
+  await introduce(false);
+  const user = (await store.findUserByUsername("admin"))!;
+  await store.updateUser(user.id, { passwordHash: "the operator's" });
+  await introduce(true);
+  assert.is((await store.findUserByUsername("admin"))!.passwordHash, "the operator's");
+  assert.is(told.length, 1);
+  await store.close();
+});
+
+it("is not ready before there is a user", async () => {
+  for (const workers of [[], ["--workers", "2"]]) {
+    const port = await freePort();
+    const args = ["--port", String(port), "--store", `file:${temporaryFolder()}`, "--hashing-iterations", "3000000"];
+    const child = start(entry, [...args, ...workers], { env: environmentWith({}) });
+    let output = "";
+    child.stdout!.on("data", (chunk: Uint8Array) => (output += chunk.toString()));
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    const seen: number[] = [];
+    await until(
+      async () => {
+        const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+        if (answer === undefined) return false;
+        const text = await answer.text();
+        seen.push(answer.status);
+        if (answer.status === 200) return true;
+        assert.is(answer.status, 503);
+        assert.is(answer.headers.get("retry-after"), "1");
+        assert.is(text, '{"detail":"The server is starting."}');
+        return false;
+      },
+      "it is ready",
+      60_000,
+    );
+    assert.is(seen[0], 503);
+    await until(() => output.includes("curl"), "the password is told");
+    process.kill(child.pid!, "SIGTERM");
+    assert.is(await ended, 0);
+  }
+});
+
+if (runtime === "deno" && fs.existsSync("/bin/sh")) {
+  it("goes on when it had no file descriptor to accept a connection with", async () => {
+    const port = await freePort();
+    const run = `ulimit -n 256; exec "$0" run -A ${entry} --port ${port} --store memory: --hashing-iterations 1`;
+    const child = spawn("/bin/sh", ["-c", run, process.execPath], { cwd: projectRoot, env: environmentWith({}) });
+    let [output, errors] = ["", ""];
+    child.stdout.on("data", (chunk: Uint8Array) => (output += Buffer.from(chunk).toString()));
+    child.stderr.on("data", (chunk: Uint8Array) => (errors += Buffer.from(chunk).toString()));
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    try {
+      await until(() => output.includes("curl"), "the server listens", 20_000);
+      const sockets = Array.from({ length: 300 }, () => net.connect(port, "127.0.0.1").on("error", () => {}));
+      await until(() => errors.includes("can't accept connections"), "it is told");
+      for (const socket of sockets) socket.destroy();
+      const status = () =>
+        fetch(`http://127.0.0.1:${port}/healthz`).then(
+          ({ status: code }) => code,
+          () => 0,
+        );
+      await until(async () => (await status()) === 200, "it serves again");
+      assert.is(errors.trim().split("\n").length, 1, errors);
+      process.kill(child.pid!, "SIGTERM");
+      assert.is(await ended, 0);
+    } finally {
+      child.kill("SIGKILL");
     }
   });
 }

@@ -1,9 +1,11 @@
 /** `--workers N`: real processes of this runtime's entry file on one port and one folder. */
+import { spawn } from "node:child_process";
+import fs from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { finished, isAlive, processes, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import { finished, isAlive, processes, projectRoot, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
 const entry = `src/serve/${runtime}.ts`;
 
@@ -130,6 +132,74 @@ workers("are replaced when they die", async () => {
   assert.is(server.exitCode(), runtime === "deno" ? server.exitCode() : 0);
 });
 
+workers("leave no connection without an answer or an end when they die, and nothing open in the watcher", async () => {
+  const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
+  const openFiles = () => (fs.existsSync("/proc") ? fs.readdirSync(`/proc/${server.pid}/fd`).length : 0);
+  const before = openFiles();
+  let isOver = false;
+  let hung = 0;
+  const ask = async () => {
+    while (!isOver) {
+      await server.post("verify", { token: "none" }, 4000).catch((error: Error) => {
+        if (error.message === "no answer in time") hung++;
+      });
+    }
+  };
+  const load = Promise.all(Array.from({ length: 16 }, ask));
+  for (let kills = 0; kills < 5; kills++) {
+    const [victim] = server.workers();
+    process.kill(victim!, "SIGKILL");
+    await until(() => server.workers().length === 2 && !server.workers().includes(victim!), "there is another");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  isOver = true;
+  await load;
+  assert.is(hung, 0);
+  await until(() => openFiles() <= before, "the watcher holds no more than before");
+  await server.stop();
+});
+
+workers("end with who watches them, also while they start", async () => {
+  for (const wait of [0, 30, 60, 90, 120, 160, 200, 300]) {
+    const all = ["--port", "0", "--hashing-iterations", "1", "--workers", "2", "--store", `file:${temporaryFolder()}`];
+    const child = start(entry, all, { stdio: ["ignore", "ignore", "ignore"] });
+    await until(() => workersOf(child.pid!).length === 2, "the second worker starts", 30_000);
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    const pids = workersOf(child.pid!);
+    process.kill(child.pid!, "SIGKILL");
+    await until(() => !pids.some(isAlive), `no worker is left, ${wait} ms on`, 15_000);
+  }
+});
+
+if (runtime === "deno") {
+  workers("may do no more than who watches them", async () => {
+    const folder = temporaryFolder();
+    const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env", "--allow-run"];
+    const store = [`--allow-read=${folder}`, `--allow-write=${folder}`];
+    const args = ["--port", "0", "--hashing-iterations", "1", "--workers", "2", "--store", `file:${folder}`];
+    const child = spawn(process.execPath, ["run", ...flags, ...store, entry, ...args], { cwd: projectRoot });
+    let output = "";
+    child.stdout.on("data", (chunk: Uint8Array) => (output += Buffer.from(chunk).toString()));
+    child.stderr.on("data", (chunk: Uint8Array) => (output += Buffer.from(chunk).toString()));
+    try {
+      await until(() => output.includes("curl") || child.exitCode !== null, "the workers listen", 30_000);
+      const port = /http:\/\/127\.0\.0\.1:(\d+)/.exec(output)?.[1];
+      assert.ok(port, output);
+      const commands = processes().filter(({ parent }) => parent === child.pid);
+      assert.is(commands.length, 2);
+      for (const { args: command } of commands) {
+        const given = command.split(" ").filter((flag) => /^-A|^--allow/.test(flag));
+        const net = `--allow-net=127.0.0.1:${port}`;
+        assert.equal(given.sort(), [...store, net, "--allow-env", "--allow-run"].sort());
+      }
+    } finally {
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      process.kill(child.pid!, "SIGTERM");
+      await ended;
+    }
+  });
+}
+
 workers("end the server when they keep dying, in a few lines", async () => {
   const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
   await until(
@@ -146,7 +216,7 @@ workers("end the server when they keep dying, in a few lines", async () => {
     "it gives up",
     20_000,
   );
-  assert.match(server.errors(), /workers ended within 10 s; giving up/);
+  await until(() => /workers ended within 10 s; giving up/.test(server.errors()), "it says so");
   assert.ok(server.errors().trim().split("\n").length < 12, server.errors());
 });
 

@@ -14,6 +14,8 @@ export interface Asked {
   readonly headers: { get(name: string): string | null };
   /** The client's address, where the server tells. */
   readonly ip?: string | undefined;
+  /** Whether the rest of the body is still to come. */
+  readonly isReading?: boolean;
   /**
    * The whole body.
    * @param limit in bytes.
@@ -102,6 +104,7 @@ class FetchAsked implements Asked {
   readonly #ip: (() => string | undefined) | undefined;
   readonly #guard: BodyGuard | undefined;
   #isWhole = false;
+  isReading = false;
   constructor(request: Request, ip?: () => string | undefined, guard?: BodyGuard) {
     this.#request = request;
     this.#ip = ip;
@@ -147,13 +150,16 @@ class FetchAsked implements Asked {
     if (request.bodyUsed) throw fail("body_already_read");
     // Asking for `body` makes a stream, which costs more than all the rest: only where the length is not known.
     if (declared !== null) {
+      this.isReading = true;
       return request.arrayBuffer().then((buffer) => {
         this.#isWhole = true;
+        this.isReading = false;
         if (buffer.byteLength > limit) throw tooLarge(limit); // a Request that no server made may declare anything
         return use(new Uint8Array(buffer));
       }, asUnreadable);
     }
     if (request.body === null) return use(new Uint8Array(0));
+    this.isReading = true;
     return this.#readStream(request.body, limit).then(use);
   }
 
@@ -187,6 +193,7 @@ class FetchAsked implements Asked {
     } finally {
       clearTimeout(timer);
     }
+    this.isReading = false;
     if (refusal !== undefined) throw refusal;
     this.#isWhole = true;
     return body.bytes();

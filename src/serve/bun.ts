@@ -47,4 +47,8 @@ const listen: Listen = async (step, { host: hostname, port }, reusePort) => {
   return { url: `http://${host}:${server.port}`, close: () => server.stop() };
 };
 
-await start(`Bun ${process.versions.bun}`, listen, forkWith());
+await start(
+  `Bun ${process.versions.bun}`,
+  listen,
+  forkWith(() => []),
+);

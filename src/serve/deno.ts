@@ -2,10 +2,13 @@
 import process from "node:process";
 import { fetchWith } from "../http/exchange.ts";
 import type { Send } from "./log.ts";
+import type { ServerOptions } from "./options.ts";
 import { type Listen, start } from "./start.ts";
+import { storeFolder } from "../stores/open.ts";
 import { forkWith } from "./workers.ts";
 
 interface DenoServer {
+  finished: Promise<void>;
   shutdown(): Promise<void>;
 }
 interface Address {
@@ -15,7 +18,15 @@ interface Address {
 interface Writer {
   write(bytes: Uint8Array): Promise<number>;
 }
+interface Permission {
+  name: string;
+  path?: string;
+  host?: string;
+  command?: string;
+  kind?: string;
+}
 declare const Deno: {
+  permissions: { querySync(permission: Permission): { state: string; partial: boolean } };
   stdout: Writer;
   stderr: Writer;
   serve(
@@ -27,15 +38,49 @@ declare const Deno: {
 /** Deno waits for ever for the end of a body whose trailers are longer than its buffer. */
 const guard = { pause: 750 };
 
+/** How long after a failure the server listens again, and within which another one is the same. */
+const [againMs, sameFailureMs] = [100, 10_000];
+
 const listen: Listen = (step, { host: hostname, port }, reusePort) =>
   new Promise((resolve) => {
-    const onListen = (address: Address) => {
-      const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
-      resolve({ url: `http://${host}:${address.port}`, close: () => server.shutdown() });
+    let server: DenoServer;
+    let isClosing = false;
+    let failedAt = -Infinity;
+    /** Without a free file descriptor, accepting a connection ends the whole server. */
+    const goOn = (error: Error, at: number): void => {
+      if (isClosing) return;
+      const now = performance.now();
+      const message = `can't accept connections, and listens again until it can: ${error.message}`;
+      if (now - failedAt > sameFailureMs) console.error(`jwt-endpoints: ${message}`);
+      failedAt = now;
+      setTimeout(() => {
+        if (isClosing) return;
+        try {
+          serve(at, () => {});
+        } catch (again) {
+          goOn(again as Error, at);
+        }
+      }, againMs);
     };
-    const server = Deno.serve({ hostname, port, reusePort, onListen }, (request, info) =>
-      fetchWith(step, request, () => info.remoteAddr.hostname, guard),
-    );
+    const serve = (at: number, onListen: (address: Address) => void): void => {
+      let listening = at;
+      const told = (address: Address) => {
+        listening = address.port;
+        onListen(address);
+      };
+      server = Deno.serve({ hostname, port: at, reusePort, onListen: told }, (request, info) =>
+        fetchWith(step, request, () => info.remoteAddr.hostname, guard),
+      );
+      server.finished.catch((error: Error) => goOn(error, listening));
+    };
+    serve(port, (address) => {
+      const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
+      const close = () => {
+        isClosing = true;
+        return server.shutdown();
+      };
+      resolve({ url: `http://${host}:${address.port}`, close });
+    });
   });
 
 /** `process.stdout` writes synchronously here, and waits for the reader. */
@@ -47,6 +92,31 @@ function sendTo(writer: Writer): Send {
   return (text, done) => void writeAll(text).then(() => done(), done);
 }
 
-// A worker of a server that may run programs has every permission, as any program has.
+/** What this process may do, as flags for a worker: all of a kind, or what of it a worker needs. */
+function permissionFlags({ host, port, store, settings }: ServerOptions): string[] {
+  const folder = storeFolder(store) ?? "data";
+  const packages = "node_modules";
+  const { jwkUrl } = settings;
+  const hosts = [`${host}:${port}`, ...(typeof jwkUrl === "string" ? [new URL(jwkUrl).host] : [])];
+  const needed: Record<string, Permission[]> = {
+    read: [folder, packages].map((path) => ({ name: "read", path })),
+    write: [{ name: "write", path: folder }],
+    net: hosts.map((each) => ({ name: "net", host: each })),
+    env: [],
+    sys: ["cpus", "osRelease", "hostname"].map((kind) => ({ name: "sys", kind })),
+    run: [],
+    ffi: [{ name: "ffi", path: packages }],
+    import: [],
+  };
+  const isAllowed = (permission: Permission) => Deno.permissions.querySync(permission).state === "granted";
+  return Object.entries(needed).flatMap(([name, some]) => {
+    const { state, partial } = Deno.permissions.querySync({ name });
+    if (state === "granted" && !partial) return [`--allow-${name}`];
+    const values = some.filter(isAllowed).map(({ path, host: each, kind }) => path ?? each ?? kind);
+    return values.length === 0 ? [] : [`--allow-${name}=${values.join(",")}`];
+  });
+}
+
+const fork = forkWith((options) => ["run", "--no-prompt", "--unstable-net", ...permissionFlags(options)]);
 const send = { stdout: sendTo(Deno.stdout), stderr: sendTo(Deno.stderr) };
-await start(`Deno ${process.versions.deno}`, listen, forkWith("run", "-A", "--unstable-net"), send);
+await start(`Deno ${process.versions.deno}`, listen, fork, send);

@@ -8,6 +8,7 @@ import { prepare } from "./start.ts";
 
 const options = readOptions([], process.env);
 const { endpoints, introduce } = await prepare(options);
-await introduce(`http://${options.host}:${options.port}`); // where the host listens is its own affair: this is what it was told
+const print = async (text: string) => (console.log(text), true);
+await introduce(`http://${options.host}:${options.port}`, print); // where the host listens is its own affair: this is what it was told
 
 export default { fetch: endpoints.fetch };

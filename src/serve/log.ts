@@ -20,7 +20,7 @@ export interface LineWriter {
   /** Takes one or more whole lines; they go out after the current turn. */
   write(lines: string): void;
   /**
-   * Waits until all that was taken is out.
+   * Waits until all that was written so far is out.
    * @param ms the longest wait.
    * @returns whether it is.
    */
@@ -34,25 +34,31 @@ export function createLineWriter(name: string, send: Send): LineWriter {
   let sent = 0; // of the batch
   let dropped = 0;
   let isSending = false;
-  let hasFailed = false;
-  const onIdle = new Set<() => void>();
+  let [taken, out, failures] = [0, 0, 0]; // characters, characters, pieces
+  const waiters = new Set<() => void>();
 
   function sendNext(): void {
     if (sent === batch.length) {
-      if (dropped > 0) waiting += tellDropped();
+      if (dropped > 0) take(tellDropped());
       [batch, waiting, sent] = [waiting, "", 0];
       if (batch === "") {
         isSending = false;
-        for (const resolve of onIdle) resolve();
         return;
       }
     }
     const start = sent;
     sent = endOfPiece(batch, start);
     send(batch.slice(start, sent), (error) => {
-      hasFailed = error !== undefined && error !== null;
+      if (error !== undefined && error !== null) failures++;
+      out += sent - start;
+      for (const look of waiters) look();
       sendNext();
     });
+  }
+
+  function take(lines: string): void {
+    waiting += lines;
+    taken += lines.length;
   }
 
   function tellDropped(): string {
@@ -68,23 +74,27 @@ export function createLineWriter(name: string, send: Send): LineWriter {
         dropped++;
         return;
       }
-      waiting += lines;
+      take(lines);
       if (isSending) return;
       isSending = true;
       setImmediate(sendNext); // one call to the system for all that is written in a turn
     },
     async drain(ms) {
-      if (!isSending) return !hasFailed;
-      return new Promise((resolve) => {
-        const timer = setTimeout(() => settle(false), ms);
-        const settle = (isOut: boolean) => {
-          clearTimeout(timer);
-          onIdle.delete(idle);
-          resolve(isOut);
-        };
-        const idle = () => settle(!hasFailed);
-        onIdle.add(idle);
-      });
+      const [end, failed] = [taken, failures];
+      if (dropped > 0) return false; // perhaps the line that matters
+      if (out < end) {
+        await new Promise<void>((resolve) => {
+          const look = () => {
+            if (out < end) return;
+            clearTimeout(timer);
+            waiters.delete(look);
+            resolve();
+          };
+          const timer = setTimeout(() => (waiters.delete(look), resolve()), ms);
+          waiters.add(look);
+        });
+      }
+      return out >= end && failures === failed;
     },
   };
 }
@@ -119,11 +129,27 @@ export function takeOver(send: { stdout: Send; stderr: Send }): Output {
 
 export type Step = (asked: Asked) => MaybePromise<Answer>;
 
-/** A JSON line on standard output: time, method, path, status and milliseconds; never a query, a header or a body. */
-export function withRequestLog(step: Step, prefix: string, { stdout }: Output): Step {
+/** Keeps the requests that are not answered yet in a set. */
+export function withUnderWay(step: Step, underWay: Set<Asked>): Step {
+  return (asked) => {
+    underWay.add(asked);
+    return after(step(asked), (answer) => {
+      underWay.delete(asked);
+      return answer;
+    });
+  };
+}
+
+/**
+ * The same, and a JSON line on standard output: time, method, path, status and milliseconds; never a query, a header or a
+ * body. In one, since each promise more would show.
+ */
+export function withRequestLog(step: Step, underWay: Set<Asked>, prefix: string, { stdout }: Output): Step {
   return (asked) => {
     const start = performance.now();
+    underWay.add(asked);
     return after(step(asked), (answer) => {
+      underWay.delete(asked);
       const ms = Math.round((performance.now() - start) * 100) / 100;
       const time = new Date().toISOString();
       const path = loggedPath(asked.url, answer, prefix);

@@ -51,6 +51,9 @@ class NodeAsked implements Asked {
   get ip(): string | undefined {
     return this.#request.socket.remoteAddress;
   }
+  get isReading(): boolean {
+    return !this.#request.complete;
+  }
   bytes(limit: number): MaybePromise<Buffer<ArrayBuffer>> {
     if (this.body === undefined) return readWhole(this.#request, this.headers, limit);
     if (this.body.length > limit) throw tooLarge(limit);
@@ -196,6 +199,9 @@ function send({ status, headers, cookies, body }: Answer, asked: NodeAsked, resp
   } else response.end(body);
 }
 
+/** For how long a connection on which nothing has come is kept when the server stops. */
+const silentMs = 200;
+
 const listen: Listen = (step, { host, port }) =>
   new Promise((resolve, reject) => {
     const server = createServer({ IncomingMessage: NodeRequest }, (request, response) => {
@@ -217,7 +223,8 @@ const listen: Listen = (step, { host, port }) =>
         close: () =>
           new Promise((closed) => {
             server.close(() => closed());
-            for (const socket of silent) socket.destroy();
+            // A request that is on its way to one of them is read first.
+            setTimeout(() => silent.forEach((socket) => socket.destroy()), silentMs);
             // Those idle now are closed; those that become idle later would hold it for their keep-alive.
             setInterval(() => server.closeIdleConnections(), 20);
           }),
@@ -225,4 +232,6 @@ const listen: Listen = (step, { host, port }) =>
     });
   });
 
+// Shared, workers accept by themselves. Handed over by the watcher, what comes to one that just died is lost and leaks.
+cluster.schedulingPolicy = cluster.SCHED_NONE;
 await start(`Node ${process.versions.node}`, listen, (env) => cluster.fork(env).process);

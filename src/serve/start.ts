@@ -1,8 +1,9 @@
 /** The server program, the same on every runtime: options, store, first start, listen, log, shut down. */
-import { randomBytes } from "node:crypto";
 import process from "node:process";
 import { setInterval } from "node:timers";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
+  type Asked,
   type JwtEndpoints,
   type JwtEndpointsSettings,
   type LogEvent,
@@ -10,10 +11,12 @@ import {
   createJwtEndpoints,
   createPasswords,
 } from "../index.ts";
+import { fail } from "../errors.ts";
 import { logToStandardError } from "../settings.ts";
 import { openStore, storeFolder } from "../stores/open.ts";
+import { introduceFirstUser } from "./first-user.ts";
 import { ensureFirstKey, firstKeyAsJwk, hasKeyRing, newJwk, newSecret, readFirstKey, readKeyRing } from "./key-file.ts";
-import { type Output, type Send, type Step, sendTo, takeOver, withRequestLog } from "./log.ts";
+import { type Output, type Send, type Step, sendTo, takeOver, withRequestLog, withUnderWay } from "./log.ts";
 import { type ServerOptions, helpText, readOptions } from "./options.ts";
 import { UsageError, problemOf } from "./problem.ts";
 import {
@@ -23,6 +26,8 @@ import {
   hashesPerWorker,
   startWorkers,
   tellListening,
+  whenReady,
+  whenWatcherIsGone,
   workerCount,
   workerPort,
 } from "./workers.ts";
@@ -31,14 +36,25 @@ import {
 const flushMs = 600_000;
 /** How long a request in flight may take once the server is told to stop. */
 const shutdownMs = 10_000;
+/** How long the rest of a request may take to come then. */
+const restMs = 1000;
+/** A terminal and npm send the same signal twice. */
+const sameSignalMs = 1000;
+/** How long after a failure the first user is tried again. */
+const introduceAgainMs = 5000;
 /** How long the end waits for a slow reader of the log. */
 const lastLinesMs = 1000;
 
 export interface Prepared {
   endpoints: JwtEndpoints;
   store: Store;
-  /** Gives a store that never had a user its first, and tells of it: its password is shown this once, never stored. */
-  introduce(address: string): Promise<void>;
+  /** What `/readyz` goes by, beside the store. */
+  readiness: { isReady: boolean };
+  /**
+   * Gives a store that never had a user its first, and tells of it: its password is shown this once, never stored.
+   * @param print resolves to whether the text is out.
+   */
+  introduce(address: string, print: (text: string) => Promise<boolean>, onMade?: () => void): Promise<void>;
 }
 
 /** Everything but the listening: checks settings, opens the store, makes a key where none is. */
@@ -55,10 +71,21 @@ export async function prepare(options: ServerOptions): Promise<Prepared> {
   const store = await openStore(options.store);
   try {
     const log = { log: workerCount() === undefined ? logToStandardError : logOfWorker };
-    const endpoints = await endpointsWith({ store, ...log, ...(await keySettings(options, { makes: true })) });
+    const readiness = { isReady: true };
+    const served: Store = {
+      ...store,
+      ping() {
+        if (!readiness.isReady) throw fail("store_unavailable", { text: "The server is starting.", retryAfter: 1 });
+        return store.ping();
+      },
+    };
+    const keys = await keySettings(options, { makes: true });
+    const endpoints = await endpointsWith({ store: served, ...log, ...keys });
     flushRegularly(store, flushMs);
-    const introduce = async (address: string) => tellOf(await addFirstUser(store, endpoints), address, endpoints);
-    return { endpoints, store, introduce };
+    const hash = (password: string) => createPasswords(endpoints.settings.hashing).hash(password);
+    const introduce: Prepared["introduce"] = (address, print, onMade = () => {}) =>
+      introduceFirstUser(store, { hash, onMade, tell: (password) => print(credentials(password, address, endpoints)) });
+    return { endpoints, store, readiness, introduce };
   } catch (error) {
     await store.close();
     throw error;
@@ -125,22 +152,6 @@ async function keySettings(
   return { keys: () => ring() ?? { active } };
 }
 
-/** A store that never had a user gets `admin`; of several processes that start at once, one makes it. */
-async function addFirstUser(store: Store, { settings }: JwtEndpoints): Promise<string | undefined> {
-  for await (const _ of store.listUsers() as AsyncIterable<unknown>) return undefined;
-  if ((await store.peek("setup", "first-user")) !== undefined) return undefined; // all users were removed since
-  const password = randomBytes(12).toString("base64url");
-  const passwords = createPasswords(settings.hashing);
-  try {
-    await store.addUser({ username: "admin", passwordHash: await passwords.hash(password) });
-  } catch (error) {
-    if ((error as { code?: unknown }).code === "USER_EXISTS") return undefined;
-    throw error;
-  }
-  await store.claim("setup", "first-user", "made", Number.MAX_SAFE_INTEGER);
-  return password;
-}
-
 export interface Listening {
   /** Such as `http://127.0.0.1:8000`. */
   url: string;
@@ -173,21 +184,27 @@ export async function start(
     const options = readOptions(args, process.env);
     const isWorker = workerCount() !== undefined;
     prepared = await prepare(options);
-    const { endpoints, store } = prepared;
-    if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, options, runtime, fork, end);
+    const { endpoints, store, readiness } = prepared;
+    const becomeReady = () => void (readiness.isReady = true);
+    readiness.isReady = false;
+    if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, options, runtime, fork, output, end);
     const { prefix } = endpoints.settings;
-    const step = options.requestLog ? withRequestLog(endpoints.answer, prefix, output) : endpoints.answer;
+    const underWay = new Set<Asked>();
+    const step = options.requestLog
+      ? withRequestLog(endpoints.answer, underWay, prefix, output)
+      : withUnderWay(endpoints.answer, underWay);
     const server = await listen(step, options, isWorker).catch(cannotListen(options));
     const stop = async (): Promise<void> => {
-      await server.close();
+      await Promise.race([server.close(), whenAnswered(underWay)]);
       await store.close();
     };
     const giveUp = () => store.close();
     if (!isWorker) {
       stopWhenAsked(stop, giveUp, end);
-      return await announce(server.url, prepared, options, runtime);
+      return await announce(server.url, prepared, options, runtime, output, becomeReady);
     }
     stopWithWatcher(stop, giveUp, end);
+    whenReady(becomeReady);
     tellListening(server.url);
   } catch (error) {
     await prepared?.store.close();
@@ -206,33 +223,42 @@ const endWith =
     process.exit(code);
   };
 
+/** Resolves when all that came whole within some time is answered; the rest ends with the process. */
+async function whenAnswered(underWay: Set<Asked>): Promise<void> {
+  await sleep(restMs);
+  do
+    await sleep(50); // also for the last answers to leave
+  while ([...underWay].some((asked) => !asked.isReading));
+}
+
 /** The first signal stops, with time for requests under way; the second ends at once. */
 function stopWhenAsked(stop: () => Promise<void>, giveUp: () => unknown, end: End): void {
-  let isStopping = false;
+  let since: number | undefined;
   const asked = async (): Promise<void> => {
-    if (isStopping) {
+    if (since !== undefined) {
+      if (performance.now() - since < sameSignalMs) return;
       giveUp();
       process.exit(1);
     }
-    isStopping = true;
+    since = performance.now();
     setTimeout(() => void Promise.resolve(giveUp()).finally(() => end(1)), shutdownMs);
     await stop();
     await end(0);
   };
-  process.on("SIGTERM", () => void asked());
-  process.on("SIGINT", () => void asked());
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => void asked());
 }
 
 /** A worker stops when it is told to, however often: a terminal and some supervisors tell it besides who watches it. */
 function stopWithWatcher(stop: () => Promise<void>, giveUp: () => unknown, end: End): void {
   let stopping: Promise<void> | undefined;
   const told = () => {
+    if (stopping !== undefined) return;
     setTimeout(() => void Promise.resolve(giveUp()).finally(() => end(1)), shutdownMs);
-    stopping ??= stop().then(() => end(0));
+    stopping = stop().then(() => end(0));
   };
   process.on("SIGTERM", told);
-  process.on("disconnect", told); // the watcher is gone
-  process.on("SIGINT", () => {});
+  whenWatcherIsGone(told);
+  for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
 }
 
 async function watchWorkers(
@@ -240,12 +266,14 @@ async function watchWorkers(
   options: ServerOptions,
   runtime: string,
   fork: Fork,
+  output: Output,
   end: End,
 ): Promise<void> {
   const port = await freePort(options).catch(cannotListen(options));
-  const workers = await startWorkers(fork, { ...options, port }, () => void end(1));
+  const forkHere = (env: Record<string, string>) => fork(env, { ...options, port });
+  const workers = await startWorkers(forkHere, { ...options, port }, () => void end(1));
   stopWhenAsked(workers.stop, workers.kill, end);
-  await announce(workers.url, prepared, options, runtime);
+  await announce(workers.url, prepared, options, runtime, output, workers.becomeReady);
   await prepared.store.close(); // the workers have their own
 }
 
@@ -267,6 +295,8 @@ async function announce(
   { endpoints, introduce }: Prepared,
   options: ServerOptions,
   runtime: string,
+  { stdout }: Output,
+  onMade: () => void,
 ): Promise<void> {
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
@@ -274,14 +304,23 @@ async function announce(
   if (options.workers > 1) console.log(`workers  ${options.workers}`);
   console.log(`profile  ${endpoints.settings.responses}`);
   console.log(`runtime  ${runtime}`);
-  await introduce(address).catch((error: unknown) => {
-    console.error(`jwt-endpoints: no first user was made: ${problemOf(error)}`);
-  });
+  const print = (text: string) => {
+    console.log(text);
+    return stdout.drain(lastLinesMs);
+  };
+  for (let isFailing = false; ; isFailing = true) {
+    try {
+      return await introduce(address, print, onMade);
+    } catch (error) {
+      if (!isFailing) console.error(`jwt-endpoints: no first user was made: ${problemOf(error)}`);
+      await sleep(introduceAgainMs);
+    }
+  }
 }
 
-function tellOf(password: string | undefined, address: string, { settings }: JwtEndpoints): void {
-  if (password === undefined) return;
+function credentials(password: string, address: string, { settings }: JwtEndpoints): string {
   const body = JSON.stringify({ [settings.usernameField]: "admin", password });
-  console.log(`\nThe store was empty. It now has the user "admin" with this password, shown only once: ${password}`);
-  console.log(`Try it:\n  curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'\n`);
+  const command = `curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'`;
+  const told = `The store was empty. It now has the user "admin" with this password, shown only once: ${password}`;
+  return `\n${told}\nTry it:\n  ${command}\n`;
 }

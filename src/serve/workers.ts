@@ -6,24 +6,30 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { type AddressInfo, createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import process from "node:process";
+import { setInterval } from "node:timers";
+import type { ServerOptions } from "./options.ts";
 import { UsageError } from "./problem.ts";
 
-/** Set in workers alone: how many they are, and the port they share. */
+/** Set in workers alone: how many they are, the port they share. */
 const [countVariable, portVariable] = ["JWT_ENDPOINTS_WORKERS", "JWT_ENDPOINTS_PORT"];
+/** The id of the process that watches. */
+const watcherVariable = "JWT_ENDPOINTS_WATCHER";
+/** How often a worker looks whether that one lives. */
+const watcherMs = 250;
 /** How often workers may die, before all is given up: this many times in so many milliseconds. */
 const [deathsAllowed, deathsMs] = [5, 10_000];
 
 /** Starts another process of the program with these variables, and with a channel for messages. */
-export type Fork = (env: Record<string, string>) => ChildProcess;
+export type Fork = (env: Record<string, string>, options: ServerOptions) => ChildProcess;
 
 /**
  * How runtimes do it whose servers share a port by themselves (`SO_REUSEPORT`).
- * @param runArgs what comes before the program in the runtime's own arguments.
+ * @param runArgs returns what comes before the program in the runtime's own arguments.
  */
 export const forkWith =
-  (...runArgs: string[]): Fork =>
-  (env) =>
-    spawn(process.execPath, [...runArgs, process.argv[1]!, ...process.argv.slice(2)], {
+  (runArgs: (options: ServerOptions) => string[]): Fork =>
+  (env, options) =>
+    spawn(process.execPath, [...runArgs(options), process.argv[1]!, ...process.argv.slice(2)], {
       env: { ...process.env, ...env },
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
@@ -38,10 +44,23 @@ export const workerPort = (): number | undefined => Number(process.env[portVaria
 export const hashesPerWorker = (workers: number): number => Math.ceil(availableParallelism() / workers);
 
 /** Tells the process that watches where a worker listens. */
-export const tellListening = (url: string): void => void process.send!({ url });
+export const tellListening = (url: string): void => void process.send?.({ url });
+
+/** Calls when the watcher says that the server as a whole is ready. */
+export const whenReady = (call: () => void): void =>
+  void process.on("message", (message: { isReady?: boolean }) => message?.isReady && call());
+
+/** Calls when the watcher has ended, of which the channel alone tells nothing to one that still starts. */
+export function whenWatcherIsGone(call: () => void): void {
+  const watcher = Number(process.env[watcherVariable]);
+  process.on("disconnect", call);
+  setInterval(() => process.ppid !== watcher && call(), watcherMs).unref();
+}
 
 export interface Workers {
   url: string;
+  /** Lets `/readyz` say so, in all of them and in those to come. */
+  becomeReady(): void;
   /** Stops them all, and resolves when they have ended. */
   stop(): Promise<void>;
   kill(): void;
@@ -53,14 +72,19 @@ export interface Workers {
  * @throws {WorkerEnded} when the first worker ends before it listens; it has said why.
  */
 export async function startWorkers(
-  fork: Fork,
+  fork: (env: Record<string, string>) => ChildProcess,
   { workers, port }: { workers: number; port: number },
   onGivenUp: () => void,
 ): Promise<Workers> {
-  const env = { [countVariable]: String(workers), [portVariable]: String(port) };
+  const env = {
+    [countVariable]: String(workers),
+    [portVariable]: String(port),
+    [watcherVariable]: String(process.pid),
+  };
   const running = new Set<ChildProcess>();
   const deaths: number[] = [];
   let isStopping = false;
+  let isReady = false;
 
   const add = (): Promise<string> =>
     new Promise((resolve, reject) => {
@@ -70,6 +94,7 @@ export async function startWorkers(
       child.on("message", (message: { url?: string }) => {
         if (message?.url === undefined) return; // the runtime's own
         isListening = true;
+        if (isReady) tellReady(child);
         resolve(message.url);
       });
       child.on("error", (error) => reject(cannotStart(error)));
@@ -107,6 +132,10 @@ export async function startWorkers(
   await Promise.all(Array.from({ length: workers - 1 }, () => add().catch(() => {}))); // replaced, or given up
   return {
     url,
+    becomeReady() {
+      isReady = true;
+      for (const child of running) tellReady(child);
+    },
     stop: () =>
       new Promise((resolve) => {
         isStopping = true;
@@ -123,6 +152,9 @@ export async function startWorkers(
 
 /** A worker ended before it listened, and has said itself what was wrong. */
 export class WorkerEnded extends Error {}
+
+/** One that dies meanwhile is replaced. */
+const tellReady = (child: ChildProcess): void => void child.send({ isReady: true }, () => {});
 
 const cannotStart = (cause: unknown): UsageError =>
   new UsageError(`can't start a worker: ${(cause as Error).message}`, { cause });
