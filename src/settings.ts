@@ -638,11 +638,21 @@ export class SettingError extends TypeError {
  * @throws {SettingError} naming the first wrong setting and what is accepted.
  */
 export function parseSettings(input: JwtEndpointsSettings): Settings {
-  const result = v.safeParse(settingsSchema, input);
-  if (result.success) {
-    checkTogether(result.output);
-    return Object.freeze(result.output);
-  }
+  const settings = parse(settingsSchema, input);
+  checkTogether(settings);
+  return Object.freeze(settings);
+}
+
+/**
+ * The same for `hashing` alone, for a program that makes hashes and no tokens.
+ * @throws {SettingError} as {@link parseSettings}.
+ */
+export const parseHashing = (hashing: JwtEndpointsSettings["hashing"]): Settings["hashing"] =>
+  parse(v.object({ hashing: settingsSchema.entries.hashing }), { hashing }).hashing;
+
+function parse<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOutput<S> {
+  const result = v.safeParse(schema, input);
+  if (result.success) return result.output;
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "settings";
   const isUnknown = issue.expected === "never"; // its input is the unknown name

@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { suite } from "uvu";
@@ -61,7 +61,15 @@ function done({ code, stdout, stderr }: Result, line: RegExp): void {
   assert.is(code, 0);
 }
 
-const newStore = (): string => `file:${temporaryFolder()}/store`;
+/** The URL of a store that nobody has made yet. */
+const noStoreYet = (): string => `file:${temporaryFolder()}/store`;
+const folderOf = (url: string): string => url.slice("file:".length);
+
+async function newStore(): Promise<string> {
+  const url = noStoreYet();
+  await (await openStore(url)).close();
+  return url;
+}
 
 async function withStore<T>(url: string, use: (store: Store) => T | Promise<T>): Promise<T> {
   const store = await openStore(url);
@@ -94,7 +102,7 @@ const jsonFile = (rows: unknown[]): string =>
 const single = suite("user command: one user");
 
 single("adds a user, whom a process that has the store open sees at once", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, async (store) => {
     const args = ["add", " Ａlice ", "--email", "alice@example.org", "--password-stdin", "--store", url];
     const result = await user(args, { input: " hunter two \nhunter on another line\n" });
@@ -109,20 +117,20 @@ single("adds a user, whom a process that has the store open sees at once", async
 });
 
 single("does not wait for the end of the input, only for a line of it", async () => {
-  const url = newStore();
+  const url = await newStore();
   const args = ["add", "bob", "--inactive", "--password-stdin", "--store", url];
   const child = start(program, args, { stdio: ["pipe", "pipe", "pipe"], env: environmentWith({}) });
   const result = finished(child);
-  child.stdin!.write("hunter\r\n"); // and stays open
+  child.stdin!.write("hunter two\r\n"); // and stays open
   done(await result, /^added "bob", id \S+, disabled\n$/);
   const [bob] = await usersOf(url);
   assert.is(bob?.isActive, false);
-  assert.ok(await isPasswordOf(bob, "hunter"));
+  assert.ok(await isPasswordOf(bob, "hunter two"));
 });
 
 single("lets one of two win who add the same name at the same time", async () => {
-  const url = newStore();
-  const add = () => user(["add", "carol", "--password-stdin", "--store", url], { input: "hunter\n" });
+  const url = await newStore();
+  const add = () => user(["add", "carol", "--password-stdin", "--store", url], { input: "hunter two\n" });
   const results = await Promise.all([add(), add()]);
   assert.equal(results.map(({ code }) => code).sort(), [0, 1]);
   refused(
@@ -133,19 +141,23 @@ single("lets one of two win who add the same name at the same time", async () =>
 });
 
 single("refuses names and passwords that could not log in, and adds nobody", async () => {
-  const url = newStore();
+  const url = await newStore();
   const add = (name: string, input: string) => user(["add", name, "--password-stdin", "--store", url], { input });
   const results = await Promise.all([
     add("dave", "\n"),
+    add("dave", "hunter2\n"),
+    add("dave", "🔑".repeat(7)), // fourteen units of UTF-16
     add("dave", "hunter".repeat(1000)),
-    add("dave", "hunter\0\n"),
-    add(" ", "hunter\n"),
-    add("da\nve", "hunter\n"),
-    add("da\uFFFDve", "hunter\n"),
+    add("dave", "hunter\0two\n"),
+    add(" ", "hunter two\n"),
+    add("da\nve", "hunter two\n"),
+    add("da\uFFFDve", "hunter two\n"),
     user(["add", "dave", "--store", url]),
   ]);
   const reasons = [
     /password is empty/,
+    /^the password is too short; accepted: 8 characters or more\n$/,
+    /^the password is too short; accepted: 8 characters or more\n$/,
     /longer than 4096 bytes/,
     /NUL/,
     /blank/,
@@ -158,7 +170,7 @@ single("refuses names and passwords that could not log in, and adds nobody", asy
 });
 
 single("changes, disables, enables and removes a user of a store that is open elsewhere", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, async (store) => {
     const { id } = await store.addUser({ username: "Zoë", passwordHash: hashFor(1) });
     const zoe = () => store.findUserById(id);
@@ -166,10 +178,10 @@ single("changes, disables, enables and removes a user of a store that is open el
     await until(async () => (await zoe())?.isActive === false, "the user is disabled");
     done(await user(["enable", "Zoë", "--store", url]), /^enabled "Zoë"\n$/);
     await until(async () => (await zoe())?.isActive === true, "the user is enabled");
-    const passwd = user(["passwd", "Zoë", "--password-stdin", "--store", url], { input: "hunter" });
+    const passwd = user(["passwd", "Zoë", "--password-stdin", "--store", url], { input: "hunter two" });
     done(await passwd, /^changed the password of "Zoë"\n$/);
     await until(async () => (await zoe())?.passwordHash !== hashFor(1), "the password changes");
-    assert.ok(await isPasswordOf(await zoe(), "hunter"));
+    assert.ok(await isPasswordOf(await zoe(), "hunter two"));
     done(await user(["remove", "Zoë", "--store", url]), new RegExp(`^removed "Zoë", id ${id}\n$`));
     await until(async () => (await zoe()) === undefined, "the user is gone");
   });
@@ -178,7 +190,7 @@ single("changes, disables, enables and removes a user of a store that is open el
 single(
   "ends all sessions with logout, passwd and disable, each time later than before, and not with enable",
   async () => {
-    const url = newStore();
+    const url = await newStore();
     const before = Date.now() / 1000;
     const future = before + 3600; // as by a clock that was wrong
     await withStore(url, async (store) => {
@@ -186,7 +198,7 @@ single(
       await store.addUser({ username: "sven", passwordHash: hashFor(1), tokensValidFrom: future });
     });
     const marks = async () => (await usersOf(url)).map(({ tokensValidFrom }) => tokensValidFrom!);
-    const run = (...args: string[]) => user([...args, "--store", url], { input: "hunter" });
+    const run = (...args: string[]) => user([...args, "--store", url], { input: "hunter two" });
 
     done(await run("logout", "rosa"), /^ended all sessions of "rosa"\n$/);
     const [first] = await marks();
@@ -204,16 +216,16 @@ single(
     const [, sven] = await usersOf(url);
     assert.ok(sven!.tokensValidFrom! > future && sven!.tokensValidFrom! < future + 1);
     assert.is(sven!.isActive, false, "none is lost of those that come upon the same time");
-    assert.ok(await isPasswordOf(sven, "hunter"));
+    assert.ok(await isPasswordOf(sven, "hunter two"));
     assert.not.match((await run("list", "--json")).stdout, /alid/);
   },
 );
 
 single("finds, and refuses to add, names that differ by case alone when told so", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, (store) => store.addUser({ username: "Straße", passwordHash: hashFor(1) }));
   const run = (args: string[], env?: Record<string, string>) =>
-    user([...args, "--password-stdin", "--store", url], { input: "hunter", env: env ?? {} });
+    user([...args, "--password-stdin", "--store", url], { input: "hunter two", env: env ?? {} });
   const insensitive = ["--username-matching", "case-insensitive"];
   const environment = { JWT_USERNAME_MATCHING: "case-insensitive" };
 
@@ -229,7 +241,7 @@ single("finds, and refuses to add, names that differ by case alone when told so"
 });
 
 single("says in one line that there is no such user", async () => {
-  const url = newStore();
+  const url = await newStore();
   const commands = ["passwd", "disable"];
   for (const result of await Promise.all(commands.map((name) => user([name, "nobody", "--store", url])))) {
     refused(result, /^there is no user "nobody"\n$/);
@@ -273,7 +285,7 @@ usage("explains itself and its commands with --help", async () => {
 });
 
 usage("takes the store from JWT_STORE, and a flag before it", async () => {
-  const [url, other] = [newStore(), newStore()];
+  const [url, other] = [await newStore(), await newStore()];
   await withStore(url, (store) => store.addUser({ username: "frank", passwordHash: hashFor(1) }));
   const [fromEnvironment, fromFlag] = await Promise.all([
     user(["list", "--json"], { env: { JWT_STORE: url } }),
@@ -284,21 +296,19 @@ usage("takes the store from JWT_STORE, and a flag before it", async () => {
 });
 
 usage("refuses misspelt variables and empty keys, and so do the other commands", async () => {
-  const url = newStore();
-  const cases: [env: Record<string, string>, reason: RegExp][] = [
-    [{ JWT_STOER: "hunter" }, /^variable JWT_STOER is not a setting; did you mean JWT_STORE\?\n$/],
-    [{ JWT_SIGNING_KEY: "" }, /^variable JWT_SIGNING_KEY is empty; give it a value, or take it away\n$/],
-  ];
-  for (const [env, reason] of cases) {
-    refused(await user(["list", "--store", url], { env }), reason);
-    refused(await run("src/cli/token.ts", ["flush", "--store", url], { env }), reason);
-    refused(await run("src/cli/keys.ts", ["list", "--store", url], { env }), reason);
-  }
+  const url = noStoreYet();
+  const misspelt = /^variable JWT_STOER is not a setting; did you mean JWT_STORE\?\n$/;
+  refused(await user(["list", "--store", url], { env: { JWT_STOER: "hunter" } }), misspelt);
+  refused(await run("src/cli/keys.ts", ["list", "--store", url], { env: { JWT_STOER: "hunter" } }), misspelt);
+  refused(
+    await run("src/cli/token.ts", ["flush", "--store", url], { env: { JWT_SIGNING_KEY: "" } }),
+    /^variable JWT_SIGNING_KEY is empty; give it a value, or take it away\n$/,
+  );
   refused(
     await run("src/cli/keys.ts", ["list", "--stoer", url]),
     /^list: Unknown option '--stoer'; did you mean --store\?\n$/,
   );
-  assert.not.ok(existsSync(url.slice("file:".length)));
+  assert.not.ok(existsSync(folderOf(url)));
 });
 
 usage("says in one line why a store can't be used", async () => {
@@ -310,7 +320,63 @@ usage("says in one line why a store can't be used", async () => {
   ]);
   refused(memory, /memory: store lives in its server alone/);
   refused(unknown, /unknown scheme "redis:"/);
-  refused(unusable, /can't open the folder/);
+  refused(unusable, /^there is no store in .*not-a-folder; name another with --store/);
+});
+
+usage("makes a store for add and import alone, and says so", async () => {
+  const [missing, other] = [noStoreYet(), `file:${temporaryFolder()}`];
+  writeFileSync(path.join(folderOf(other), "letter.txt"), "hunter");
+  const input = [4, 5, 6].map((n) => Buffer.from(JSON.stringify({ n })).toString("base64url")).join(".");
+  const commands = [
+    { file: program, args: ["list"], url: other },
+    { file: program, args: ["passwd", "ada"], url: missing },
+    { file: program, args: ["disable", "ada"], url: missing },
+    { file: "src/cli/token.ts", args: ["inspect", "--verify"], url: missing },
+    { file: "src/cli/token.ts", args: ["flush"], url: other },
+    { file: "src/cli/keys.ts", args: ["list"], url: other },
+    { file: "src/cli/keys.ts", args: ["rotate"], url: missing },
+  ];
+  for (const { file, args, url } of commands) {
+    const result = await run(file, [...args, "--store", url], { input, env: { JWT_SIGNING_KEY: "k".repeat(32) } });
+    const advice = "; name another with --store (the server, add and import make one)\n";
+    assert.is(result.stderr, `there is no store in ${folderOf(url)}${advice}`, args.join(" "));
+    assert.equal([result.stdout, result.code], ["", 1]);
+  }
+  assert.not.ok(existsSync(folderOf(missing)));
+  assert.equal(readdirSync(folderOf(other)), ["letter.txt"]);
+
+  const add = ["add", "ada", "--password-stdin", "--store", missing];
+  const added = await user(add, { input: "hunter two" });
+  assert.match(added.stdout, /^made a new store in (.*)\nadded "ada", id \S+\n$/);
+  assert.match(added.stdout, `made a new store in ${folderOf(missing)}\n`);
+  const url = noStoreYet();
+  const args = ["import", jsonFile([{ username: "bob", password: hashFor(1) }]), "--store", url];
+  const importing = await user(args);
+  assert.is(importing.stdout, `made a new store in ${folderOf(url)}\nimported 1 user\n`);
+  assert.equal([added.code, importing.code, (await usersOf(url)).length], [0, 0, 1]);
+});
+
+usage("hashes as the server does, by flags and environment", async () => {
+  const url = await newStore();
+  const iterations = async (name: string) =>
+    /\$(\d+)\$/.exec((await usersOf(url)).find(({ username }) => username === name)!.passwordHash)![1];
+  const given = { input: "hunter two", env: { JWT_HASHING_ITERATIONS: "100001", JWT_HASHING_QUEUE: "0" } };
+  const stdin = ["--password-stdin", "--store", url];
+  done(await user(["add", "ada", ...stdin], given), /^added/);
+  assert.is(await iterations("ada"), "100001");
+  done(await user(["passwd", "ada", ...stdin, "--hashing-iterations", "100002"], given), /^changed/);
+  assert.is(await iterations("ada"), "100002");
+  const file = jsonFile(Array.from({ length: 9 }, (_, n) => ({ username: `user${n}`, password: "hunter two" })));
+  done(await user(["import", file, "--store", url], given), /^imported 9 users\n$/);
+  assert.is(await iterations("user8"), "100001");
+  refused(
+    await user(["add", "bob", ...stdin, "--hashing-preferred", "md5"], given),
+    /^setting hashing.preferred: "md5" is not known; accepted: /,
+  );
+  refused(
+    await user(["passwd", "ada", ...stdin], { input: "hunter two", env: { JWT_HASHING_ITERATIONS: "many" } }),
+    /^setting hashing.iterations: "many" is not a whole number\n$/,
+  );
 });
 
 usage.run();
@@ -320,7 +386,7 @@ const listing = suite("user command: list");
 const gina = { id: "1", username: "gina", email: "gina@example.org", passwordHash: hashFor(1) };
 
 listing("shows a table, with control characters made visible", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, async (store) => {
     await store.addUser({ ...gina, lastLogin: 1_700_000_000 });
     await store.addUser({ id: "22", username: "h\x1b[2Jans", passwordHash: hashFor(2), isActive: false });
@@ -340,7 +406,7 @@ listing("shows a table, with control characters made visible", async () => {
 });
 
 listing("shows a JSON object per user with --json", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, async (store) => {
     await store.addUser({ ...gina, lastLogin: 1.5 });
     await store.addUser({ id: "2", username: "hans", passwordHash: hashFor(2), isActive: false });
@@ -383,14 +449,14 @@ async function assertImported(url: string): Promise<void> {
 }
 
 importing("adds users from JSON lines, keeps hashes and hashes plain passwords", async () => {
-  const url = newStore();
+  const url = await newStore();
   const file = jsonFile(Object.values(imported));
   done(await user(["import", file, "--store", url]), /^imported 5 users\n$/);
   await assertImported(url);
 });
 
 importing("adds users from CSV as spreadsheets write it, and from standard input", async () => {
-  const [url, other] = [newStore(), newStore()];
+  const [url, other] = [await newStore(), await newStore()];
   const csv =
     "\uFEFFid,username,email,password,password_hash,plain_password,is_active\r\n" +
     `7,hash,hash@example.org,${hashFor(7)},,,f\r\n` +
@@ -412,22 +478,23 @@ const badLines = [
   '{"username": "ida", "password": "hunter',
   '["hunter"]',
   "",
-  JSON.stringify({ password: "hunter" }),
-  JSON.stringify({ username: " ", password: "hunter" }),
-  JSON.stringify({ username: "ｇood", password: "hunter" }),
-  JSON.stringify({ username: "taken", password: "hunter" }),
+  JSON.stringify({ password: "hunter two" }),
+  JSON.stringify({ username: " ", password: "hunter two" }),
+  JSON.stringify({ username: "ｇood", password: "hunter two" }),
+  JSON.stringify({ username: "taken", password: "hunter two" }),
   JSON.stringify({ username: "ida" }),
   JSON.stringify({ username: "ida", password: "" }),
   JSON.stringify({ username: "ida", password: 5 }),
+  JSON.stringify({ username: "ida", password: "hunter2" }),
   JSON.stringify({ username: "ida", password_hash: "hunter" }),
   JSON.stringify({ username: "ida", password: "pbkdf2_sha1$1000$hunter$AAAA" }),
   JSON.stringify({ username: "ida", password: "$2b$12$hunter" }),
   JSON.stringify({ username: "ida", password: "!hunter" }),
   JSON.stringify({ username: "ida", password: `${hashFor(1).slice(0, -9)}` }),
-  JSON.stringify({ username: "ida", password: "hunter", plain_password: "hunter" }),
-  JSON.stringify({ username: "ida", password: "hunter", is_staff: true }),
-  JSON.stringify({ username: "ida", password: "hunter", is_active: "maybe" }),
-  JSON.stringify({ username: "ida", password: "hunter", id: "1" }),
+  JSON.stringify({ username: "ida", password: "hunter two", plain_password: "hunter two" }),
+  JSON.stringify({ username: "ida", password: "hunter two", is_staff: true }),
+  JSON.stringify({ username: "ida", password: "hunter two", is_active: "maybe" }),
+  JSON.stringify({ username: "ida", password: "hunter two", id: "1" }),
   JSON.stringify({ username: "also good", password: hashFor(2), id: 2 }),
   JSON.stringify({ username: "ida", password: hashFor(2), id: "2" }),
 ];
@@ -443,17 +510,18 @@ const badReports = [
   "line 9: no password",
   "line 10: the password is empty",
   "line 11: password is not text",
-  "line 12: password_hash is damaged or of no known format",
-  ...[13, 14, 15, 16].map((n) => `line ${n}: ${looksLikeHash}`),
-  "line 17: more than one of password, password_hash, plain_password",
-  'line 18: unknown key "is_staff"; known: username, email, password, password_hash, plain_password, id, is_active',
-  "line 19: is_active is not true or false",
-  "line 20: the id is taken",
-  "line 22: the same id as line 21",
+  "line 12: the password is too short; accepted: 8 characters or more",
+  "line 13: password_hash is damaged or of no known format",
+  ...[14, 15, 16, 17].map((n) => `line ${n}: ${looksLikeHash}`),
+  "line 18: more than one of password, password_hash, plain_password",
+  'line 19: unknown key "is_staff"; known: username, email, password, password_hash, plain_password, id, is_active',
+  "line 20: is_active is not true or false",
+  "line 21: the id is taken",
+  "line 23: the same id as line 22",
 ];
 
 importing("refuses the id of a user who was removed, and takes the name", async () => {
-  const url = newStore();
+  const url = await newStore();
   const lines = ["1", "2"].map((id) => JSON.stringify({ username: `user-${id}`, password: hashFor(1), id }));
   const file = fileOf("again.jsonl", lines.join("\n"));
   done(await user(["import", file, "--store", url]), /^imported 2 users\n$/);
@@ -469,18 +537,21 @@ importing("refuses the id of a user who was removed, and takes the name", async 
   assert.is(again.code, 1);
   assert.equal(await usersOf(url), []);
   const before = Date.now() / 1000;
-  done(await user(["add", "user-1", "--password-stdin", "--store", url], { input: "hunter" }), /^added "user-1", id /);
+  done(
+    await user(["add", "user-1", "--password-stdin", "--store", url], { input: "hunter two" }),
+    /^added "user-1", id /,
+  );
   const [added] = await usersOf(url);
   assert.ok(added!.tokensValidFrom! >= before, "tokens that name the former user-1 are not this one's");
 });
 
 importing("adds nobody when lines are bad, tells which and why, and with --skip-bad adds the others", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, (store) => store.addUser({ id: "1", username: "taken", passwordHash: hashFor(3) }));
   const file = fileOf("users.jsonl", badLines.join("\n"));
 
   const all = await user(["import", file, "--store", url]);
-  const count = "nothing was imported: 19 of 21 lines are bad (--skip-bad imports the others)";
+  const count = "nothing was imported: 20 of 22 lines are bad (--skip-bad imports the others)";
   assert.equal(all.stderr.split("\n"), [...badReports, count, ""]);
   assert.is(all.stdout, "");
   assert.is(all.code, 1);
@@ -488,7 +559,7 @@ importing("adds nobody when lines are bad, tells which and why, and with --skip-
 
   const good = await user(["import", file, "--skip-bad", "--store", url]);
   assert.equal(good.stderr.split("\n"), [...badReports, ""]);
-  assert.is(good.stdout, "imported 2 users, skipped 19 bad lines\n");
+  assert.is(good.stdout, "imported 2 users, skipped 20 bad lines\n");
   assert.is(good.code, 0);
   assert.equal(
     (await usersOf(url)).map(({ username }) => username),
@@ -497,7 +568,7 @@ importing("adds nobody when lines are bad, tells which and why, and with --skip-
 });
 
 importing("tells bad lines of a CSV by number, too, and no more than 20 of them", async () => {
-  const url = newStore();
+  const url = await newStore();
   const invalidText = Buffer.from(`kim\xff,${hashFor(1)}\n`, "latin1");
   const csv = Buffer.concat([
     Buffer.from(`username,password\n"jo\nhn",${hashFor(1)}\n\njohn,${hashFor(1)},\n`),
@@ -521,7 +592,7 @@ importing("tells bad lines of a CSV by number, too, and no more than 20 of them"
 });
 
 importing("refuses a file it can't make sense of, even with --skip-bad", async () => {
-  const url = newStore();
+  const url = await newStore();
   refused(await user(["import", "no-such-file.csv", "--store", url]), /^can't read no-such-file.csv: no such file\n$/);
   assert.equal(await usersOf(url), []);
 
@@ -530,9 +601,12 @@ importing("refuses a file it can't make sense of, even with --skip-bad", async (
   const cases: [file: string, reason: RegExp][] = [
     [csv(""), /no header line/],
     [csv(`leo,hunter,${hashFor(1)}\n`), /must begin with a header line that has a column "username"$/],
-    [csv("username,passwort\nleo,hunter\n"), /unknown column "passwort"; known: /],
+    [csv("username,passwort\nleo,hunter two\n"), /unknown column "passwort"; known: /],
     [csv("username,password_hash,passwordHash\n"), /the column "passwordHash" is there twice/],
-    [csv('username,password\nleo,hunter\nmia,"hunter\nnoa,hunter\n'), /a quote .* not closed in the CSV after line 2$/],
+    [
+      csv('username,password\nleo,hunter two\nmia,"hunter\nnoa,hunter\n'),
+      /a quote .* not closed in the CSV after line 2$/,
+    ],
     [csv('username,password\nleo,"hunter"2\n'), /a quote is out of place .* after line 1$/],
     [csv('username,password\nleo,hunter"2\n'), /a quote is out of place .* after line 1$/],
     [fileOf("users.jsonl", "x".repeat(200_000)), /line 1 is too long/],
@@ -554,7 +628,7 @@ importing("refuses a file it can't make sense of, even with --skip-bad", async (
 });
 
 importing("streams 20,000 users into a store that is open elsewhere, and lists them", async () => {
-  const url = newStore();
+  const url = await newStore();
   const count = 20_000;
   const file = jsonFile(Array.from({ length: count }, (_, n) => ({ username: `user${n}`, password: hashFor(n) })));
   await withStore(url, async (store) => {
@@ -573,7 +647,7 @@ importing("streams 20,000 users into a store that is open elsewhere, and lists t
 });
 
 importing("takes names that differ by case alone for one when told so", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, async (store) => {
     for (const username of ["Tom", "TOM"]) await store.addUser({ username, passwordHash: hashFor(1) });
   });
@@ -627,7 +701,7 @@ async function assertDumpImported(url: string): Promise<void> {
 }
 
 django("adds users as Django dumped them, and passes over other models", async () => {
-  const [array, lines, stdin] = [newStore(), newStore(), newStore()];
+  const [array, lines, stdin] = [await newStore(), await newStore(), await newStore()];
   const jsonl = dump.replace(".json", ".jsonl");
   const results = await Promise.all([
     user(["import", "--django", dump, "--store", array]),
@@ -702,7 +776,7 @@ django("adds nobody when records are bad, tells which and why, and with --skip-b
     [account(7, { login: 7 }), '"login" is not text'],
     [account(8, { login: " " }), "the username is blank"],
     [account(9, { login: "\uFFFD" }), "not UTF-8"],
-    [account(10, { password: "hunter" }), "the password hash is damaged or of no known format"],
+    [account(10, { password: "hunter two" }), "the password hash is damaged or of no known format"],
     [account(11, { password: `${hashFor(1)}=` }), "the password hash is damaged or of no known format"],
     [
       account(12, { password: "0".repeat(32) }),
@@ -778,7 +852,7 @@ django("refuses a file it can't make sense of, even with --skip-bad", async () =
   assert.is((await importDump(json("[]"))).summary, "imported 0 users");
   assert.is((await importDump(json(whole))).summary, "imported 2000 users");
 
-  const url = newStore();
+  const url = await newStore();
   refused(await user(["import", "--django", json(whole.slice(0, 150_000)), "--store", url]), /^nothing was imported: /);
   assert.equal(await usersOf(url), []);
 });
@@ -786,7 +860,7 @@ django("refuses a file it can't make sense of, even with --skip-bad", async () =
 const progressLine = /^\d+ (of \d+ users|(records|lines) checked, \d+ bad)\n/gm;
 
 django("streams 20,000 users into a store that is open elsewhere", async () => {
-  const url = newStore();
+  const url = await newStore();
   const count = 20_000;
   const file = dumpFile(
     Array.from({ length: count }, (_, n) => account(n, { login: `user${n}`, bio: "x".repeat(200) })),
@@ -865,7 +939,7 @@ tokens("refuses what is no token in one line that does not repeat it", async () 
 });
 
 tokens("verifies with the environment's key or the store's, and looks revocations up in the store", async () => {
-  const url = newStore();
+  const url = await newStore();
   const { access, refresh, expired, forged } = await withStore(url, async (store) => {
     await addAda(store);
     const pair = await login(store);
@@ -878,13 +952,11 @@ tokens("verifies with the environment's key or the store's, and looks revocation
     assert.is(stderr, "");
     return [code, /^  verified  (.*)$/m.exec(stdout)?.[1]];
   };
-  const nowhere = newStore();
   const results = await Promise.all([
     verdict(access),
     verdict(expired),
     verdict(forged),
     verdict(access, { ...withKey, JWT_ALGORITHM: "HS384", JWT_SIGNING_KEY: "k".repeat(48) }),
-    verdict(access, withKey, nowhere),
     verdict(access, withKey, "memory:"),
   ]);
   assert.equal(results, [
@@ -893,20 +965,18 @@ tokens("verifies with the environment's key or the store's, and looks revocation
     [1, "no, no key of ours signed it, or its issuer, audience or id is not as it has to be"],
     [1, "no, its algorithm is none of ours (HS384; JWT_ALGORITHM)"],
     [0, "yes, the signature and the claims are good; no store was asked whether it is revoked"],
-    [0, "yes, the signature and the claims are good; no store was asked whether it is revoked"],
   ]);
-  assert.not.ok(existsSync(nowhere.slice("file:".length)), "to look makes no store");
   const keyless = await token(["inspect", "--verify", "--store", url], { input: access });
   refused(keyless, /^there is no key to verify with: set JWT_SIGNING_KEY, or name the server's store with --store\n$/);
 
-  writeFileSync(path.join(url.slice("file:".length), "signing.key"), `${signingKey}\n`, { mode: 0o600 });
+  writeFileSync(path.join(folderOf(url), "signing.key"), `${signingKey}\n`, { mode: 0o600 });
   assert.equal(await verdict(refresh, {}), [0, "yes, the signature and the claims are good"]);
   done(await user(["logout", "ada", "--store", url]), /^ended/);
   assert.equal(await verdict(refresh, {}), [1, "no, the signature is good, but: Token is blacklisted"]);
 });
 
 tokens("revokes a good token, with its session, on a store that is open elsewhere", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, async (store) => {
     await addAda(store);
     const [plain, session, other] = [
@@ -937,14 +1007,14 @@ tokens("revokes a good token, with its session, on a store that is open elsewher
 });
 
 tokens("keeps a session ended for 30 days, or as long as its refresh tokens may last", async () => {
-  const url = newStore();
+  const url = await newStore();
   const { access } = await withStore(url, async (store) => {
     await addAda(store);
     return login(store, { rotateRefreshTokens: true });
   });
   done(await token(["revoke", "--store", url], { input: access, env: withKey }), /and its session\n$/);
   const days = async (n: number) => {
-    const later = await openFileStore(url.slice("file:".length), { now: () => Date.now() + n * 86_400_000 });
+    const later = await openFileStore(folderOf(url), { now: () => Date.now() + n * 86_400_000 });
     const standing = await later.peek("session", claimsOf(access).sid);
     await later.close();
     return standing !== undefined;
@@ -953,7 +1023,7 @@ tokens("keeps a session ended for 30 days, or as long as its refresh tokens may 
 });
 
 tokens("forgets what has expired with flush", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, async (store) => {
     await store.claim("blacklist", "a", "1", Date.now() / 1000 + 0.05);
     await store.claim("blacklist", "b", "1", Date.now() / 1000 + 1000);
@@ -996,7 +1066,7 @@ async function typed(args: string[], answers: string[]): Promise<{ code: number 
 }
 
 onTerminal("asks twice without echo", async () => {
-  const url = newStore();
+  const url = await newStore();
   const { code, screen } = await typed(["add", "pia", "--store", url], ["hunter ä\r", "hunter ä\r"]);
   assert.match(screen, /Password: \r\nPassword \(again\): \r\nadded "pia", id /);
   assert.is(code, 0);
@@ -1005,12 +1075,12 @@ onTerminal("asks twice without echo", async () => {
 });
 
 onTerminal("changes nothing when the two differ, or on Ctrl-C and Ctrl-D", async () => {
-  const url = newStore();
+  const url = await newStore();
   await withStore(url, (store) => store.addUser({ username: "quinn", passwordHash: hashFor(1) }));
   const passwd = (...answers: string[]) => typed(["passwd", "quinn", "--store", url], answers);
   const [differ, interrupted, ended] = await Promise.all([
-    passwd("hunter\r", "hunter2\r"),
-    passwd("hunter\r", "hun\x03"),
+    passwd("hunter one\r", "hunter two\r"),
+    passwd("hunter one\r", "hun\x03"),
     passwd("\x04"),
   ]);
   assert.match(differ.screen, /the two passwords differ/);

@@ -78,6 +78,7 @@ const allowed: Record<string, string[]> = {
   ],
   "cli/command": ["settings", "serve/options"],
   "cli/keys": ["settings", "serve/key-file", "serve/options"],
+  "cli/user": ["settings", "serve/options"],
   "cli/token": ["settings", "endpoints/", "serve/key-file", "serve/options"],
 };
 

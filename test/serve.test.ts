@@ -390,6 +390,11 @@ it("refuses variables and flags that would go unnoticed, names the nearest and n
     [["--store", "--port", "0"], {}, "setting --store lacks its value; a value that begins with - takes --store="],
     [["--port"], {}, "setting --port lacks its value; a value that begins with - takes --port="],
     [["hunter2"], {}, "the command line has a text that belongs to no flag"],
+    ...["memory:", "MEMORY:", "Memory:x", "mEMORY://"].map((store): [string[], Record<string, string>, string] => [
+      ["--workers", "2"],
+      { JWT_STORE: store },
+      "setting workers: 2 processes can't share the store memory:; use a file: store",
+    ]),
     [[], { JWT_THROTTEL: "hunter2" }, "variable JWT_THROTTEL is not a setting; did you mean JWT_THROTTLE?"],
     [[], { JWT_PORT: "1" }, "variable JWT_PORT is not a setting; did you mean PORT?"],
     [[], { JWT_CLAIMS: "1" }, "variable JWT_CLAIMS is not a setting; the server's --help lists those that are"],
@@ -679,6 +684,7 @@ it("finishes what is in flight when it is told to stop", async () => {
   const server = await serve(["--store", "memory:", "--hashing-iterations", "600000"], { JWT_SIGNING_KEY: secret });
   const answers = Array.from({ length: 4 }, () => server.send("/jwt/create/", logIn("nobody", "x")));
   await new Promise((resolve) => setTimeout(resolve, 60));
+  await server.send("/healthz"); // by now the server has accepted those before
   process.kill(server.child.pid!, "SIGTERM");
   for (const answer of await Promise.all(answers)) assert.is(answer.status, 400);
   assert.is(await server.ended, 0);

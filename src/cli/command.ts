@@ -5,11 +5,12 @@ import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand }
 import { checkVariables } from "../serve/options.ts";
 import { didYouMean } from "../settings.ts";
 import { problemOf } from "../serve/problem.ts";
-import { openStore } from "../stores/open.ts";
+import { holdsStore } from "../stores/folder.ts";
+import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";
 import type { Store } from "../stores/store.ts";
 import { Mistake, printable, quoted } from "./fields.ts";
 
-const defaultStore = "file:./data";
+export const defaultStore = "file:./data";
 
 export const storeFlag = {
   store: { type: "string", valueHint: "url", description: `Store; default: JWT_STORE, else ${defaultStore}` },
@@ -18,11 +19,28 @@ export const storeFlag = {
 /** The store's URL: that of the flag, else of the environment, else the default. */
 export const storeUrl = (flag: string | undefined): string => flag ?? (process.env["JWT_STORE"] || defaultStore);
 
-/** Opens a store for as long as it is used. */
-export async function withStore(url: string, use: (store: Store) => Promise<void>): Promise<void> {
-  if (/^memory:/i.test(url)) throw new Mistake("a memory: store lives in its server alone; name another with --store");
+/** A mistyped name must not pass for an empty store. */
+export const noStore = (folder: string): Mistake =>
+  new Mistake(
+    `there is no store in ${printable(folder)}; name another with --store (the server, add and import make one)`,
+  );
+
+/**
+ * Opens a store for as long as it is used.
+ * @param makes whether to make it, and say so, when there is none.
+ */
+export async function withStore(
+  url: string,
+  use: (store: Store) => Promise<void>,
+  { makes = false }: { makes?: boolean } = {},
+): Promise<void> {
+  if (isMemoryStore(url)) throw new Mistake("a memory: store lives in its server alone; name another with --store");
+  const folder = storeFolder(url);
+  const isNew = folder !== undefined && !holdsStore(folder);
+  if (isNew && !makes) throw noStore(folder);
   const store = await openStore(url, { endsSoon: true });
   try {
+    if (isNew) await print(`made a new store in ${printable(folder)}\n`);
     await use(store);
   } finally {
     await store.close();

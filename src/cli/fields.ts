@@ -8,6 +8,7 @@ export class Mistake extends UsageError {
 
 const unprintable = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u;
 const maxPasswordBytes = 4096; // what a login accepts
+const leastPasswordLength = 8; // NIST SP 800-63B section 5.1.1.2, which counts code points
 
 /** The name a login looks up: trimmed, then NFKC, in this order. */
 export const normalizeUsername = (text: string): string => text.trim().normalize("NFKC");
@@ -27,13 +28,16 @@ export function parseEmail(text: string): string {
   return email;
 }
 
-/** Never trimmed (NIST SP 800-63B); refused is only what a login refuses too. */
+/** Never trimmed (NIST SP 800-63B); refused is what a login refuses too, and what is too short for a new password. */
 export function parsePassword(password: string): string {
   if (password === "") throw new Mistake("the password is empty");
   if (password.includes("\0")) throw new Mistake("the password holds a NUL character");
   if (!password.isWellFormed()) throw new Mistake("the password holds half a surrogate pair");
   if (new TextEncoder().encode(password).length > maxPasswordBytes) {
     throw new Mistake(`the password is longer than ${maxPasswordBytes} bytes`);
+  }
+  if (Array.from(password).length < leastPasswordLength) {
+    throw new Mistake(`the password is too short; accepted: ${leastPasswordLength} characters or more`);
   }
   return password;
 }

@@ -1,7 +1,6 @@
 /** Adds users from a file to a store, all or none. */
-import { availableParallelism } from "node:os";
 import process from "node:process";
-import { createPasswords } from "../passwords/index.ts";
+import { type Passwords, createPasswords } from "../passwords/index.ts";
 import { type NewUser, type Store, StoreError, type UsernameMatching, foldUsername } from "../stores/store.ts";
 import { type DumpOptions, openDump } from "./django-dump.ts";
 import { Mistake, counted, quoted } from "./fields.ts";
@@ -28,6 +27,8 @@ export interface ImportOptions {
   django?: DumpOptions | undefined;
   /** Default `exact`. */
   matching?: UsernameMatching | undefined;
+  /** Hashes the plain passwords; default: with the default settings. */
+  passwords?: Passwords;
   /** Add the good lines although others are bad. */
   skipBad: boolean;
 }
@@ -37,8 +38,7 @@ export interface ImportOptions {
  * @param file a path, or `-` for standard input, which is kept in memory: passwords don't go to a temporary file.
  */
 export async function importUsers(store: Store, file: string, options: ImportOptions): Promise<string> {
-  const { django, matching = "exact" } = options;
-  const passwords = createPasswords({ concurrency: availableParallelism() });
+  const { django, matching = "exact", passwords = createPasswords() } = options;
   const { isHash } = passwords;
   const openFile = async (): Promise<UsersFile> => {
     const format = options.format ?? (django === undefined ? formatOf(file) : undefined);

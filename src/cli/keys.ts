@@ -7,15 +7,15 @@ import { randomBytes } from "node:crypto";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { describeSettings } from "../index.ts";
-import { type StoredKey, changeStoredKeys, newJwk, readStoredKeys, takenIn } from "../serve/key-file.ts";
+import { type StoredKey, changeStoredKeys, hasKeys, newJwk, readStoredKeys, takenIn } from "../serve/key-file.ts";
 import { checkVariables, readOptions } from "../serve/options.ts";
 import { problemOf } from "../serve/problem.ts";
 import { didYouMean, parseDuration } from "../settings.ts";
+import { holdsStore } from "../stores/folder.ts";
 import { storeFolder } from "../stores/open.ts";
-import { print } from "./command.ts";
-import { Mistake, quoted } from "./fields.ts";
+import { defaultStore, noStore, print } from "./command.ts";
+import { Mistake, printable, quoted } from "./fields.ts";
 
-const defaultStore = "file:./data";
 const usage = `Usage: keys COMMAND [--store file:./folder]
 
   list                     Show the keys: name, algorithm, status and age
@@ -222,7 +222,10 @@ async function main([name, ...args]: string[]): Promise<string> {
   const url = values.store ?? (process.env["JWT_STORE"] || defaultStore);
   const folder = storeFolder(url);
   if (folder === undefined) throw new Mistake("keys are kept in the folder of a file: store; name one with --store");
-  return command.run(folder, values, argument);
+  const isThere = holdsStore(folder) || hasKeys(folder);
+  if (!isThere && name !== "generate") throw noStore(folder);
+  const told = await command.run(folder, values, argument);
+  return isThere ? told : `${told}; there is no store yet in ${printable(folder)}`;
 }
 
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {}); // `print` tells of it

@@ -3,7 +3,6 @@
  * Tokens from the outside: `npm run token -- inspect < token.txt`. A token comes on standard input, never as an argument:
  * arguments show in process lists and shell histories. What is printed of it are its claims, never its signature.
  */
-import fs from "node:fs";
 import process from "node:process";
 import { defineCommand } from "citty";
 import type { Context } from "../endpoints/endpoint.ts";
@@ -13,12 +12,13 @@ import { type JwtEndpointsSettings, type Store, SettingError, createPasswords, i
 import { hasKeyRing, readKeyRing, takenIn } from "../serve/key-file.ts";
 import { readOptions } from "../serve/options.ts";
 import { parseSettings } from "../settings.ts";
-import { openStore, storeFolder } from "../stores/open.ts";
+import { holdsStore } from "../stores/folder.ts";
+import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";
 import { type Claims, jtiFrom, nowOf } from "../tokens/claims.ts";
 import { keysFrom } from "../tokens/keys.ts";
 import { isCanonicalBase64url, readJsonSegment } from "../tokens/strict.ts";
 import { verifyToken } from "../tokens/verify.ts";
-import { print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
+import { defaultStore, noStore, print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
 import { Mistake, counted, printable, quoted } from "./fields.ts";
 import { readToken } from "./prompt.ts";
 
@@ -140,12 +140,13 @@ function keySettings(given: Record<string, unknown>, folder: string | undefined)
 /** Whether the endpoints would take the token, and why; revocations are looked up where there is a store. */
 async function verified(url: string, token: string): Promise<{ isGood: boolean; told: string }> {
   const folder = storeFolder(url);
-  const isThere = folder === undefined ? !/^memory:/i.test(url) : fs.existsSync(folder);
+  const isThere = folder === undefined ? !isMemoryStore(url) : holdsStore(folder);
   if (isThere) {
     let answer: { isGood: boolean; told: string };
     await withStore(url, async (store) => void (answer = await verdictOf(await contextFor(store, url), token)));
     return answer!;
   }
+  if (folder !== undefined && url !== defaultStore) throw noStore(folder); // somebody wants to know what it says
   const answer = await verdictOf(await contextFor(await openStore("memory:"), url), token);
   return { ...answer, told: answer.isGood ? `${answer.told}; no store was asked whether it is revoked` : answer.told };
 }

@@ -3,9 +3,13 @@
  * The users of a store: `npm run user -- add alice`. Every command opens the store, does one thing and closes it, and
  * may do so while servers run on the same store.
  */
+import { availableParallelism } from "node:os";
 import process from "node:process";
 import { type ArgsDef, defineCommand } from "citty";
-import { createPasswords } from "../passwords/index.ts";
+import { type JwtEndpointsSettings, SettingError } from "../index.ts";
+import { type Passwords, createPasswords } from "../passwords/index.ts";
+import { readOptions } from "../serve/options.ts";
+import { parseHashing } from "../settings.ts";
 import { type Store, type User, type UserChanges, type UsernameMatching, foldUsername } from "../stores/store.ts";
 import { print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
 import type { DumpOptions } from "./django-dump.ts";
@@ -25,8 +29,22 @@ const usersFlags = {
   },
   ...storeFlag,
 } satisfies ArgsDef;
-const passwordFlag = {
+/** Of those that hash. */
+const hashingFlags = {
+  "hashing-preferred": {
+    type: "string",
+    valueHint: "format",
+    description: "Format of new hashes, as the server has it; default: JWT_HASHING_PREFERRED, else pbkdf2_sha256",
+  },
+  "hashing-iterations": {
+    type: "string",
+    valueHint: "number",
+    description: "PBKDF2 iterations of new hashes, likewise; default: JWT_HASHING_ITERATIONS, else 600000",
+  },
+} as const;
+const passwordFlags = {
   "password-stdin": { type: "boolean", description: "Read the password from standard input, up to a newline" },
+  ...hashingFlags,
 } as const;
 const usernameArgument = {
   username: { type: "positional", required: true, description: "Name the user logs in with" },
@@ -38,7 +56,7 @@ const add = defineCommand({
     ...usernameArgument,
     email: { type: "string", description: "Email address" },
     inactive: { type: "boolean", description: "Add the user disabled" },
-    ...passwordFlag,
+    ...passwordFlags,
     ...usersFlags,
   },
   async run({ args }) {
@@ -46,16 +64,18 @@ const add = defineCommand({
     refuseMangled(args.email ?? "", "email");
     const username = parseUsername(args.username);
     const email = parseEmail(args.email ?? "");
-    await withUsers(args, async (store, matching) => {
+    const passwords = await passwordsFrom(args);
+    const addUser = async (store: Store, matching: UsernameMatching): Promise<void> => {
       // Before anybody types a password in vain; the store has the last word.
       if (await store.findUserByUsername(username, matching))
         throw new Mistake(`the username ${quoted(username)} is taken`);
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
-      const passwordHash = await createPasswords().hash(password);
+      const passwordHash = await passwords.hash(password);
       const isActive = args.inactive !== true;
       const user = await store.addUser({ username, email, passwordHash, isActive }, matching);
       await print(`added ${quoted(user.username)}, id ${user.id}${user.isActive ? "" : ", disabled"}\n`);
-    });
+    };
+    await withUsers(args, addUser, { makes: true });
   },
 });
 
@@ -78,12 +98,13 @@ const list = defineCommand({
 
 const passwd = defineCommand({
   meta: { name: "passwd", description: "Change a user's password and end all sessions; asks for the new one" },
-  args: { ...usernameArgument, ...passwordFlag, ...usersFlags },
+  args: { ...usernameArgument, ...passwordFlags, ...usersFlags },
   async run({ args }) {
+    const passwords = await passwordsFrom(args);
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
-      await endSessions(store, user, { passwordHash: await createPasswords().hash(password) });
+      await endSessions(store, user, { passwordHash: await passwords.hash(password) });
       await print(`changed the password of ${quoted(user.username)}\n`);
     });
   },
@@ -156,16 +177,19 @@ const importCommand = defineCommand({
       description: "The model's field with the name users log in with; default: username",
     },
     "skip-bad": { type: "boolean", description: "Report bad lines or records, but add the others" },
+    ...hashingFlags,
     ...usersFlags,
   },
   async run({ args }) {
     const { importUsers } = await import("./import.ts"); // the other commands start sooner without
     const format = args.format as ImportFormat | undefined;
     const django = djangoOptions(args);
-    await withUsers(args, async (store, matching) => {
-      const options = { format, django, matching, skipBad: args["skip-bad"] === true };
+    const passwords = await passwordsFrom(args);
+    const addUsers = async (store: Store, matching: UsernameMatching): Promise<void> => {
+      const options = { format, django, matching, passwords, skipBad: args["skip-bad"] === true };
       await print(`${await importUsers(store, args.file, options)}\n`);
-    });
+    };
+    await withUsers(args, addUsers, { makes: true });
   },
 });
 
@@ -199,11 +223,27 @@ interface UsersFlags {
 async function withUsers(
   flags: UsersFlags,
   use: (store: Store, matching: UsernameMatching) => Promise<void>,
+  options?: { makes: boolean },
 ): Promise<void> {
   const text = flags["username-matching"] ?? (process.env["JWT_USERNAME_MATCHING"] || "exact");
   const matching = matchings.find((each) => each === text);
   if (matching === undefined) throw new Mistake(`JWT_USERNAME_MATCHING is not one of ${matchings.join(", ")}`);
-  await withStore(storeUrl(flags.store), (store) => use(store, matching));
+  await withStore(storeUrl(flags.store), (store) => use(store, matching), options);
+}
+
+/** Hashes as the server does that is set up by these flags and this environment, on all cores and however many wait. */
+async function passwordsFrom(flags: { [name in keyof typeof hashingFlags]?: string }): Promise<Passwords> {
+  const args = Object.keys(hashingFlags).flatMap((flag) => {
+    const value = flags[flag as keyof typeof hashingFlags];
+    return value === undefined ? [] : [`--${flag}=${value}`];
+  });
+  const { hashing } = readOptions(args, process.env).settings as Pick<JwtEndpointsSettings, "hashing">;
+  const settings = parseHashing({ concurrency: availableParallelism(), ...hashing });
+  const passwords = createPasswords({ ...settings, queue: Number.POSITIVE_INFINITY });
+  await passwords.ready().catch((error: Error) => {
+    throw new SettingError(`setting hashing.preferred can't be used: ${error.message}`);
+  });
+  return passwords;
 }
 
 async function findUser(store: Store, name: string, matching: UsernameMatching): Promise<User> {

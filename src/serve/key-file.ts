@@ -32,6 +32,7 @@ const firstFile = (folder: string): string => path.join(folder, "signing.key");
 const lockMs = 10_000;
 
 export const hasKeyRing = (folder: string): boolean => fs.existsSync(ringFile(folder));
+export const hasKeys = (folder: string): boolean => hasKeyRing(folder) || fs.existsSync(firstFile(folder));
 
 /**
  * The keys of a folder that are good now; `undefined` when it has no `keys.json`.

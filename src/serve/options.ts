@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
 import { didYouMean } from "../settings.ts";
+import { isMemoryStore } from "../stores/open.ts";
 
 /** What the server has beyond the handler's settings. */
 export interface ServerOptions {
@@ -121,7 +122,7 @@ export function readOptions(args: string[], env: Record<string, string | undefin
   if (workers < 1 || workers > 1024) {
     throw new SettingError(`setting workers: ${workers} is not a number of processes; accepted: 1 to 1024`);
   }
-  if (workers > 1 && store === "memory:") {
+  if (workers > 1 && isMemoryStore(store)) {
     throw new SettingError(`setting workers: ${workers} processes can't share the store memory:; use a file: store`);
   }
   return { host, port, store, requestLog, workers, help: values.help !== undefined, settings: { ...settings } };

@@ -33,7 +33,7 @@ import { clearInterval, setImmediate, setInterval } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { type Disk, SyncError, createDisk, poolDisk } from "./disk.ts";
-import { giveToOwner, networkFileSystemOf, openToOthers } from "./folder.ts";
+import { giveToOwner, journalFile, networkFileSystemOf, openToOthers } from "./folder.ts";
 import { type Times, createForgetting } from "./forgetting.ts";
 import { createState } from "./memory.ts";
 import {
@@ -677,7 +677,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   function latestGeneration(): number {
-    const numbers = fs.readdirSync(folder).map((name) => Number(/^journal-(\d{6,})\.jsonl$/.exec(name)?.[1] ?? 0));
+    const numbers = fs.readdirSync(folder).map((name) => Number(journalFile.exec(name)?.[1] ?? 0));
     return Math.max(0, ...numbers);
   }
 

@@ -22,6 +22,18 @@ export function giveToOwner(fd: number, folder: string): void {
   if (fs.fstatSync(fd).uid !== uid) fs.fchownSync(fd, uid, gid);
 }
 
+/** The journal of one generation, which the number is. */
+export const journalFile = /^journal-(\d{6,})\.jsonl$/;
+
+/** Returns whether a folder holds a file store. Yes for one that can't be read: to open it tells why. */
+export function holdsStore(folder: string): boolean {
+  try {
+    return fs.readdirSync(folder).some((name) => journalFile.test(name));
+  } catch (error) {
+    return !["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code!);
+  }
+}
+
 /** What `statfs` of Linux calls file systems that other machines write to as well. */
 const networkTypes = new Map([
   [0x6969, "NFS"],

@@ -28,6 +28,9 @@ function refusal(problem: string): StoreUrlError {
   return new StoreUrlError(`setting store ${problem}; accepted: memory: or file:./folder`);
 }
 
+/** Whether a URL names a store that lives in one process, and ends with it. */
+export const isMemoryStore = (url: string): boolean => /^memory:/i.test(url);
+
 /**
  * The folder of a file store's URL, `undefined` for another store's. `file:./data` and `file:/data` are taken as they
  * stand; `file:///data%20here` is a URL as others write them.
