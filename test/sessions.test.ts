@@ -153,6 +153,29 @@ for (const [name, openStore] of stores) {
     assert.is((await here.refresh((await here.logIn()).refresh)).status, 200, "a new login is a new session");
   });
 
+  it("have no longer grace when the clock is set back, and none less when clocks differ by seconds", async () => {
+    for (const [refreshGrace, back, status] of [
+      ["10s", 4, 200],
+      ["1s", 4, 200],
+      ["10s", 3600, 400],
+      ["1s", 60, 400],
+    ] as const) {
+      const here = await opened({ refreshGrace });
+      const first = await here.logIn();
+      here.clock.seconds += 7200;
+      const second = (await here.refresh(first.refresh)).body;
+      here.clock.seconds -= back;
+      const told = `${refreshGrace}, ${back} s back`;
+      assert.is(await here.verify(first.refresh), status, told);
+      const again = await here.refresh(first.refresh);
+      assert.is(again.status, status, told);
+      if (status === 200) assert.is(again.body.refresh, second.refresh);
+      here.clock.seconds += back;
+      if (status === 400) await expectDead(here, second);
+      await here.store.close();
+    }
+  });
+
   it("are strict without grace: of racing refreshes one wins, and then none", async () => {
     const here = await opened({ refreshGrace: 0 });
     const { refresh: token } = await here.logIn();

@@ -82,10 +82,18 @@ interface Rotation extends Issue {
   usedAt: number;
 }
 
-/** Whether a used token still answers with its successor. */
+/** How far the clocks of several processes may be apart, in seconds. */
+const clockSkew = 5;
+
+/**
+ * Whether a used token still answers with its successor. A use that lies ahead by more than the grace was recorded before
+ * the clock was set back, and the grace must not last until the clock comes there again.
+ * @param now when the request began: who came second may have begun first, and waiting for the store is no delay of theirs.
+ */
 async function isInGrace({ settings, store }: Context, { jti, usedAt }: Rotation, now: number): Promise<boolean> {
   if (settings.refreshGrace === "until-used") return !isThere(await store.peek!("successor", jti));
-  return Math.max(0, now - usedAt) < settings.refreshGrace; // who came second may have begun first
+  const { refreshGrace } = settings;
+  return Math.max(0, now - usedAt) < refreshGrace && usedAt - nowOf(settings) < Math.max(refreshGrace, clockSkew);
 }
 
 /** Whether a refresh token has been rotated and its grace is over. Who only asks has not used it again. */
