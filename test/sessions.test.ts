@@ -491,6 +491,59 @@ for (const [name, openStore] of stores) {
 
   it("of a user all end at once, whatever the clock shows, and new ones work", () => endAllOfUser(openStore));
 
+  it("of a user all end for good, though the clock is ahead by days, and new ones work when it is right", async () => {
+    const sliding: Partial<JwtEndpointsSettings> = {
+      authTokenClasses: ["SlidingToken"],
+      slidingTokenLifetime: "5d",
+      slidingTokenRefreshLifetime: "5d",
+      rotateRefreshTokens: false,
+    };
+    for (const more of [{}, { rotateRefreshTokens: false }, sliding]) {
+      const isSliding = more === sliding;
+      const here = await opened({ accessTokenLifetime: "5d", refreshTokenLifetime: "6d", ...more });
+      const refresh = async (pair: Pair): Promise<Pair> => {
+        const data = isSliding ? { token: pair.token } : { refresh: pair.refresh };
+        const { status, body } = await here.post("refresh", data);
+        assert.is(status, 200);
+        return { ...pair, ...body };
+      };
+      const verified = async (...pairs: Pair[]): Promise<boolean[]> => {
+        const found = new Set<boolean>();
+        for (const { access, refresh: text, token } of pairs) {
+          found.add((await here.guard(access ?? token)) === 200);
+          for (const each of [access, text, token]) if (each) found.add((await here.verify(each)) === 200);
+        }
+        return [...found];
+      };
+      const before = await here.logIn();
+      here.clock.seconds += 2 * 86_400;
+      const ahead = await here.logIn();
+      here.clock.seconds += 60;
+      const ends = here.clock.seconds;
+      await here.endpoints.revokeUser("1");
+      here.clock.seconds += 60;
+      const later = await here.logIn();
+      assert.equal(await verified(later, await refresh(later)), [true]);
+      here.clock.seconds -= 2 * 86_400 + 60;
+      assert.equal(await verified(before, ahead), [false]);
+
+      const one = await here.logIn();
+      assert.ok(decodeJwt(one.access ?? one.token).iat! <= here.clock.seconds, "no token is from the future");
+      const two = await refresh(await refresh(one));
+      assert.equal(await verified(one, two), [true]);
+      await here.endpoints.revokeUser("1"); // with the right clock
+      assert.equal(await verified(before, ahead, one, two), [false]);
+      let newest = await refresh(await here.logIn());
+      for (const seconds of [ends - 30, ends, ends + 30, ends + 3600]) {
+        here.clock.seconds = seconds;
+        newest = await refresh(newest);
+        assert.equal(await verified(newest, await here.logIn()), [true], `${seconds}`);
+        assert.equal(await verified(before, ahead, one, two), [false], `${seconds}`);
+      }
+      await here.store.close();
+    }
+  });
+
   it(`follow a small model through a thousand random interleavings`, () => interleave(openStore));
 
   it.run();

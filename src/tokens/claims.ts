@@ -25,6 +25,9 @@ export interface Issue {
   exp: number;
 }
 
+/** Whether a user's mark was set by a clock that was ahead: then the time alone does not tell new tokens from old ones. */
+const isMarkAhead = (now: number, user: User): boolean => (user.tokensValidFrom ?? 0) >= now + 0.999;
+
 /**
  * `iat` of a user's new token: whole seconds, but in the very second in which the user's earlier tokens were voided, where
  * only the fraction tells new ones from them. It may lie ahead of the clock then, by less than a second.
@@ -32,8 +35,11 @@ export interface Issue {
 export function issueTime(now: number, user: User): number {
   const whole = Math.floor(now);
   const mark = user.tokensValidFrom ?? 0;
-  return whole > mark ? whole : Math.max(now, mark + 0.0005); // marks are whole milliseconds
+  return whole > mark || isMarkAhead(now, user) ? whole : Math.max(now, mark + 0.0005); // marks are whole milliseconds
 }
+
+/** Names the mark that a login knew of, where that lies ahead: the login was later, whatever the clocks said. */
+const seenMarkClaim = "tokens_valid_from";
 
 /**
  * Whether the login of a token was before the user's tokens were voided, or at that very moment, when its request may have
@@ -41,7 +47,7 @@ export function issueTime(now: number, user: User): number {
  */
 export function isIssuedTooEarly(claims: Claims, user: User): boolean {
   const mark = user.tokensValidFrom ?? null;
-  return mark !== null && loginTime(claims) <= mark;
+  return mark !== null && loginTime(claims) <= mark && !((claims[seenMarkClaim] as number) >= mark);
 }
 
 /** Whether a claim says what a token is: a new token gets its own. */
@@ -95,8 +101,10 @@ export async function loginClaims(
   if (audience !== undefined) claims.aud = audience;
   if (type === "refresh" && settings.rotateRefreshTokens) claims.sid = claims[settings.jtiClaim];
   claims.auth_time = iat;
+  if (isMarkAhead(now, user)) claims[seenMarkClaim] = user.tokensValidFrom;
   claims.exp = Math.min(claims.exp as number, sessionEnd(settings, claims));
-  const others = ["jti", "nbf", "iss", "aud", "sid", "auth_time", revokeTokenClaim, slidingTokenRefreshExpClaim];
+  const others = ["jti", "nbf", "iss", "aud", "sid", "auth_time", seenMarkClaim];
+  others.push(revokeTokenClaim, slidingTokenRefreshExpClaim);
   const reserved = new Set([...Object.keys(claims), ...others]);
   for (const [name, value] of Object.entries((await settings.claims?.(user)) ?? {})) {
     if (!reserved.has(name)) setClaim(claims, name, value);
