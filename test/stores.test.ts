@@ -1405,6 +1405,29 @@ async function killRounds(lane: number, rounds: number, processes: number, compa
   assert.ok(facts.length > rounds * 10, `only ${facts.length} writes were acknowledged`);
 }
 
+if (runtime === "node" && fs.existsSync("/proc/self/fd")) {
+  file("warns once, with the stack, of what the poll meets and nobody foresaw", async () => {
+    const folder = temporaryFolder();
+    const warnings: string[] = [];
+    const store = await openFileStore(folder, { warn: (line) => void warnings.push(line) });
+    const isOfFolder = (fd: string) => {
+      try {
+        return fs.readlinkSync(`/proc/self/fd/${fd}`).startsWith(folder);
+      } catch {
+        return false; // that of the listing itself
+      }
+    };
+    const fds = fs.readdirSync("/proc/self/fd").filter(isOfFolder).map(Number);
+    for (const fd of fds) fs.closeSync(fd);
+    await until(() => warnings.length > 0, "it warns");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.is(warnings.length, 1, warnings.join("\n"));
+    assert.match(warnings[0]!, /EBADF.*\n.*at /s);
+    for (const _ of fds) fs.openSync(folder, "r"); // the store closes these numbers
+    await store.close();
+  });
+}
+
 file("loses no acknowledged write in 40 rounds of kill -9, half of them compacting", async () => {
   await Promise.all([killRounds(1, 20, 1, 10_000), killRounds(2, 20, 2, 30)]);
 });

@@ -732,14 +732,20 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   isOpen = true;
   disk = options.disk ?? createDisk();
+  let lastWarning = ""; // said once, however often the poll meets it
   const readOthers = (): void => {
     if (broken !== undefined || closed) return;
     try {
       const { size, nlink } = fs.fstatSync(readFd);
       if ((size !== seenSize || nlink === 0) && readSlice(sliceBytes)) setImmediate(readOthers);
       if (isSealed && performance.now() >= retryAt) void pump();
+      lastWarning = "";
     } catch (error) {
-      if (error instanceof StoreError) warn(error.message);
+      // What is no failure of the store is a mistake in this code, which its stack shows.
+      const { message, stack = message } = error as Error;
+      const line = error instanceof StoreError ? message : unavailable("can't look at the journal in", error).message;
+      if (line !== lastWarning) warn(error instanceof StoreError ? line : `${line}\n${stack}`);
+      lastWarning = line;
     }
   };
   const poll = setInterval(readOthers, pollMs);
