@@ -1,6 +1,7 @@
 /**
  * Verifying while every core hashes passwords: how long others wait during a storm of logins, here and at what a user would
- * pick instead; and how many logins per second that makes, beside the bare hash. Every server is a process of its own on
+ * pick instead; how long a refresh with rotation waits for the disk then; and how many logins per second that makes, beside
+ * the bare hash. Every server is a process of its own on
  * this runtime, and so is its load, which runs on Node whatever serves, so that all are measured with the same clock.
  *
  * The load verifies at a fixed pace, new tokens each time: a closed loop would saturate a server by itself, and what is to
@@ -13,7 +14,7 @@ import { availableParallelism } from "node:os";
 import process from "node:process";
 import { promisify } from "node:util";
 import { createPasswords } from "../src/passwords/index.ts";
-import { runtime, start } from "../test/runtime.ts";
+import { runtime, start, temporaryFolder } from "../test/runtime.ts";
 import { byJose, claimsOf, expressApp, fastifyApp, honoApp, packages, serveFetch, serveNode } from "./contestants.ts";
 import {
   type Server,
@@ -44,9 +45,12 @@ import {
 const cores = availableParallelism();
 /** Logins kept under way: no core is idle for want of one. */
 const loginsAtOnce = 4 * cores;
-const verifyConnections = 4;
+const pacedConnections = 4;
 /** Of each connection; together some percent of what a core can do. */
 const verifiesPerSecond = 100;
+/** More hashes at once than Node and Bun have threads for. */
+const hashesAtOnce = 8;
+const refreshesPerSecond = 20;
 
 const rounds = roundsOr(quick ? 1 : 5);
 const idleMs = quick ? 500 : 2000;
@@ -113,17 +117,18 @@ const peers: Record<string, (stored: string) => Promise<void>> = {
 
 interface Phase {
   ms: number;
-  /** Whether tokens are verified meanwhile. */
-  verify: boolean;
+  /** What is asked for meanwhile, at a fixed pace. */
+  asks?: "verify" | "refresh";
   /** Logins kept under way. */
   logins: number;
 }
 
 interface Figures {
   p50: number;
+  p95: number;
   p99: number;
   max: number;
-  verifies: number;
+  answers: number;
   loginsPerSecond: number;
   /** Logins refused with 503, because too many wait already. */
   busy: number;
@@ -136,7 +141,7 @@ interface Figures {
 async function runPhase({ url, prefix, credentials }: Omit<Server, "child">, phase: Phase): Promise<Figures> {
   const { Pool } = await import("undici"); // here, since Bun's own has none
   const headers = { "content-type": "application/json" };
-  const found: Figures = { p50: 0, p99: 0, max: 0, verifies: 0, loginsPerSecond: 0, busy: 0, errors: 0 };
+  const found: Figures = { p50: 0, p95: 0, p99: 0, max: 0, answers: 0, loginsPerSecond: 0, busy: 0, errors: 0 };
   const ask = async (pool: InstanceType<typeof Pool>, route: string, body: string): Promise<[number, string]> => {
     try {
       const path = `${prefix}/jwt/${route}/`;
@@ -151,7 +156,14 @@ async function runPhase({ url, prefix, credentials }: Omit<Server, "child">, pha
     found.firstError ??= `${route} answered ${status === 0 ? "nothing" : status}`;
   };
 
-  const loginPool = new Pool(url, { connections: loginsAtOnce, pipelining: 1 });
+  const askPool = new Pool(url, { connections: pacedConnections, pipelining: 1 });
+  const refreshTokens: string[] = [];
+  while (phase.asks === "refresh" && refreshTokens.length < pacedConnections) {
+    const [, text] = await ask(askPool, "create", JSON.stringify(credentials));
+    refreshTokens.push((JSON.parse(text) as { refresh: string }).refresh);
+  }
+
+  const loginPool = new Pool(url, { connections: Math.max(1, phase.logins), pipelining: 1 });
   let isOver = false;
   let done = 0;
   const begin = performance.now();
@@ -174,34 +186,43 @@ async function runPhase({ url, prefix, credentials }: Omit<Server, "child">, pha
   const storm = Array.from({ length: phase.logins }, keepLoggingIn);
   while (phase.logins > 0 && done + found.busy + found.errors === 0) await sleep(10);
 
-  const verifyPool = new Pool(url, { connections: verifyConnections, pipelining: 1 });
   const times: number[] = [];
-  const verifyAtPace = async (connection: number) => {
-    const every = 1000 / verifiesPerSecond;
-    const bodies = makeTokens(Math.ceil(phase.ms / every) + 1, "1").map((token) => JSON.stringify({ token }));
-    const first = performance.now() + (connection * every) / verifyConnections;
+  const verifyOnce = (bodies: string[]) => async (): Promise<void> => {
+    const [status, text] = await ask(askPool, "verify", bodies.pop()!);
+    if (status !== 200 || text !== "{}") wrong("verify", status);
+  };
+  const refreshOnce = (connection: number) => async (): Promise<void> => {
+    const [status, text] = await ask(askPool, "refresh", JSON.stringify({ refresh: refreshTokens[connection] }));
+    if (status === 200) refreshTokens[connection] = (JSON.parse(text) as { refresh: string }).refresh;
+    else wrong("refresh", status);
+  };
+  const askAtPace = async (connection: number) => {
+    const every = 1000 / (phase.asks === "verify" ? verifiesPerSecond : refreshesPerSecond);
+    const tokens = phase.asks === "verify" ? makeTokens(Math.ceil(phase.ms / every) + 1, "1") : [];
+    const once =
+      phase.asks === "verify" ? verifyOnce(tokens.map((token) => JSON.stringify({ token }))) : refreshOnce(connection);
+    const first = performance.now() + (connection * every) / pacedConnections;
     const end = first + phase.ms;
     for (let turn = first; turn < end;) {
       await sleep(turn - performance.now());
       const sent = performance.now();
-      const [status, text] = await ask(verifyPool, "verify", bodies.pop()!);
+      await once();
       const ended = performance.now();
       times.push(ended - sent);
-      if (status !== 200 || text !== "{}") wrong("verify", status);
       do turn += every;
       while (turn < ended);
     }
   };
-  if (phase.verify) await Promise.all(Array.from({ length: verifyConnections }, (_, i) => verifyAtPace(i)));
-  else await sleep(phase.ms);
+  if (phase.asks === undefined) await sleep(phase.ms);
+  else await Promise.all(Array.from({ length: pacedConnections }, (_, i) => askAtPace(i)));
   isOver = true;
   await Promise.all(storm);
-  await Promise.all([loginPool.close(), verifyPool.close()]);
+  await Promise.all([loginPool.close(), askPool.close()]);
 
   times.sort((a, b) => a - b);
   const at = (share: number) => percentile(times, share);
   const loginsPerSecond = done === 0 ? 0 : done / ((lastEnd - begin) / 1000);
-  return { ...found, p50: at(0.5), p99: at(0.99), max: at(1), verifies: times.length, loginsPerSecond };
+  return { ...found, p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1), answers: times.length, loginsPerSecond };
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -239,42 +260,74 @@ async function measure(): Promise<void> {
     for (const [title, { child: _, ...target }] of servers) {
       loads.set(title, startAsked("bench/storm.ts", "--load", JSON.stringify(target)));
     }
-    await compare(loads, stored, notes);
+    await compare(loads, stored, notes, await measureRefreshes());
   } finally {
     for (const { stop } of loads.values()) stop();
     await stopAll(servers.values());
   }
 }
 
+/** Of a server of its own, whose users rotate their refresh tokens: each is written to the disk before it is answered. */
+async function measureRefreshes(): Promise<Measured> {
+  const store = `file:${temporaryFolder()}/data`;
+  const flags = ["--rotate-refresh-tokens", "true", "--hashing-concurrency", String(hashesAtOnce)];
+  const server = await startOurs(store, ...flags);
+  const { child: _, ...target } = server;
+  const { ask, stop } = startAsked<Phase, Figures>("bench/storm.ts", "--load", JSON.stringify(target));
+  try {
+    const found: Measured = { idle: [], storm: [] };
+    const logins = 2 * hashesAtOnce;
+    await ask({ ms: quick ? 200 : 1000, asks: "refresh", logins });
+    for (let round = 0; round < rounds; round++) {
+      found.idle.push(await ask({ ms: idleMs, asks: "refresh", logins: 0 }));
+      found.storm.push(await ask({ ms: stormMs, asks: "refresh", logins }));
+    }
+    return found;
+  } finally {
+    stop();
+    await stopAll([server]);
+  }
+}
+
 type LoadOf = ReturnType<typeof startAsked<Phase, Figures>>;
 
-async function compare(loads: Map<string, LoadOf>, stored: string, notes: string[]): Promise<void> {
+async function compare(
+  loads: Map<string, LoadOf>,
+  stored: string,
+  notes: string[],
+  refreshes: Measured,
+): Promise<void> {
   const found = new Map([...loads.keys()].map((title): [string, Measured] => [title, { idle: [], storm: [] }]));
   const creates: { ours: number; bare: number }[] = [];
   const step = progressOf("storm", rounds, loads.size + 1);
   for (const { ask } of loads.values()) {
-    await ask({ ms: quick ? 200 : 1000, verify: true, logins: loginsAtOnce }); // warms up; Djoser stores a strong hash
-    await ask({ ms: quick ? 200 : 1000, verify: true, logins: 0 });
+    await ask({ ms: quick ? 200 : 1000, asks: "verify", logins: loginsAtOnce }); // warms up; Djoser stores a strong hash
+    await ask({ ms: quick ? 200 : 1000, asks: "verify", logins: 0 });
     step();
   }
   step();
   for (let round = 0; round < rounds; round++) {
     for (const [title, { ask }] of rotated([...loads], round)) {
-      found.get(title)!.idle.push(await ask({ ms: idleMs, verify: true, logins: 0 }));
-      found.get(title)!.storm.push(await ask({ ms: stormMs, verify: true, logins: loginsAtOnce }));
+      found.get(title)!.idle.push(await ask({ ms: idleMs, asks: "verify", logins: 0 }));
+      found.get(title)!.storm.push(await ask({ ms: stormMs, asks: "verify", logins: loginsAtOnce }));
       step();
     }
     const { ask } = loads.get(ours)!;
-    const logIn = async () => (await ask({ ms: stormMs, verify: false, logins: loginsAtOnce })).loginsPerSecond;
+    const logIn = async () => (await ask({ ms: stormMs, logins: loginsAtOnce })).loginsPerSecond;
     const first = round % 2 === 0 ? await logIn() : undefined; // who comes first changes
     const bare = await bareHashes(stored);
     creates.push({ bare, ours: first ?? (await logIn()) });
     step();
   }
-  tellAll(found, creates, notes);
+  tellAll(found, creates, notes, refreshes);
 }
 
-function tellAll(found: Map<string, Measured>, creates: { ours: number; bare: number }[], notes: string[]): void {
+function tellAll(
+  found: Map<string, Measured>,
+  creates: { ours: number; bare: number }[],
+  notes: string[],
+  refreshes: Measured,
+): void {
   const ms = (value: number) => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
   const times = (value: number) => value.toFixed(value < 10 ? 2 : 1);
   const columns: Column[] = [
@@ -291,7 +344,7 @@ function tellAll(found: Map<string, Measured>, creates: { ours: number; bare: nu
     { key: "refused_busy", title: "503 busy", text: rounded },
     { key: "errors", title: "errors", text: rounded },
   ];
-  const of = (all: Figures[], field: "p50" | "p99" | "loginsPerSecond" | "verifies") =>
+  const of = (all: Figures[], field: "p50" | "p95" | "p99" | "loginsPerSecond" | "answers") =>
     tidy(median(all.map((figures) => figures[field])));
   const maxOf = (all: Figures[]) => tidy(Math.max(...all.map(({ max }) => max)));
   const sum = (all: Figures[], field: "busy" | "errors") => all.reduce((total, figures) => total + figures[field], 0);
@@ -304,13 +357,13 @@ function tellAll(found: Map<string, Measured>, creates: { ours: number; bare: nu
     storm_p99_ms: of(storm, "p99"),
     storm_max_ms: maxOf(storm),
     p99_to_idle: tidy(of(storm, "p99") / of(idle, "p99")),
-    verifies_per_second: tidy(of(storm, "verifies") / (stormMs / 1000)),
+    verifies_per_second: tidy(of(storm, "answers") / (stormMs / 1000)),
     logins_per_second: of(storm, "loginsPerSecond"),
     refused_busy: sum([...idle, ...storm], "busy"),
     errors: sum([...idle, ...storm], "errors"),
   }));
-  const asked = verifyConnections * verifiesPerSecond;
-  const title = `verify, ${asked} per second on ${verifyConnections} connections, idle and while ${loginsAtOnce} logins are under way, median of ${rounds} rounds (max of all)`;
+  const asked = pacedConnections * verifiesPerSecond;
+  const title = `verify, ${asked} per second on ${pacedConnections} connections, idle and while ${loginsAtOnce} logins are under way, median of ${rounds} rounds (max of all)`;
   const create = {
     logins_per_second: tidy(median(creates.map((round) => round.ours))),
     hashes_per_second: tidy(median(creates.map((round) => round.bare))),
@@ -322,13 +375,35 @@ function tellAll(found: Map<string, Measured>, creates: { ours: number; bare: nu
     { key: "ratio", title: "ratio", text: (value) => value.toFixed(3) },
   ];
   const createTitle = `create, ${loginsAtOnce} at a time, to the bare hash, ${rounds} rounds`;
+  const refreshRow = (when: string, all: Figures[]) => ({
+    when,
+    p50_ms: of(all, "p50"),
+    p95_ms: of(all, "p95"),
+    max_ms: maxOf(all),
+    refreshes: all.reduce((total, { answers }) => total + answers, 0),
+    errors: sum(all, "errors"),
+  });
+  const refreshColumns: Column[] = [
+    { key: "when", title: "" },
+    { key: "p50_ms", title: "p50 ms", text: ms },
+    { key: "p95_ms", title: "p95", text: ms },
+    { key: "max_ms", title: "max", text: ms },
+    { key: "refreshes", title: "refreshes", text: rounded },
+    { key: "errors", title: "errors", text: rounded },
+  ];
+  const refreshTitle = `refresh with rotation, ${pacedConnections * refreshesPerSecond} per second at most, file store, ${rounds} rounds`;
+  const refreshRows = [
+    refreshRow("idle", refreshes.idle),
+    refreshRow(`${2 * hashesAtOnce} logins under way, ${hashesAtOnce} hashed at once`, refreshes.storm),
+  ];
   const tables = [
     { title, columns, rows },
+    { title: refreshTitle, columns: refreshColumns, rows: refreshRows },
     { title: createTitle, columns: createColumns, rows: [create] },
   ];
   report("storm", tables, versionsOfServers(packages));
   for (const note of notes) console.log(`  ${note}`);
-  for (const [server, { idle, storm }] of found) {
+  for (const [server, { idle, storm }] of [...found, [ours, refreshes] as const]) {
     const first = [...idle, ...storm].find(({ firstError }) => firstError !== undefined)?.firstError;
     if (first !== undefined) console.log(`  ${server}: ${first}`);
     if (first !== undefined && server === ours) process.exitCode = 1;
