@@ -149,7 +149,6 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   let disk = poolDisk(); // a thread of its own would only delay the opening
   let state = createState();
   let forgetting = createForgetting();
-  const batches = new Map<string, { users: User[]; at: number }>(); // begun and neither committed nor dropped
   let generation = 0;
   let appendFd = -1;
   let readFd = -1;
@@ -191,7 +190,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     if (record.by !== undefined) forgetting.hear(record.at);
     switch (record.k) {
       case "add":
-        return state.addUsers([userFrom(record.u)], record.at, record.m)[0];
+        return state.addUser(userFrom(record.u), record.at, record.m);
       case "set":
         return state.updateUser(record.id, record.c, record.x, record.m);
       case "rename":
@@ -206,22 +205,17 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
         return state.claim(record.kind, record.id, record.v, record.exp, record.at);
       case "flush":
         return state.flushExpired(forgetting.until());
-      case "batch": {
-        const batch = batches.get(record.b) ?? { users: [], at: 0 };
-        for (const row of record.u) batch.users.push(userFrom(row));
-        batches.set(record.b, { users: batch.users, at: record.at });
-        return undefined;
-      }
-      case "commit": {
-        const batch = batches.get(record.b);
-        batches.delete(record.b);
+      case "batch":
+        return state.stageUsers(record.b, record.u.map(userFrom), record.at);
+      case "commit":
         // Forgotten at a compaction, and perhaps begun anew by the writer since: it may not be added in part.
-        if (batch?.users.length !== record.n) throw unavailable("a batch of users took too long to be added to");
-        return state.addUsers(batch.users, record.at, record.m).length;
-      }
+        if (state.stagedCount(record.b) !== record.n) {
+          state.dropStaged(record.b);
+          throw unavailable("a batch of users took too long to be added to");
+        }
+        return state.commitUsers(record.b, record.at, record.m);
       case "drop":
-        batches.delete(record.b);
-        return undefined;
+        return state.dropStaged(record.b);
       case "seal":
         isSealed = true;
         sealedByMe = record.by?.startsWith(`${me}.`) ?? false;
@@ -497,7 +491,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   async function moveOn(): Promise<void> {
     const until = forgetting.until();
     await state.flushExpired(until);
-    for (const [id, { at }] of batches) if (at <= until) batches.delete(id);
+    state.dropStagedUntil(until);
     const next = generation + 1;
     for (const end = performance.now() + patienceMs; !sealedByMe && performance.now() < end; await sleep(10)) {
       if (latestGeneration() !== generation) break;
@@ -574,7 +568,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   }
 
   function* snapshot(): Iterable<JournalRecord> {
-    for (const user of state.listUsers()) yield { k: "add", u: rowFrom(user), at: 0 };
+    for (const user of state.users()) yield { k: "add", u: rowFrom(user), at: 0 };
     const { ids, names } = state.removed(); // after the users: they have begun already
     for (let i = 0; i < Math.max(ids.length, names.length); i += usersPerBatch) {
       const end = i + usersPerBatch;
@@ -583,11 +577,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     for (const [kind, id, { value, expiresAt }] of state.facts()) {
       yield { k: "claim", kind, id, v: value, exp: expiresAt, at: 0 };
     }
-    for (const [b, { users, at }] of batches) {
-      for (let i = 0; i < users.length || i === 0; i += usersPerBatch) {
-        yield { k: "batch", b, u: users.slice(i, i + usersPerBatch).map(rowFrom), at };
-      }
-    }
+    for (const [b, users, at] of state.staged()) yield { k: "batch", b, u: users.map(rowFrom), at };
   }
 
   function openGeneration(number: number): void {
@@ -695,7 +685,6 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     }
     state = createState();
     forgetting = createForgetting();
-    batches.clear();
     readForward();
   }
 
