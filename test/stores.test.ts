@@ -1344,6 +1344,28 @@ if (runtime !== "deno") {
   });
 }
 
+(runtime === "deno" ? file.skip : file)(
+  "writes by other threads where its own can't start (Deno needs none)",
+  async () => {
+    const folder = temporaryFolder();
+    let tries = 0;
+    const end = (worker: Worker): void => {
+      tries++;
+      void worker.terminate();
+    };
+    process.on("worker", end);
+    try {
+      await using(folder, async (store) => {
+        for (let i = 0; i < 20; i++) await store.claim("k", `${i}`, "x", later);
+      });
+    } finally {
+      process.off("worker", end);
+    }
+    assert.is(tries, 1);
+    await using(folder, async (store) => assert.is(await store.peek("k", "19"), "x"));
+  },
+);
+
 file("writes while more passwords are hashed than the runtime has threads", async () => {
   await using(temporaryFolder(), async (store) => {
     await store.claim("k", "before", "x", later); // its thread has started
