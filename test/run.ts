@@ -10,7 +10,7 @@ import path from "node:path";
 import process from "node:process";
 
 const root = path.resolve(import.meta.dirname, "..");
-const fileLimitMs = 300_000;
+const fileLimitMs = 600_000;
 const slowestShown = 10;
 
 const bin = (name: string): string => path.join(root, "node_modules", ".bin", name);
