@@ -90,13 +90,17 @@ export function parseDuration(value: unknown): number | undefined {
   return seconds;
 }
 
+const isDuration = (value: unknown): boolean => parseDuration(value) !== undefined;
+const durationText = v.custom<string | number>(
+  isDuration,
+  'is not a duration; accepted: seconds, or text such as "30s", "5m", "1h30m", "1d"',
+);
 const duration = v.pipe(
-  v.custom<string | number>(
-    (value) => parseDuration(value) !== undefined,
-    'is not a duration; accepted: seconds, or text such as "30s", "5m", "1h30m", "1d"',
-  ),
+  durationText,
   v.transform((value) => parseDuration(value)!),
 );
+/** In seconds: for as long a used token still passes, whoever has it, or an expired one. */
+const [mostGrace, mostLeeway] = [3600, 600];
 const lifetime = v.pipe(duration, v.minValue(1, "is too short; accepted: one second or more"));
 const text = v.string("is not text");
 const name = v.pipe(text, v.nonEmpty("is empty; accepted: a name"));
@@ -351,13 +355,18 @@ export const settingsSchema = v.strictObject(
     ),
     refreshGrace: v.optional(
       v.pipe(
-        v.union(
-          [v.literal("until-used"), duration],
+        v.custom<string | number>(
+          (value) => value === "until-used" || isDuration(value),
           'is not a duration; accepted: seconds, text such as "10s", 0 for none, or "until-used"',
         ),
+        v.check(
+          (value) => value === "until-used" || parseDuration(value)! <= mostGrace,
+          'is too long; accepted: up to "1h", or "until-used"',
+        ),
+        v.transform((value): "until-used" | number => (value === "until-used" ? value : parseDuration(value)!)),
         doc(
-          "For how long after its first use a rotated refresh token answers with the same successor: a duration, `0`, or " +
-            "`until-used`, as long as the successor itself is unused (FAPI 2.0).",
+          "For how long after its first use a rotated refresh token answers with the same successor: a duration up to " +
+            "`1h`, `0`, or `until-used`, as long as the successor itself is unused (FAPI 2.0).",
           { form: "duration" },
         ),
       ),
@@ -410,8 +419,10 @@ export const settingsSchema = v.strictObject(
     ),
     leeway: v.optional(
       v.pipe(
-        duration,
-        doc("Clock difference forgiven in `exp`, `nbf` and `iat`.", { form: "duration", twin: "LEEWAY" }),
+        durationText,
+        v.check((value) => parseDuration(value)! <= mostLeeway, 'is too long; accepted: up to "10m"'),
+        v.transform((value) => parseDuration(value)!),
+        doc("Clock difference forgiven in `exp`, `nbf` and `iat`, up to `10m`.", { form: "duration", twin: "LEEWAY" }),
       ),
       0,
     ),

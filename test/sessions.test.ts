@@ -972,6 +972,10 @@ settings("refuse what the store can't do, and claims that share a name", async (
     [{ userIdClaim: "__proto__" }, /^setting userIdClaim: "__proto__" is taken, or no name of a claim$/],
     [{ jtiClaim: "exp" }, /^setting jtiClaim: "exp" is taken, or no name of a claim$/],
     [{ tokenTypeClaim: "user_id" }, /^setting tokenTypeClaim: "user_id" is taken, or no name of a claim$/],
+    [{ refreshGrace: "365d" }, /^setting refreshGrace: "365d" is too long; accepted: up to "1h", or "until-used"$/],
+    [{ refreshGrace: 3600.5 }, /^setting refreshGrace: 3600.5 is too long/],
+    [{ leeway: "30d" }, /^setting leeway: "30d" is too long; accepted: up to "10m"$/],
+    [{ leeway: 601 }, /^setting leeway: 601 is too long/],
     [{ refreshGrace: "soon" }, /^setting refreshGrace: "soon" is not a duration; accepted: .*"until-used"$/],
     [
       { authTokenClasses: ["RefreshToken" as "AccessToken"] },
