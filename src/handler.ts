@@ -23,6 +23,7 @@ import {
   SettingError,
   parseSettings,
   settingsWithoutEffect,
+  weakSetting,
 } from "./settings.ts";
 import { keysFrom } from "./tokens/keys.ts";
 
@@ -104,6 +105,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const settings = parseSettings(input);
   const idle = settingsWithoutEffect(input, settings);
   if (idle !== undefined) settings.log({ level: "warn", code: "setting_without_effect", message: idle });
+  const weak = weakSetting(settings);
+  if (weak !== undefined) settings.log({ level: "warn", code: "weak_setting", message: weak });
   const { store } = settings;
   const passwords = createPasswords(settings.hashing);
   let hasLearnt = false;

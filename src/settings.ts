@@ -34,7 +34,8 @@ export interface LogEvent {
     | "setting_without_effect"
     | "log_failed"
     | "path_stripped"
-    | "path_prefixed";
+    | "path_prefixed"
+    | "weak_setting";
   message: string;
   userId?: string;
   error?: unknown;
@@ -198,9 +199,12 @@ const hashing = v.strictObject(
     iterations: v.optional(
       v.pipe(
         count(1, maxIterations),
-        doc("PBKDF2 iterations of new hashes, at most 20 million; weaker ones are upgraded at login.", {
-          form: "number",
-        }),
+        doc(
+          "PBKDF2 iterations of new hashes, at most 20 million; weaker ones are upgraded at login. Fewer than 100,000 are a warning at the start.",
+          {
+            form: "number",
+          },
+        ),
       ),
       defaultIterations,
     ),
@@ -772,6 +776,16 @@ export function settingsWithoutEffect(input: JwtEndpointsSettings, settings: Set
 function isSet(input: JwtEndpointsSettings, name: string): boolean {
   const value = name.split(".").reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], input);
   return value !== undefined && (value !== false || name === "cookies.secure"); // that one is on unless it is said to be off
+}
+
+/** Below it a stolen hash gives its password away too soon; a sixth of the default. */
+const fewIterations = 100_000;
+
+/** A setting that is allowed, for tests, and weak. */
+export function weakSetting({ hashing: { iterations, preferred } }: Settings): string | undefined {
+  if (iterations >= fewIterations || !preferred.startsWith("pbkdf2")) return undefined;
+  const remedy = `recommended: ${defaultIterations} or more`;
+  return `setting hashing.iterations: ${iterations} makes passwords easy to find from their hashes; ${remedy}`;
 }
 
 /** What each setting allows by itself, but not beside the others. */

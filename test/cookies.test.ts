@@ -42,7 +42,13 @@ function browser(send: Send, own: Record<string, string> = {}) {
 async function inProcess(more: Partial<JwtEndpointsSettings> = {}) {
   const store = memoryStore();
   await addContractUsers(store);
-  const settings = { store, signingKey: secret, hashing: { iterations }, cookies: { carry: ["refresh" as const] } };
+  const settings = {
+    store,
+    signingKey: secret,
+    hashing: { iterations },
+    log: () => {},
+    cookies: { carry: ["refresh" as const] },
+  };
   const endpoints = createJwtEndpoints({ ...settings, ...more });
   const send: Send = async (path, headers, body) => {
     const answer = await endpoints.fetch(new Request(`http://localhost${path}`, { method: "POST", headers, body }));

@@ -5,12 +5,13 @@ import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints } from "..
 import { memoryStore } from "../src/stores/memory.ts";
 import { StoreError } from "../src/stores/store.ts";
 import { type Asked, addContractUsers, httpContract, iterations, makeToken, secret } from "./http-contract.ts";
+import { keptIn } from "./runtime.ts";
 
 async function endpointsWith(more: Partial<JwtEndpointsSettings> = {}) {
   const store = memoryStore();
   await addContractUsers(store);
-  const log: unknown[] = [];
-  const settings = { store, signingKey: secret, hashing: { iterations }, log: (event: unknown) => log.push(event) };
+  const log: LogEvent[] = [];
+  const settings = { store, signingKey: secret, hashing: { iterations }, log: keptIn(log) };
   const endpoints = createJwtEndpoints({ ...settings, ...more });
   const send = async (path: string, { method = "GET", headers = {}, body }: Asked) => {
     const init = { method, headers, body: body as BodyInit | undefined };
@@ -149,6 +150,26 @@ settings("that do nothing together are told of in one warning, when they were se
   }
 });
 
+settings("of few iterations are a warning that names the setting", () => {
+  const cases: [hashing: JwtEndpointsSettings["hashing"], isWeak: boolean][] = [
+    [undefined, false],
+    [{ iterations: 1 }, true],
+    [{ iterations: 99_999, preferred: "pbkdf2_sha1" }, true],
+    [{ iterations: 100_000 }, false],
+    [{ iterations: 1, preferred: "scrypt" }, false], // whose hashes have no iterations
+  ];
+  for (const [hashing, isWeak] of cases) {
+    const log: LogEvent[] = [];
+    const given = hashing === undefined ? {} : { hashing };
+    createJwtEndpoints({ store: memoryStore(), signingKey: secret, log: (event) => void log.push(event), ...given });
+    const told = log.filter(({ code }) => code === "weak_setting");
+    assert.is(told.length, isWeak ? 1 : 0, JSON.stringify(hashing));
+    if (!isWeak) continue;
+    assert.is(told[0]!.level, "warn");
+    assert.match(told[0]!.message, `setting hashing.iterations: ${hashing!.iterations} makes passwords easy to find`);
+  }
+});
+
 settings("refuse a verifying key that does not belong to the signing key", async () => {
   const pem = async () => {
     const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: true });
@@ -272,7 +293,7 @@ failures("of the log hook cost no request its answer, and what it was told goes 
         throw new Error("no log");
       },
     ]) {
-      const { post } = await endpointsWith({ store, log });
+      const { post } = await endpointsWith({ store, log, hashing: {} }); // which is nothing to warn of
       const answer = await post("/jwt/create/", credentials);
       assert.equal([answer.status, answer.text], [500, '{"detail":"Internal server error."}']);
       await new Promise((resolve) => setTimeout(resolve)); // a rejection that nobody handles would end the process

@@ -6,13 +6,14 @@ import process from "node:process";
 import { exportPKCS8, generateKeyPair, jwtVerify } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../src/index.ts";
+import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { parseSettings } from "../src/settings.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { hmacOf } from "../src/tokens/hmac.ts";
 import { type KeySet, keysFrom } from "../src/tokens/keys.ts";
 import { signToken } from "../src/tokens/sign.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
+import { keptIn } from "./runtime.ts";
 
 const seed = Number(process.env.FUZZ_SEED || crypto.getRandomValues(new Uint32Array(1))[0]) >>> 0;
 console.log(`FUZZ_SEED=${seed}`);
@@ -71,9 +72,9 @@ const passwordHash = await createPasswords({ iterations: 1 }).hash(credentials.p
 async function open(more: Partial<JwtEndpointsSettings> = {}) {
   const store = memoryStore({ now: () => now * 1000 });
   await store.addUser({ id: "1", username: credentials.username, passwordHash });
-  const log: unknown[] = [];
+  const log: LogEvent[] = [];
   const settings = { store, signingKey: secret, hashing: { iterations: 1 }, maxBodySize, now: () => now * 1000 };
-  const { fetch } = createJwtEndpoints({ ...settings, log: (event: unknown) => log.push(event), ...more });
+  const { fetch } = createJwtEndpoints({ ...settings, log: keptIn(log), ...more });
   return { fetch, log };
 }
 

@@ -33,6 +33,7 @@ import { verifyToken } from "../src/tokens/verify.ts";
 import {
   environmentWith,
   finished,
+  keptIn,
   runtime,
   command as runtimeCommand,
   start,
@@ -84,7 +85,7 @@ function open(more: Partial<JwtEndpointsSettings>) {
   const input: JwtEndpointsSettings = {
     store: memoryStore(),
     now: () => now * 1000,
-    log: (event) => log.push(event),
+    log: keptIn(log),
     ...more,
   };
   const settings = parseSettings(input);

@@ -19,7 +19,7 @@ import {
 import { openFileStore } from "../src/stores/file.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import type { Store, UserChanges } from "../src/stores/store.ts";
-import { command, finished, projectRoot, temporaryFolder, until } from "./runtime.ts";
+import { command, finished, projectRoot, temporaryFolder, until, keptIn } from "./runtime.ts";
 
 /** Made by Django 3.2: `make_password(password)`, and PBKDF2PasswordHasher().encode for the last ones. */
 const recordings: [password: string, encoded: string][] = [
@@ -719,9 +719,9 @@ const logins = suite("logins");
 async function open(users: Record<string, string>, more: Partial<JwtEndpointsSettings> = {}) {
   const store = memoryStore();
   for (const [username, passwordHash] of Object.entries(users)) await store.addUser({ username, passwordHash });
-  const log: unknown[] = [];
+  const log: LogEvent[] = [];
   const settings = { store, signingKey: "s".repeat(32), hashing: { iterations } };
-  const endpoints = createJwtEndpoints({ ...settings, log: (event: unknown) => log.push(event), ...more });
+  const endpoints = createJwtEndpoints({ ...settings, log: keptIn(log), ...more });
   const send = (body: BodyInit, type: string) =>
     endpoints.fetch(
       new Request("http://localhost/jwt/create/", { method: "POST", headers: { "content-type": type }, body }),

@@ -154,3 +154,10 @@ export function fillDisk(disk: string): () => void {
   closeSync(fd);
   return () => rmSync(ballast);
 }
+
+/** A `log` hook that keeps what it is told, but for the few iterations that tests make do with. */
+export function keptIn<Event extends { code: string }>(log: Event[]): (event: Event) => void {
+  return (event) => {
+    if (event.code !== "weak_setting") log.push(event);
+  };
+}

@@ -425,7 +425,7 @@ if (runtime === "deno") {
   });
 }
 
-it("warns once of settings that do nothing together, and starts", async () => {
+it("warns once of settings that are weak or do nothing together, and starts", async () => {
   const warned =
     /"code":"setting_without_effect","message":"settings without effect: refreshGrace without rotateRefre/g;
   for (const args of [[], ["--workers", "2"]]) {
@@ -433,6 +433,7 @@ it("warns once of settings that do nothing together, and starts", async () => {
     await until(() => server.output().includes("curl"), "the first user is told of");
     assert.is(await server.stop(), 0);
     assert.is(server.errors().match(warned)?.length, 1, server.errors());
+    assert.is(server.errors().match(/"code":"weak_setting","message":"setting hashing.iterations: /g)?.length, 1);
   }
 });
 

@@ -18,7 +18,7 @@ import {
 } from "../src/index.ts";
 import { openFileStore } from "../src/stores/file.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { finished, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import { finished, keptIn, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
 const secret = "a secret of the session suite, 32 bytes or more";
 const begin = 1_850_000_000;
@@ -46,7 +46,7 @@ async function open(
     signingKey: secret,
     hashing: { iterations: 1 },
     now,
-    log: (event) => log.push(event),
+    log: keptIn(log),
     rotateRefreshTokens: true,
     ...more,
   });

@@ -15,12 +15,13 @@ import {
 } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../src/index.ts";
+import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { parseSettings } from "../src/settings.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { keysFrom } from "../src/tokens/keys.ts";
 import { isCanonicalBase64url } from "../src/tokens/strict.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
+import { keptIn } from "./runtime.ts";
 
 /** The secret that the recorded tokens were made with; 64 bytes, enough for HS512. */
 const secret = "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz-0123456789-";
@@ -62,13 +63,13 @@ const sign = (changes: Record<string, unknown> = {}, header = ourHeader) =>
 async function open(more: Partial<JwtEndpointsSettings> = {}) {
   const store = memoryStore({ now: () => now * 1000 });
   await store.addUser({ id: "1", username: "ada", passwordHash });
-  const log: unknown[] = [];
+  const log: LogEvent[] = [];
   const settings: JwtEndpointsSettings = {
     store,
     signingKey: secret,
     hashing: { iterations },
     now: () => now * 1000,
-    log: (event) => log.push(event),
+    log: keptIn(log),
     ...more,
   };
   const endpoints = createJwtEndpoints(settings);

@@ -99,7 +99,7 @@ function unlessReadable(error: { code?: unknown }): void {
 
 /** The process that watches the workers has told what it would tell of the settings. */
 function logOfWorker(event: LogEvent): void {
-  if (event.code !== "setting_without_effect") logToStandardError(event);
+  if (event.code !== "setting_without_effect" && event.code !== "weak_setting") logToStandardError(event);
 }
 
 /** Drops expired facts now and then. A failure is told once, until it works again. */
