@@ -440,7 +440,13 @@ requests(`${requestCases} of any kind are answered as the contract says`, async 
       assert.match(sent, /(\\u00..|c|%63)orrect(\+| |%20)horse|\\u00..rrect horse/i);
     }
   });
-  assert.equal(log, []);
+  // A path with more or less in front of a route is told of once, as a mount that is wrong.
+  const mounts = ["path_prefixed", "path_stripped"];
+  assert.equal(
+    log.filter(({ code }) => !mounts.includes(code)),
+    [],
+  );
+  for (const mount of mounts) assert.ok(log.filter(({ code }) => code === mount).length <= 1, mount);
   const unseen = [...statuses].filter((status) => seen[status] === undefined);
   if (process.env.FUZZ_FROM === undefined) assert.equal(unseen, [], "no case was answered so");
   console.log(`answers: ${JSON.stringify(seen)}`);

@@ -1173,7 +1173,9 @@ async function serveBy(file: string, folder: string, args: string[], before: str
     return { status: response.status, body: (await response.json()) as Record<string, string> };
   };
   const isGood = async (token: string): Promise<boolean> => (await post("verify", { token })).status === 200;
-  return { child, post, isGood, output: () => output, errors: () => errors };
+  // All but the warning of the few iterations that tests make do with.
+  const told = () => errors.replace(/^\{[^\n]+"code":"weak_setting"[^\n]+\}\n/m, "");
+  return { child, post, isGood, output: () => output, errors: told };
 }
 
 /** How a server ends that is not to start. */
