@@ -14,7 +14,7 @@ import * as assert from "uvu/assert";
 import { type LogEvent, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import hono from "./examples/hono.ts";
-import { projectRoot, runtime, start, until } from "./runtime.ts";
+import { keptIn, projectRoot, runtime, start, until } from "./runtime.ts";
 
 const credentials = { username: "ada", password: "correct horse" };
 const environment = { ...process.env, PORT: "0", BUN_PORT: "0", NO_COLOR: "1" };
@@ -124,7 +124,7 @@ async function nodeHandler(prefix: string) {
   const hashing = { iterations: 100 };
   await store.addUser({ username: "ada", passwordHash: await createPasswords(hashing).hash("correct horse") });
   const signingKey = crypto.getRandomValues(new Uint8Array(32));
-  const { fetch } = createJwtEndpoints({ store, signingKey, prefix, hashing, log: (event) => void log.push(event) });
+  const { fetch } = createJwtEndpoints({ store, signingKey, prefix, hashing, log: keptIn(log) });
   return { log, handler: toNodeHandler(fetch) as RequestListener };
 }
 

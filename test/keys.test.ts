@@ -1152,7 +1152,7 @@ async function serveBy(file: string, folder: string, args: string[], before: str
     "--port",
     "0",
     "--hashing-iterations",
-    "1",
+    "100000", // the fewest that are no warning
     "--request-log",
     "false",
     "--store",
