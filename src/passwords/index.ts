@@ -82,16 +82,16 @@ export interface Passwords {
    */
   hash(password: string): Promise<string>;
   /**
-   * Checks a password. All that fail do the same work: one hash of each format that is known to be stored, of the most
-   * work among its hashes, whether there is a stored hash or not (unknown user), and whatever its format. (Not so one of
-   * more than four times the work of a new hash.) A password over 4,096 bytes fails without being hashed.
-   * @param mayLogIn whether a right password is all that is needed. Else its check takes as long as that of a wrong one.
+   * Checks a password. Every check that fails does the same work: one hash of each format that is known to be stored, of
+   * the most work among its hashes, with or without a stored hash (unknown user) and whatever its format. A stored hash of
+   * more than four times the work of a new one is not matched. A password over 4,096 bytes fails without being hashed.
+   * @param mayLogIn whether a right password is all that is needed. If not, its check takes as long as that of a wrong one.
    * @throws {PasswordQueueFull} when too many callers wait already.
    */
   check(password: string, encoded: string | undefined, mayLogIn?: boolean): Promise<PasswordCheck>;
   /**
-   * Reads stored hashes, a few milliseconds at a time, to know from the start what {@link check} has to match. Formats
-   * that it does not tell of are known from the first check of such a hash on.
+   * Reads stored hashes, a few milliseconds at a time, so that {@link check} knows from the start what it has to match.
+   * A format that is not among them is known from the first check of such a hash on.
    */
   learn(stored: Iterable<string> | AsyncIterable<string>): Promise<void>;
   /** Whether a text is a hash that {@link check} can judge, or Django's unusable password. */

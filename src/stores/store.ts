@@ -84,9 +84,9 @@ export interface UserStore {
   /** Every user, in the order they were added; a snapshot, so the caller may write while reading. */
   listUsers(): Iterable<User> | AsyncIterable<User>;
   /**
-   * The password hash of every user, in any order, read little by little after a start: the endpoints let refused logins
-   * take as long as the costliest of them does. A store for which that is dear may leave out hashes of which it has told
-   * the like, or leave out the method: a format is then known from the first login of such a user on.
+   * Every stored password hash, in any order. The endpoints read them little by little after the start, so that refused
+   * logins do the same work whichever of them they concern. A store to which a whole list is costly may return one hash
+   * of each format and cost, or leave the method out: a format is then known from the first login of such a user on.
    */
   passwordHashes?(): Iterable<string> | AsyncIterable<string>;
 }
