@@ -100,7 +100,7 @@ const duration = v.pipe(
   durationText,
   v.transform((value) => parseDuration(value)!),
 );
-/** In seconds: for as long a used token still passes, whoever has it, or an expired one. */
+/** In seconds: for as long a used token still passes, or an expired one. */
 const [mostGrace, mostLeeway] = [3600, 600];
 const lifetime = v.pipe(duration, v.minValue(1, "is too short; accepted: one second or more"));
 const text = v.string("is not text");

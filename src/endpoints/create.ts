@@ -38,7 +38,7 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   const find = async () =>
     (await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching)) ?? undefined;
   const user = await find();
-  // All refused logins do the same hashing, whoever they name, so that time does not tell which users there are. That
+  // All refused logins do the same hashing, whichever user they name, so that time does not tell which users there are. That
   // includes the right password of a user who may not log in. A rule of the host's is asked when the password is right,
   // so what it will say is not known yet.
   const mayLogIn =

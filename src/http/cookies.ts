@@ -80,7 +80,7 @@ export function createCookies(settings: Settings): Cookies {
 /**
  * Whether a page's origin is the host that was asked. The origin's scheme counts for both: proxies write their own port
  * into `Host`, such as 443, and may end TLS, so that a page of https is our own where the request came by http. A page of
- * http is foreign to a request of https: whoever controls the network can make one. What is no host, an origin `null` for
+ * http is foreign to a request of https: an attacker on the network can make one. What is no host, an origin `null` for
  * one, is nobody's own.
  */
 function isOwn(origin: string, { headers, url }: Asked): boolean {

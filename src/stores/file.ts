@@ -630,7 +630,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     checkAt = Math.max(compactAfter, 2 * records);
   }
 
-  /** Whether a generation's temporary file was left by a crash: whoever writes one does so without a pause. */
+  /** Whether a generation's temporary file was left by a crash: its writer never pauses. */
   function isAbandoned(name: string): boolean {
     if (!name.endsWith(".tmp")) return false;
     const { mtimeMs } = fs.statSync(filePath(name), { throwIfNoEntry: false }) ?? { mtimeMs: Infinity };

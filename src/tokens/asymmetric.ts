@@ -1,6 +1,6 @@
 /**
  * Finds keys of public-key algorithms in what is given as an HMAC secret, in the spellings that people paste and programs
- * read: whoever can read a public key could sign with it. Only what no secret contains by chance counts, so that random
+ * read: every reader of the public key could sign with it. Only what no secret contains by chance counts, so that random
  * text and random bytes pass.
  */
 
