@@ -3,7 +3,7 @@
  * `Request` and `Response`; beside a handler that does nothing, and beside the libraries a user would call.
  */
 import { Buffer } from "node:buffer";
-import { type Asked, createJwtEndpoints, createPasswords } from "../src/index.ts";
+import { type HttpRequest, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { accessClaims, byJose } from "./contestants.ts";
 import { type Column, report, versionsOf } from "./results.ts";
@@ -24,7 +24,7 @@ await endpoints.ready();
 const headers = { "content-type": "application/json" };
 const post = (route: string, body: string) =>
   new Request(`http://localhost/jwt/${route}/`, { method: "POST", headers, body });
-const plain = (route: string, body: string): Asked => ({
+const plain = (route: string, body: string): HttpRequest => ({
   method: "POST",
   url: `/jwt/${route}/`,
   headers: plainHeaders,
@@ -53,7 +53,7 @@ async function answered(route: string, body: string, fetch = endpoints.fetch): P
   return response.text();
 }
 async function stepped(route: string, body: string): Promise<string> {
-  const answer = await endpoints.answer(plain(route, body));
+  const answer = await endpoints.handle(plain(route, body));
   if (answer.status !== 200) throw new Error(`${route} answered ${answer.status}`);
   return answer.body;
 }

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
-import { openFileStore } from "../src/stores/file.ts";
+import { openFileStore } from "../src/stores/file/index.ts";
 import { command, projectRoot, runtime, temporaryFolder } from "../test/runtime.ts";
 import { build } from "./programs.ts";
 import { type Column, report, versionsOf } from "./results.ts";

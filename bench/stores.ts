@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import process from "node:process";
 import { type JwtEndpoints, createJwtEndpoints, createPasswords } from "../src/index.ts";
-import { type FileStore, openFileStore } from "../src/stores/file.ts";
+import { type FileStore, openFileStore } from "../src/stores/file/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import type { Store } from "../src/stores/store.ts";
 import { start, temporaryFolder } from "../test/runtime.ts";
@@ -85,7 +85,7 @@ async function measureFacts(name: string): Promise<FactFigures> {
     const writer = async () => {
       while (done < facts) {
         const i = done++;
-        const claimed = store.claim("jti", randomUUID().replaceAll("-", ""), "1", expiresAt + (i % 3600));
+        const claimed = store.putIfAbsent("jti", randomUUID().replaceAll("-", ""), "1", expiresAt + (i % 3600));
         if (i % 64 === 0 || claimed instanceof Promise) await claimed;
         if (i % 4096 === 0) await new Promise((resolve) => setTimeout(resolve));
       }
@@ -113,7 +113,8 @@ async function measureFacts(name: string): Promise<FactFigures> {
 let claimed = 0;
 async function claim(store: FileStore): Promise<void> {
   const id = `id-${claimed++}`;
-  if ((await store.claim("bench", id, "1", Date.now() / 1000 + 3600)) !== "1") throw new Error("a new id had a value");
+  if ((await store.putIfAbsent("bench", id, "1", Date.now() / 1000 + 3600)) !== "1")
+    throw new Error("a new id had a value");
 }
 
 /** How long a lone writer waits for an answer as a rule, and how long while the journal is compacted. */
@@ -164,13 +165,13 @@ async function openings(count: number): Promise<Row[]> {
 /** What endpoints ask a store at each request. An answer may come at once, so many are asked for between two turns. */
 async function lookups(store: Store): Promise<Row[]> {
   const claimedIds = Array.from({ length: 10_000 }, (_, i) => `looked-up-${i}`);
-  await Promise.all(claimedIds.map((id) => store.claim("jti", id, "1", Date.now() / 1000 + 3600)));
+  await Promise.all(claimedIds.map((id) => store.putIfAbsent("jti", id, "1", Date.now() / 1000 + 3600)));
   let next = 0;
   const index = (count: number): number => (next = (next + 7919) % count); // a prime: not those that are neighbours
   const cases: [what: string, look: () => unknown][] = [
     ["findUserById", () => store.findUserById(`${index(users)}`)],
     ["findUserByUsername", () => store.findUserByUsername(`user${index(users)}`)],
-    ["peek, claimed", () => store.peek("jti", claimedIds[index(claimedIds.length)]!)],
+    ["peek, claimed", () => store.get("jti", claimedIds[index(claimedIds.length)]!)],
   ];
   const inOneTurn = 1000;
   const rows: Row[] = [];

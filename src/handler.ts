@@ -5,13 +5,13 @@ import { create, createSliding } from "./endpoints/create.ts";
 import type { Context, Endpoint } from "./endpoints/endpoint.ts";
 import { jwks } from "./endpoints/jwks.ts";
 import { refresh, refreshSliding } from "./endpoints/refresh.ts";
-import { revokeUser } from "./endpoints/session.ts";
+import { revokeUser } from "./sessions/rotation.ts";
 import { verify } from "./endpoints/verify.ts";
 import { type JwtEndpointsError, fail, isFailure } from "./errors.ts";
 import { mediaTypes, readData } from "./http/body.ts";
 import { type Cookies, createCookies } from "./http/cookies.ts";
 import { withCors } from "./http/cors.ts";
-import { type Answer, type Asked, askedFrom, fetchWith, toResponse } from "./http/exchange.ts";
+import { type HttpResponse, type HttpRequest, requestFrom, fetchWith, toResponse } from "./http/message.ts";
 import { renderData, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
@@ -24,8 +24,8 @@ import {
   parseSettings,
   settingsWithoutEffect,
   weakSetting,
-} from "./settings.ts";
-import { keysFrom } from "./tokens/keys.ts";
+} from "./settings/schema.ts";
+import { keysFrom } from "./keys/key-set.ts";
 
 export interface JwtEndpoints {
   /** The handler: mount it anywhere a Fetch `Request` arrives. Never rejects. Bound, so it can be passed around. */
@@ -34,7 +34,7 @@ export interface JwtEndpoints {
    * The same without the skin, plain data in and out, for a server that is faster without `Request` and `Response`. Answers
    * at once when body, keys and store do.
    */
-  readonly answer: (asked: Asked) => MaybePromise<Answer>;
+  readonly handle: (asked: HttpRequest) => MaybePromise<HttpResponse>;
   /**
    * Whom a request's `Authorization` header speaks for: the verified claims of its access token and the user. Revoked
    * tokens and ended sessions are refused.
@@ -74,7 +74,7 @@ export interface JwtEndpoints {
 interface Route {
   /** For `Allow`. */
   methods: string;
-  get?: () => Promise<Answer>;
+  get?: () => Promise<HttpResponse>;
   post?: Endpoint;
   /** Counted by the `throttle` setting. */
   isLogin?: boolean;
@@ -126,7 +126,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   async function authenticated(request: Request, options: AuthenticateOptions = {}): Promise<Authenticated> {
     let header = request.headers.get(settings.authHeaderName);
     if (header === null && cookies !== undefined) {
-      const asked = askedFrom(request);
+      const asked = requestFrom(request);
       const token = cookies.read(asked, settings.authTokenClasses[0] === "SlidingToken" ? "token" : "access");
       // Any site may open a WebSocket, and read what comes of it.
       const isSafe = /^(GET|HEAD|OPTIONS)$/.test(request.method) && !request.headers.has("upgrade");
@@ -162,7 +162,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     settings.log({ level: "warn", code, message });
   }
 
-  function clientOf(asked: Asked): string {
+  function clientOf(asked: HttpRequest): string {
     const address = settings.clientAddress(asked);
     if (address === undefined) {
       const message = "throttle counts all clients as one, since this host gives requests no ip; set clientAddress";
@@ -190,7 +190,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   }
 
   /** One step, in DRF's order: content negotiation, throttle, method, body. */
-  function answerAlone(asked: Asked): MaybePromise<Answer> {
+  function answerAlone(asked: HttpRequest): MaybePromise<HttpResponse> {
     const route = routes.get(asked.url) ?? routes.get(pathOf(asked.url));
     try {
       const answer = answerOf(asked, route);
@@ -200,7 +200,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     }
   }
 
-  function answerOf(asked: Asked, route: Route | undefined): MaybePromise<Answer> {
+  function answerOf(asked: HttpRequest, route: Route | undefined): MaybePromise<HttpResponse> {
     const { method } = asked;
     if (route === undefined) throw fail("not_found");
     if (!acceptsJson(asked.headers.get("accept"))) throw fail("not_acceptable");
@@ -221,7 +221,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
   }
 
-  function answerToError(error: unknown, { method, url }: Asked, route: Route | undefined): Answer {
+  function answerToError(error: unknown, { method, url }: HttpRequest, route: Route | undefined): HttpResponse {
     const failure = toFailure(error);
     const { code } = failure.data!;
     if (code === "body_already_read") warnOnce(code, readBeforeText);
@@ -230,11 +230,11 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     return method === "HEAD" ? { ...answer, body: "" } : answer;
   }
   const routed = settings.cors === false ? answerAlone : withCors(answerAlone, settings);
-  const answer = (asked: Asked): MaybePromise<Answer> =>
+  const handle = (asked: HttpRequest): MaybePromise<HttpResponse> =>
     notInHost.test(asked.headers.get("host") ?? "") ? answerToError(fail("bad_host"), asked, undefined) : routed(asked);
 
   /** The token from the cookie when the body has none; what the cookies carry leaves the body. */
-  async function withCookies(jar: Cookies, asked: Asked, route: Route, data: unknown): Promise<Answer> {
+  async function withCookies(jar: Cookies, asked: HttpRequest, route: Route, data: unknown): Promise<HttpResponse> {
     jar.refuseCrossSite(asked);
     const { cookieField: field = "", post, isLogout } = route;
     const isBare = isObject(data) && isBlank(data, field);
@@ -256,8 +256,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const { prefix, responses, usernameField, hashing } = settings;
   return {
     settings: { prefix, responses, usernameField, hashing },
-    answer,
-    fetch: (request) => fetchWith(answer, request),
+    handle,
+    fetch: (request) => fetchWith(handle, request),
     authenticate: authenticated,
     protect: (handler, options) => async (request) => {
       try {
@@ -321,7 +321,7 @@ function routeTable(context: Context): Map<string, Route> {
     ? post("Refresh", "Answers the token with a later expiry.", refreshSliding, token)
     : post("Refresh", "Answers a new access token.", refresh, token);
   if (canSign) routes.set(`${prefix}/jwt/refresh`, { ...renew, cookieField: token });
-  if (store.claim !== undefined && store.peek !== undefined) {
+  if (store.putIfAbsent !== undefined && store.get !== undefined) {
     const logout = post("Blacklist", "Ends the session of a token.", isSliding ? blacklistSliding : blacklist, token);
     for (const path of ["blacklist", "logout"]) {
       routes.set(`${prefix}/jwt/${path}`, { ...logout, cookieField: token, isLogout: true });

@@ -5,7 +5,7 @@
  */
 export { createJwtEndpoints, type JwtEndpoints } from "./handler.ts";
 export type { AuthenticateOptions, Authenticated } from "./endpoints/authenticate.ts";
-export type { Answer, Asked } from "./http/exchange.ts";
+export type { HttpResponse, HttpRequest } from "./http/message.ts";
 export { type ErrorCode, type ErrorData, type JwtEndpointsError, isFailure } from "./errors.ts";
 export {
   createPasswords,
@@ -21,7 +21,7 @@ export {
   type EndpointsStore,
   type JwtEndpointsSettings,
   type KeyMaterial,
-  type KeyRing,
+  type RotatingKeys,
   type LogEvent,
   type LoginFailedHook,
   type LoginRequest,
@@ -29,7 +29,7 @@ export {
   SettingError,
   type UserAuthenticationRule,
   describeSettings,
-} from "./settings.ts";
+} from "./settings/schema.ts";
 export {
   type NewUser,
   type Store,

@@ -10,7 +10,7 @@ import * as assert from "uvu/assert";
 import { Mistake } from "../src/cli/fields.ts";
 import { importUsers } from "../src/cli/import.ts";
 import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../src/index.ts";
-import { openFileStore } from "../src/stores/file.ts";
+import { openFileStore } from "../src/stores/file/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { openStore } from "../src/stores/open.ts";
 import type { Store, User } from "../src/stores/store.ts";
@@ -988,14 +988,14 @@ tokens("revokes a good token, with its session, on a store that is open elsewher
     const id = (text: string) => claimsOf(text).jti;
 
     done(await revoke(plain.access), new RegExp(`^revoked the token with the id "${id(plain.access)}"\n$`));
-    await until(async () => (await store.peek("blacklist", id(plain.access))) !== undefined, "the token is revoked");
+    await until(async () => (await store.get("blacklist", id(plain.access))) !== undefined, "the token is revoked");
     assert.is((await plain.post("verify", { token: plain.access })).status, 400);
     assert.is((await plain.post("refresh", { refresh: plain.refresh })).status, 200, "only what was named");
 
     const { sid } = claimsOf(session.access);
     const { refresh: successor } = await session.post("refresh", { refresh: session.refresh });
     done(await revoke(session.access), / and its session\n$/);
-    await until(async () => (await store.peek("session", sid)) !== undefined, "the session is ended");
+    await until(async () => (await store.get("session", sid)) !== undefined, "the session is ended");
     assert.is((await session.post("refresh", { refresh: successor })).status, 400);
     assert.is((await session.post("verify", { token: session.refresh })).status, 400);
 
@@ -1015,7 +1015,7 @@ tokens("keeps a session ended for 30 days, or as long as its refresh tokens may 
   done(await token(["revoke", "--store", url], { input: access, env: withKey }), /and its session\n$/);
   const days = async (n: number) => {
     const later = await openFileStore(folderOf(url), { now: () => Date.now() + n * 86_400_000 });
-    const standing = await later.peek("session", claimsOf(access).sid);
+    const standing = await later.get("session", claimsOf(access).sid);
     await later.close();
     return standing !== undefined;
   };
@@ -1025,12 +1025,12 @@ tokens("keeps a session ended for 30 days, or as long as its refresh tokens may 
 tokens("forgets what has expired with flush", async () => {
   const url = await newStore();
   await withStore(url, async (store) => {
-    await store.claim("blacklist", "a", "1", Date.now() / 1000 + 0.05);
-    await store.claim("blacklist", "b", "1", Date.now() / 1000 + 1000);
-    await until(async () => (await store.peek("blacklist", "a")) === undefined, "one expires");
+    await store.putIfAbsent("blacklist", "a", "1", Date.now() / 1000 + 0.05);
+    await store.putIfAbsent("blacklist", "b", "1", Date.now() / 1000 + 1000);
+    await until(async () => (await store.get("blacklist", "a")) === undefined, "one expires");
   });
   done(await token(["flush", "--store", url]), /^forgot [01] expired facts?\n$/); // a store may have by itself
-  await withStore(url, async (store) => assert.is(await store.peek("blacklist", "b"), "1"));
+  await withStore(url, async (store) => assert.is(await store.get("blacklist", "b"), "1"));
   refused(await token(["flush", "--store", "memory:"]), /lives in its server alone/);
 });
 

@@ -202,7 +202,7 @@ it("know their own host as proxies write it", async () => {
   const { endpoints } = await inProcess();
   const post = async (headers: Record<string, string>, url = "/jwt/logout/"): Promise<number> => {
     const get = (name: string): string | null => headers[name] ?? null;
-    const answer = endpoints.answer({
+    const answer = endpoints.handle({
       method: "POST",
       url,
       headers: { get },

@@ -570,7 +570,7 @@ authenticate("throws a 401 that says why, in both profiles", async () => {
     const { endpoints, store, log } = await endpointsWith({ responses });
     const access = (changes: Record<string, unknown>) => makeToken({ token_type: "access", ...changes });
     const blacklisted = await access({ jti: "b1" });
-    await store.claim("blacklist", "b1", "1", Date.now() / 1000 + 60);
+    await store.putIfAbsent("blacklist", "b1", "1", Date.now() / 1000 + 60);
     const cases: [string | undefined, code: string, reason?: string][] = [
       [undefined, "not_authenticated"],
       ["Basic YTpi", "not_authenticated"],

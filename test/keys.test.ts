@@ -24,10 +24,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { jwks } from "../src/endpoints/jwks.ts";
 import { type JwtEndpointsSettings, createJwtEndpoints } from "../src/index.ts";
-import { type KeyRing, parseSettings } from "../src/settings.ts";
+import { type RotatingKeys, parseSettings } from "../src/settings/schema.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { type KeySet, keysFrom } from "../src/tokens/keys.ts";
-import { prepareKey } from "../src/tokens/material.ts";
+import { type KeySet, keysFrom } from "../src/keys/key-set.ts";
+import { prepareKey } from "../src/keys/import.ts";
 import { signToken } from "../src/tokens/sign.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
 import {
@@ -454,7 +454,7 @@ const kids = ({ verifying }: KeySet) => verifying.map(({ kid }) => kid);
 ringOf("signs with the active key and verifies with all, each with its own algorithm", async () => {
   const [next, ec, ed] = [await pairOf("PS256", "n"), await pairOf("ES256", "e"), await pairOf("EdDSA", "d")];
   const hs = secretJwk("h", "A");
-  const ring: KeyRing = { active: ec.jwk, next: [next.publicJwk], retiring: [rsa.publicJwk, ed.jwk, hs] };
+  const ring: RotatingKeys = { active: ec.jwk, next: [next.publicJwk], retiring: [rsa.publicJwk, ed.jwk, hs] };
   const { judge, sign, keys } = open({ keys: () => ring });
   assert.equal(decodeProtectedHeader(await sign()), { alg: "ES256", typ: "JWT", kid: "e" });
   for (const token of [
@@ -492,7 +492,7 @@ ringOf("leaves tokens without kid to keys without one, and to signingKey", async
 
 ringOf("is followed while requests go on, and an unknown kid is looked up at once", async () => {
   const pairs = await Promise.all(["a", "b", "c"].map((kid) => pairOf("ES256", kid)));
-  let ring: KeyRing = { active: pairs[0]!.jwk };
+  let ring: RotatingKeys = { active: pairs[0]!.jwk };
   let asked = 0;
   const server = open({
     keys: () => {
@@ -528,7 +528,7 @@ ringOf("is followed while requests go on, and an unknown kid is looked up at onc
 
 ringOf("that was not needed for a while is read before it is used again", async () => {
   const [one, two] = await Promise.all(["a", "b"].map((kid) => pairOf("ES256", kid)));
-  let ring: KeyRing = { active: one!.jwk };
+  let ring: RotatingKeys = { active: one!.jwk };
   const { judge, sign } = open({ keys: () => ring });
   assert.is(decodeProtectedHeader(await sign()).kid, "a");
   ring = { active: two!.jwk };
@@ -539,7 +539,7 @@ ringOf("that was not needed for a while is read before it is used again", async 
 
 ringOf("that can't be read again, or answers nonsense, leaves the last one in use and is told of once", async () => {
   const pair = await pairOf("ES256", "a");
-  let answer: () => KeyRing | Promise<KeyRing> = () => ({ active: pair.jwk });
+  let answer: () => RotatingKeys | Promise<RotatingKeys> = () => ({ active: pair.jwk });
   const { judge, keys, log } = open({ keys: () => answer() });
   const token = await pair.sign();
   assert.is(await judge(token), "ok");
@@ -549,7 +549,7 @@ ringOf("that can't be read again, or answers nonsense, leaves the last one in us
       throw new Error("down");
     },
     async () => Promise.reject(new Error("down")),
-    () => ({}) as KeyRing,
+    () => ({}) as RotatingKeys,
     () => ({ active: rsa.publicJwk }),
   ]) {
     answer = bad;
@@ -574,7 +574,7 @@ ringOf("that can't be read any more still ends a retiring key at its time", asyn
     { ...one!.publicJwk, exp: epoch + 60 },
     { ...old, exp: epoch + 120 },
   ];
-  let answer: () => KeyRing | Promise<KeyRing> = () => ({ active: two!.jwk, retiring });
+  let answer: () => RotatingKeys | Promise<RotatingKeys> = () => ({ active: two!.jwk, retiring });
   const { judge, keys, log } = open({ keys: () => answer() });
   const tokens = await Promise.all([one!.sign(), hmacToken(old), two!.sign()]);
   const judged = () => Promise.all(tokens.map(judge));
@@ -630,7 +630,7 @@ ringOf("that is wrong from the start is one clear line", async () => {
     ],
     [{ active: good, retiring: good }, /^setting keys answered retiring or next keys that are not a list/],
   ];
-  for (const [ring, message] of bad) assert.match(await problem({ keys: () => ring as KeyRing }), message);
+  for (const [ring, message] of bad) assert.match(await problem({ keys: () => ring as RotatingKeys }), message);
   assert.match(await problem({ keys: "x" as never }), /^setting keys is not a function; accepted: /);
   const { keys } = open({
     keys: () => {

@@ -16,7 +16,7 @@ import {
   createJwtEndpoints,
   createPasswords,
 } from "../src/index.ts";
-import { openFileStore } from "../src/stores/file.ts";
+import { openFileStore } from "../src/stores/file/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import type { Store, UserChanges } from "../src/stores/store.ts";
 import { command, finished, projectRoot, temporaryFolder, until, keptIn } from "./runtime.ts";

@@ -11,7 +11,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { benchTable, benchTableIn, chartFile, drawChart } from "../bench/chart.ts";
 import { type JwtEndpoints, type JwtEndpointsSettings, createJwtEndpoints, describeSettings } from "../src/index.ts";
-import { listOptions, readOptions } from "../src/serve/options.ts";
+import { listOptions, readOptions } from "../src/program/options.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { projectRoot, runtime, temporaryFolder } from "./runtime.ts";
 
@@ -28,12 +28,18 @@ function settingsTable(): string {
     if (shown !== undefined) return shown.startsWith("`") || !shown.startsWith('"') ? shown : `\`${shown}\``;
     return value === undefined ? "" : `\`${JSON.stringify(value)}\``;
   };
-  const all = [...ofServer.map((option) => ({ ...option, shown: undefined, twin: undefined })), ...settings];
+  const all = [...ofServer.map((option) => ({ ...option, shown: undefined, simpleJwtName: undefined })), ...settings];
   const rows = all.map((setting) => {
     const option = options.find(({ name }) => name === setting.name);
     const given = option === undefined ? "in code" : `\`--${option.flag}\` \`${option.env}\``;
-    const twin = setting.twin === undefined ? "" : `\`${setting.twin}\``;
-    return [`\`${setting.name}\``, shownDefault(setting.default, setting.shown), given, twin, setting.description];
+    const simpleJwtName = setting.simpleJwtName === undefined ? "" : `\`${setting.simpleJwtName}\``;
+    return [
+      `\`${setting.name}\``,
+      shownDefault(setting.default, setting.shown),
+      given,
+      simpleJwtName,
+      setting.description,
+    ];
   });
   const header = [["setting", "default", "flag, environment", "Simple JWT", "meaning"], Array<string>(5).fill("---")];
   return [...header, ...rows].map((row) => `| ${row.join(" | ")} |\n`).join("");
@@ -108,9 +114,9 @@ it("says for every setting of Simple JWT what it is here", () => {
   const migrating = readme.slice(readme.indexOf("## Migrating from Djoser"));
   const ours = new Set(describeSettings().map(({ name }) => name));
   for (const name of simpleJwtSettings.split(" ")) assert.ok(migrating.includes(`\`${name}\``), name);
-  for (const { twin, name } of describeSettings()) {
-    if (twin === undefined || twin === "USERNAME_FIELD") continue;
-    assert.ok(simpleJwtSettings.split(" ").includes(twin), `${twin} is one of Simple JWT's`);
+  for (const { simpleJwtName, name } of describeSettings()) {
+    if (simpleJwtName === undefined || simpleJwtName === "USERNAME_FIELD") continue;
+    assert.ok(simpleJwtSettings.split(" ").includes(simpleJwtName), `${simpleJwtName} is one of Simple JWT's`);
     assert.ok(ours.has(name) && migrating.includes(`\`${name}\``), name);
   }
 });

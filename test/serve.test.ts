@@ -7,11 +7,11 @@ import { Agent, request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { introduceFirstUser } from "../src/serve/first-user.ts";
-import { readOptions } from "../src/serve/options.ts";
+import { readOptions } from "../src/program/options.ts";
 import { SettingError, StoreError } from "../src/index.ts";
-import { problemOf } from "../src/serve/problem.ts";
+import { problemOf } from "../src/program/problem.ts";
 import { flushRegularly } from "../src/serve/start.ts";
-import { openFileStore } from "../src/stores/file.ts";
+import { openFileStore } from "../src/stores/file/index.ts";
 import { openStore } from "../src/stores/open.ts";
 import {
   type Answer,

@@ -16,7 +16,7 @@ import {
   createJwtEndpoints,
   createPasswords,
 } from "../src/index.ts";
-import { openFileStore } from "../src/stores/file.ts";
+import { openFileStore } from "../src/stores/file/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { finished, keptIn, runtime, start, temporaryFolder, until } from "./runtime.ts";
 
@@ -346,12 +346,12 @@ for (const [name, openStore] of stores) {
     let isDown = false;
     const here = await open({}, async (now) => {
       const store = await openStore(now);
-      const claim: Store["claim"] = async (...fact) => {
-        const standing = await store.claim(...fact);
+      const putIfAbsent: Store["putIfAbsent"] = async (...fact) => {
+        const standing = await store.putIfAbsent(...fact);
         if (isDown) throw new StoreError("STORE_UNAVAILABLE", "the connection was lost");
         return standing;
       };
-      return { ...store, claim };
+      return { ...store, putIfAbsent };
     });
     const { refresh: token } = await here.logIn();
     isDown = true;

@@ -8,9 +8,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createPasswords } from "../src/passwords/index.ts";
 import { storeCases } from "../src/stores/conformance.ts";
-import { SyncError } from "../src/stores/disk.ts";
-import { type Disk, type FileStore, type FileStoreOptions, openFileStore, poolDisk } from "../src/stores/file.ts";
-import { networkFileSystem } from "../src/stores/folder.ts";
+import { SyncError } from "../src/stores/file/disk.ts";
+import { type Disk, type FileStore, type FileStoreOptions, openFileStore, poolDisk } from "../src/stores/file/index.ts";
+import { networkFileSystem } from "../src/stores/file/folder.ts";
 import { createState, memoryStore } from "../src/stores/memory.ts";
 import { openStore } from "../src/stores/open.ts";
 import { type Store, type User, type UsernameMatching, completeUser, foldUsername } from "../src/stores/store.ts";
@@ -107,8 +107,8 @@ const longAgo = Date.now() / 1000 - 86_400;
 for (const [name, open] of stores.slice(0, 2)) {
   flushing(`counts what it forgets: ${name}`, async () => {
     const store = await open();
-    for (let i = 0; i < 5; i++) await store.claim("k", `old-${i}`, "x", longAgo);
-    await store.claim("k", "kept", "x", later);
+    for (let i = 0; i < 5; i++) await store.putIfAbsent("k", `old-${i}`, "x", longAgo);
+    await store.putIfAbsent("k", "kept", "x", later);
     assert.equal([await store.flushExpired(), await store.flushExpired()], [5, 0]);
     await store.close();
   });
@@ -121,9 +121,9 @@ for (const [ids, idOf] of [
   flushing(`forgets ${ids} ids a small part at a time, though all are gone at once`, () => {
     const state = createState();
     const all = Array.from({ length: 100_000 }, (_, i) => idOf(i));
-    for (const id of all) state.claim("k", id, "x", 11, 10);
+    for (const id of all) state.putIfAbsent("k", id, "x", 11, 10);
     state.markExpired(11);
-    for (const id of all) assert.is(state.peek("k", id, 10), undefined);
+    for (const id of all) assert.is(state.get("k", id, 10), undefined);
     const parts: number[] = [];
     for (let before = state.factCount(); state.sweepShard(); before = state.factCount()) {
       parts.push(before - state.factCount());
@@ -152,10 +152,11 @@ flushing("comes to the same whenever what is marked is swept, and whatever clock
       if (pick(3) === 0) states[1]!.sweepShard();
       const fact = plain.get(key);
       const stands = fact !== undefined && fact.expiresAt > at ? fact.value : undefined;
-      for (const state of states) assert.is(state.peek(kind, id, at), stands, told);
+      for (const state of states) assert.is(state.get(kind, id, at), stands, told);
       if (pick(2) === 0) continue;
       if (stands === undefined) plain.set(key, { value: `${step}`, expiresAt });
-      for (const state of states) assert.is(state.claim(kind, id, `${step}`, expiresAt, at), stands ?? `${step}`, told);
+      for (const state of states)
+        assert.is(state.putIfAbsent(kind, id, `${step}`, expiresAt, at), stands ?? `${step}`, told);
     }
     for (const state of states) while (state.sweepShard());
     for (const state of states) assert.is(state.factCount(), plain.size, `round ${round}, SEED=${seed}`);
@@ -271,22 +272,22 @@ for (const [name, open, isKept] of clocked) {
     };
     const expiresAt = time / 1000 + 86_400;
     const { id } = await store.addUser(guest("ann"));
-    for (let i = 0; i < 15; i++) await store.claim("blacklist", `jti-${i}`, "1", expiresAt);
+    for (let i = 0; i < 15; i++) await store.putIfAbsent("blacklist", `jti-${i}`, "1", expiresAt);
     const generation = (): number => (store as Partial<FileStore>).stats?.().generation ?? 0;
     const before = generation();
     for (const ahead of [2 * day, 400 * day, 2 * day]) {
       time += ahead;
       for (let step = 0; step < 20; step++) {
         time += hour / 2;
-        assert.is(await store.peek("blacklist", "jti-0"), undefined, "expired by this clock");
+        assert.is(await store.get("blacklist", "jti-0"), undefined, "expired by this clock");
         assert.is(await store.flushExpired(), 0);
         for (let i = 0; i < 10; i++) await store.updateUser(id, { lastLogin: time + i }); // history to compact
         if (step === 10) await reopen();
       }
       time -= ahead + 10 * hour; // set right: as if no time had passed, and so as strict as can be
       await reopen();
-      for (let i = 0; i < 15; i++) assert.is(await store.peek("blacklist", `jti-${i}`), "1", "back by the right clock");
-      assert.is(await store.claim("blacklist", "jti-0", "2", expiresAt), "1");
+      for (let i = 0; i < 15; i++) assert.is(await store.get("blacklist", `jti-${i}`), "1", "back by the right clock");
+      assert.is(await store.putIfAbsent("blacklist", "jti-0", "2", expiresAt), "1");
     }
     if (isKept) assert.ok(generation() > before, "it was compacted meanwhile");
     await store.close();
@@ -298,7 +299,7 @@ for (const [name, open, isKept] of clocked) {
     for (const jump of [0, 3 * day, -30 * day, -1_890_000_000_000, 1_890_000_000_000]) {
       time += jump;
       const id = `${jump}`;
-      await store.claim("k", id, "x", time / 1000 + 3600);
+      await store.putIfAbsent("k", id, "x", time / 1000 + 3600);
       let forgotten = 0;
       for (let step = 0; step < 40; step++) {
         time += hour;
@@ -323,14 +324,14 @@ clocks("of two processes come to the same in both, and in whoever opens the stor
     const i = pick(2) as 0 | 1;
     times[i] += [0, 1000, hour / 2, 2 * hour, 40 * hour, -3 * hour, -40 * hour][pick(7)]!;
     if (pick(3) === 0) await openers[i]!.flushExpired();
-    else await openers[i]!.claim("k", ids[pick(8)]!, `${step}`, times[i] / 1000 + pick(100) * 3600);
+    else await openers[i]!.putIfAbsent("k", ids[pick(8)]!, `${step}`, times[i] / 1000 + pick(100) * 3600);
   }
   await until(() => new Set(openers.map((store) => store.stats().generation)).size === 1, "both have moved on");
-  for (const store of openers) await store.claim("k", "last", "x", Infinity); // reads all that was written
+  for (const store of openers) await store.putIfAbsent("k", "last", "x", Infinity); // reads all that was written
   times[1] = times[0] = 0; // a clock by which nothing has expired: what is absent is forgotten
   const third = await openFileStore(folder, { now: () => 0 });
   for (const id of [...ids, "last"]) {
-    const [standing, ...others] = [...openers, third].map((store) => store.peek("k", id));
+    const [standing, ...others] = [...openers, third].map((store) => store.get("k", id));
     assert.equal(others, [standing, standing], `${id}, SEED=${seed}`);
   }
   assert.ok(openers[0]!.stats().generation > 2, `generation ${openers[0]!.stats().generation}`);
@@ -632,7 +633,7 @@ memory("forgets expired facts by itself", async () => {
   let time = 1_000_000_000;
   const store = memoryStore({ now: () => time });
   for (let i = 0; i < 15_000; i++) {
-    await store.claim("k", `old-${i}`, "x", time / 1000 + 1);
+    await store.putIfAbsent("k", `old-${i}`, "x", time / 1000 + 1);
     if (i % 1000 === 0) time += 3_000_000;
   }
   assert.ok(((await store.flushExpired()) as number) < 10_000);
@@ -690,13 +691,13 @@ file("keeps everything from one opening to the next", async () => {
   const folder = temporaryFolder();
   await using(folder, async (store) => {
     await store.addUsers(Array.from({ length: 3000 }, (_, i) => guest(`user-${i}`)));
-    await store.claim("jti", "a", "revoked", later);
+    await store.putIfAbsent("jti", "a", "revoked", later);
     const { id } = (await store.findUserByUsername("user-7")) as User;
     await store.updateUser(id, { username: "Zoë 🦊\n\"'", lastLogin: 1.5 });
     await store.removeUser(((await store.findUserByUsername("user-8")) as User).id);
   });
   await using(folder, async (store) => {
-    assert.is(await store.peek("jti", "a"), "revoked");
+    assert.is(await store.get("jti", "a"), "revoked");
     assert.is((await store.findUserByUsername("Zoë 🦊\n\"'"))?.lastLogin, 1.5);
     assert.is(await store.findUserByUsername("user-8"), undefined);
     assert.is([...(store.listUsers() as Iterable<User>)].length, 2999);
@@ -722,7 +723,7 @@ file("opens a journal of before tokens had a time to count from, and writes the 
       ["Bob", null],
       ["bob", null],
     ]);
-    assert.is(await store.peek("jti", "x"), "gone");
+    assert.is(await store.get("jti", "x"), "gone");
     await store.addUser({ ...guest("eve"), id: "4" });
     await store.updateUser("1", { username: "Ann" }, undefined, "exact");
   });
@@ -755,13 +756,17 @@ file("comes to the same outcome in every opener when the clock of one is behind"
       using(
         folder,
         async (late) => {
-          for (const id of ["a", "b"]) assert.is(await ahead.claim("k", id, "first", 100), "first");
-          await until(() => late.peek("k", "a") === "first", "good by this clock");
+          for (const id of ["a", "b"]) assert.is(await ahead.putIfAbsent("k", id, "first", 100), "first");
+          await until(() => late.get("k", "a") === "first", "good by this clock");
           const flush = ahead.flushExpired();
-          await until(() => late.peek("k", "a") === undefined, "the flush is seen");
-          assert.is(await late.claim("k", "a", "second", 100), "second", "flushed is gone, whatever the clock says");
+          await until(() => late.get("k", "a") === undefined, "the flush is seen");
+          assert.is(
+            await late.putIfAbsent("k", "a", "second", 100),
+            "second",
+            "flushed is gone, whatever the clock says",
+          );
           assert.is(await flush, 2);
-          assert.is(await late.peek("k", "a"), "second", "a flush is not meant for what comes after it");
+          assert.is(await late.get("k", "a"), "second", "a flush is not meant for what comes after it");
         },
         behind,
       ),
@@ -769,15 +774,15 @@ file("comes to the same outcome in every opener when the clock of one is behind"
   );
   await using(
     folder,
-    (store) => assert.equal([store.peek("k", "a"), store.peek("k", "b")], ["second", undefined]),
+    (store) => assert.equal([store.get("k", "a"), store.get("k", "b")], ["second", undefined]),
     behind,
   );
 });
 
 file("keeps a fact without an end, as the memory store does", async () => {
   const folder = temporaryFolder();
-  await using(folder, (store) => store.claim("k", "forever", "x", Infinity));
-  await using(folder, async (store) => assert.is(await store.peek("k", "forever"), "x"));
+  await using(folder, (store) => store.putIfAbsent("k", "forever", "x", Infinity));
+  await using(folder, async (store) => assert.is(await store.get("k", "forever"), "x"));
 });
 
 file("makes its folder 0700 and its files 0600", async () => {
@@ -846,11 +851,11 @@ asRoot("leaves what root compacts to the user whose folder it is (needs root)", 
     folder,
     async (store) => {
       const result = server();
-      const ready = until(() => store.peek("ready", "server") === "yes", "the server is there", 20_000);
+      const ready = until(() => store.get("ready", "server") === "yes", "the server is there", 20_000);
       await Promise.race([ready, result.then(({ stderr }) => assert.unreachable(stderr))]);
-      for (let i = 0; store.stats().generation < 3 && i < 200; i++) await store.claim("k", `old-${i}`, "x", 1);
+      for (let i = 0; store.stats().generation < 3 && i < 200; i++) await store.putIfAbsent("k", `old-${i}`, "x", 1);
       assert.is(store.stats().generation, 3);
-      await store.claim("compacted", "by", "root", later);
+      await store.putIfAbsent("compacted", "by", "root", later);
       const { stdout, stderr } = await result;
       assert.is(stdout.trim(), "the server", stderr);
     },
@@ -864,7 +869,7 @@ asRoot("leaves what root compacts to the user whose folder it is (needs root)", 
 file("answers many writers with few syncs", async () => {
   await using(temporaryFolder(), async (store) => {
     const before = store.stats().syncs;
-    await Promise.all(Array.from({ length: 64 }, (_, i) => store.claim("k", `id-${i}`, "x", later)));
+    await Promise.all(Array.from({ length: 64 }, (_, i) => store.putIfAbsent("k", `id-${i}`, "x", later)));
     const syncs = store.stats().syncs - before;
     assert.ok(syncs >= 1 && syncs <= 4, `${syncs} syncs for 64 claims`);
   });
@@ -874,9 +879,9 @@ file("sees another opener's writes without writing itself", async () => {
   const folder = temporaryFolder();
   await using(folder, (reader) =>
     using(folder, async (writer) => {
-      await writer.claim("k", "id", "x", later);
+      await writer.putIfAbsent("k", "id", "x", later);
       const begin = performance.now();
-      await until(async () => (await reader.peek("k", "id")) !== undefined, "the fact is seen", 2000);
+      await until(async () => (await reader.get("k", "id")) !== undefined, "the fact is seen", 2000);
       assert.ok(performance.now() - begin < 500); // 50 ms and what a busy machine adds
     }),
   );
@@ -896,13 +901,13 @@ file("finds whom another opener has only just added", async () => {
 
 file("refuses to work once it is closed", async () => {
   const store = await openFileStore(temporaryFolder());
-  const pending = store.claim("k", "before", "x", later);
+  const pending = store.putIfAbsent("k", "before", "x", later);
   await store.close();
   assert.is(await pending, "x", "what was asked before is finished");
   for (const action of [
     () => store.ping(),
     () => store.addUser(guest("ann")),
-    () => store.claim("k", "i", "x", later),
+    () => store.putIfAbsent("k", "i", "x", later),
   ]) {
     assert.is((await rejection(action)).code, "STORE_UNAVAILABLE");
   }
@@ -912,8 +917,8 @@ file("passes over a last record cut short at any byte, and goes on", async () =>
   const folder = temporaryFolder();
   await using(folder, async (store) => {
     await store.addUser(guest("ann"));
-    await store.claim("k", "kept", "x", later);
-    await store.claim("k", "läst 🦊", "x", later);
+    await store.putIfAbsent("k", "kept", "x", later);
+    await store.putIfAbsent("k", "läst 🦊", "x", later);
   });
   const bytes = fs.readFileSync(journal(folder));
   for (let end = bytes.lastIndexOf("\n"); end <= bytes.length; end++) {
@@ -924,8 +929,8 @@ file("passes over a last record cut short at any byte, and goes on", async () =>
       // A power cut can leave a file longer than what reached the disk, filled up with NULs.
       overwrite(path.join(copy, "journal-000001.jsonl"), Buffer.concat([bytes.subarray(0, end), Buffer.alloc(nulls)]));
       await using(copy, async (store) => {
-        assert.is(await store.peek("k", "kept"), "x", `cut at ${end}`);
-        assert.is(await store.peek("k", "läst 🦊"), end === bytes.length ? "x" : undefined, `cut at ${end}`);
+        assert.is(await store.get("k", "kept"), "x", `cut at ${end}`);
+        assert.is(await store.get("k", "läst 🦊"), end === bytes.length ? "x" : undefined, `cut at ${end}`);
         await store.addUser(guest("bob"));
       });
       const warnings: string[] = [];
@@ -1002,12 +1007,12 @@ async function compactedFolder(): Promise<string> {
     folder,
     async (store) => {
       for (const name of ["ann", "bob", "eve"]) await store.addUser(guest(name));
-      await store.claim("k", "kept", "x", later);
-      for (let i = 0; store.stats().generation === 1 && i < 200; i++) await store.claim("k", `old-${i}`, "x", 1);
+      await store.putIfAbsent("k", "kept", "x", later);
+      for (let i = 0; store.stats().generation === 1 && i < 200; i++) await store.putIfAbsent("k", `old-${i}`, "x", 1);
     },
     { compactAfter: 10 },
   );
-  await using(folder, (store) => store.claim("k", "appended", "x", later));
+  await using(folder, (store) => store.putIfAbsent("k", "appended", "x", later));
   return folder;
 }
 
@@ -1047,7 +1052,7 @@ file("refuses a journal that holds less than it began with, wherever it was cut"
   overwrite(journal(folder), bytes.subarray(0, snapshot));
   await using(folder, async (store) => {
     assert.ok(await store.findUserByUsername("eve"));
-    assert.equal([store.peek("k", "kept"), store.peek("k", "appended")], ["x", undefined]);
+    assert.equal([store.get("k", "kept"), store.get("k", "appended")], ["x", undefined]);
   });
 });
 
@@ -1073,8 +1078,8 @@ file("goes on without a damaged line once somebody has taken it out by hand", as
           names,
           ["ann", "bob", "eve"].filter((name) => !text.includes(name)),
         );
-        assert.is(store.peek("k", "appended"), text.includes("appended") ? undefined : "x");
-        await store.claim("k", "next", "x", later);
+        assert.is(store.get("k", "appended"), text.includes("appended") ? undefined : "x");
+        await store.putIfAbsent("k", "next", "x", later);
       },
       { warn: (said) => void warnings.push(said) },
     );
@@ -1096,7 +1101,7 @@ for (const [what, left] of [
       const refused = [await rejection(() => store.addUser(guest("late")))];
       await until(() => warnings.length > 0, "the other opener has seen it", 5000);
       for (const opened of [store, idle]) {
-        refused.push(await rejection(() => opened.claim("k", "late", "x", later)));
+        refused.push(await rejection(() => opened.putIfAbsent("k", "late", "x", later)));
         refused.push(await rejection(() => opened.findUserByUsername("ann")));
         refused.push(await rejection(() => opened.ping()));
       }
@@ -1140,16 +1145,16 @@ file("does not take a record in the making for damage", async () => {
     async (store) => {
       await using(folder, (other) => other.addUser(guest("ann")));
       const bytes = fs.readFileSync(journal(folder));
-      await using(folder, (other) => other.claim("k", "slow", "x", later));
+      await using(folder, (other) => other.putIfAbsent("k", "slow", "x", later));
       const record = fs.readFileSync(journal(folder)).subarray(bytes.length).toString().replace("slow", "snail");
       assert.ok(record.length > 20);
-      await until(async () => (await store.peek("k", "slow")) === "x", "the first is seen");
+      await until(async () => (await store.get("k", "slow")) === "x", "the first is seen");
       for (const part of ["\n", record.slice(1, 15), record.slice(15, 30)]) {
         appendTo(journal(folder), part);
         await new Promise((resolve) => setTimeout(resolve, 70));
         await store.ping();
       }
-      assert.is(await store.claim("k", "next", "x", later), "x");
+      assert.is(await store.putIfAbsent("k", "next", "x", later), "x");
     },
     { warn: (line) => warnings.push(line) },
   );
@@ -1167,21 +1172,21 @@ file("compacts what is superseded and expired, while another opener carries on",
         async (store) => {
           await store.addUsers([guest("ann"), guest("bob")]);
           const { id } = (await store.findUserByUsername("ann")) as User;
-          await store.claim("k", "kept", "x", later);
+          await store.putIfAbsent("k", "kept", "x", later);
           let largest = 0;
           for (let i = 1; i <= 100; i++) {
             await Promise.all([
-              ...Array.from({ length: 10 }, (_, n) => store.claim("k", `${i}-${n}`, "brief", longAgo)),
+              ...Array.from({ length: 10 }, (_, n) => store.putIfAbsent("k", `${i}-${n}`, "brief", longAgo)),
               store.updateUser(id, { lastLogin: i }),
-              i % 3 === 0 ? other.claim("k", `other-${i}`, "x", later) : undefined,
+              i % 3 === 0 ? other.putIfAbsent("k", `other-${i}`, "x", later) : undefined,
             ]);
             largest = Math.max(largest, fs.statSync(journal(folder)).size);
           }
           assert.ok(store.stats().generation > 2, `generation ${store.stats().generation}`);
           assert.ok(largest < 100_000, `${largest} bytes`);
           await until(async () => (await other.findUserById(id))?.lastLogin === 100, "the other has moved on");
-          assert.is(await store.claim("k", "other-99", "late", later), "x");
-          assert.is(await other.peek("k", "kept"), "x");
+          assert.is(await store.putIfAbsent("k", "other-99", "late", later), "x");
+          assert.is(await other.get("k", "kept"), "x");
         },
         options,
       ),
@@ -1190,7 +1195,7 @@ file("compacts what is superseded and expired, while another opener carries on",
   assert.is(journals(folder).length, 1, "old generations are gone");
   await using(folder, async (store) => {
     assert.is((await store.findUserByUsername("ann"))?.lastLogin, 100);
-    for (let i = 3; i <= 99; i += 3) assert.is(await store.peek("k", `other-${i}`), "x");
+    for (let i = 3; i <= 99; i += 3) assert.is(await store.get("k", `other-${i}`), "x");
     assert.equal(
       [...(store.listUsers() as Iterable<User>)].map((user) => user.username),
       ["ann", "bob"],
@@ -1202,7 +1207,7 @@ file("compacts no more often than there is a reason to, however many have it ope
   const folder = temporaryFolder();
   const openers = await Promise.all(Array.from({ length: 4 }, () => openFileStore(folder, { compactAfter: 100 })));
   for (let i = 0; i < 100; i++) {
-    await Promise.all(openers.map((store, n) => store.claim("k", `${i}-${n}`, "brief", longAgo)));
+    await Promise.all(openers.map((store, n) => store.putIfAbsent("k", `${i}-${n}`, "brief", longAgo)));
   }
   await until(() => new Set(openers.map((store) => store.stats().generation)).size === 1, "all have moved on");
   const { generation } = openers[0]!.stats();
@@ -1217,7 +1222,8 @@ file("adds a batch as a whole across compactions, and nothing of one whose write
     async (store) => {
       async function* slow() {
         for (let i = 0; i < 2500; i++) {
-          if (i % 500 === 0) await Promise.all([1, 2, 3, 4, 5, 6].map((n) => store.claim("k", `${i}-${n}`, "x", 1)));
+          if (i % 500 === 0)
+            await Promise.all([1, 2, 3, 4, 5, 6].map((n) => store.putIfAbsent("k", `${i}-${n}`, "x", 1)));
           yield guest(`batch-${i}`);
         }
       }
@@ -1240,7 +1246,7 @@ async function claimUntilRefused(store: FileStore, code: string): Promise<string
   const acknowledged: string[] = [];
   for (;;) {
     const id = `id-${acknowledged.length}`;
-    const error = await rejection(() => store.claim("k", id, "x", later)).catch(() => undefined);
+    const error = await rejection(() => store.putIfAbsent("k", id, "x", later)).catch(() => undefined);
     if (error !== undefined) {
       assert.is(error.code, code, error.message);
       return acknowledged;
@@ -1264,17 +1270,17 @@ file("reports a failed sync, trusts that journal no more and recovers in a new o
     async (store) => {
       await store.addUser(guest("ann"));
       isFailing = true;
-      assert.is((await rejection(() => store.claim("k", "doubtful", "x", later))).code, "STORE_UNAVAILABLE");
+      assert.is((await rejection(() => store.putIfAbsent("k", "doubtful", "x", later))).code, "STORE_UNAVAILABLE");
       isFailing = false;
       await hasRecovered(store);
-      await store.claim("k", "sure", "x", later);
+      await store.putIfAbsent("k", "sure", "x", later);
       assert.ok(store.stats().generation > 1);
     },
     { disk: { ...real, append } },
   );
   await using(folder, async (store) => {
     assert.ok(await store.findUserByUsername("ann"));
-    assert.is(await store.peek("k", "sure"), "x");
+    assert.is(await store.get("k", "sure"), "x");
   });
 });
 
@@ -1284,7 +1290,7 @@ file("acknowledges nothing after a compaction until the folder is synced, and tr
   await using(
     folder,
     async (store) => {
-      await store.claim("k", "standing", "x", later);
+      await store.putIfAbsent("k", "standing", "x", later);
       let tries = 0;
       // Made up, as above: of all that is synced at a compaction, the folder alone fails.
       fs.fsyncSync = (fd) => {
@@ -1294,7 +1300,7 @@ file("acknowledges nothing after a compaction until the folder is synced, and tr
       try {
         let refused = 0;
         for (let i = 0; tries === 0 && i < 100; i++) {
-          const answer = Promise.resolve(store.claim("k", `old-${i}`, "x", 1));
+          const answer = Promise.resolve(store.putIfAbsent("k", `old-${i}`, "x", 1));
           refused = await answer.then(
             () => 0,
             () => 1,
@@ -1302,12 +1308,12 @@ file("acknowledges nothing after a compaction until the folder is synced, and tr
         }
         assert.equal([tries, refused, store.stats().generation], [1, 1, 2]);
         assert.equal(journals(folder), ["journal-000001.jsonl", "journal-000002.jsonl"], "both are kept");
-        const standing = await rejection(() => store.claim("k", "standing", "y", later));
+        const standing = await rejection(() => store.putIfAbsent("k", "standing", "y", later));
         assert.match(standing.message, /can't sync .*EIO/);
         assert.is(standing.code, "STORE_UNAVAILABLE");
         assert.is((await rejection(() => store.ping())).code, "STORE_UNAVAILABLE");
-        assert.is(await store.claim("k", "standing", "y", later), "x");
-        await store.claim("k", "new", "x", later);
+        assert.is(await store.putIfAbsent("k", "standing", "y", later), "x");
+        await store.putIfAbsent("k", "new", "x", later);
         assert.equal([tries, journals(folder)], [4, ["journal-000002.jsonl"]]);
       } finally {
         fs.fsyncSync = fsyncSync;
@@ -1327,19 +1333,19 @@ if (runtime !== "deno") {
     const acknowledged = await using(folder, async (store) => {
       const all: string[] = [];
       for (let round = 1; round <= 3; round++) {
-        await store.claim("round", `${round}`, "x", later);
+        await store.putIfAbsent("round", `${round}`, "x", later);
         const refused = claimUntilRefused(store, "STORE_UNAVAILABLE");
         await until(() => threads.length === round, "the thread has started");
         setTimeout(() => void threads.at(-1)!.terminate(), 20 * round);
         all.push(...(await refused));
         await hasRecovered(store);
       }
-      await store.claim("k", "after", "x", later);
+      await store.putIfAbsent("k", "after", "x", later);
       return [...all, "after"];
     });
     process.off("worker", note);
     await using(folder, async (store) => {
-      for (const id of acknowledged) assert.is(await store.peek("k", id), "x", id);
+      for (const id of acknowledged) assert.is(await store.get("k", id), "x", id);
     });
   });
 
@@ -1353,23 +1359,23 @@ if (runtime !== "deno") {
     process.on("worker", end);
     try {
       await using(folder, async (store) => {
-        for (let i = 0; i < 20; i++) await store.claim("k", `${i}`, "x", later);
+        for (let i = 0; i < 20; i++) await store.putIfAbsent("k", `${i}`, "x", later);
       });
     } finally {
       process.off("worker", end);
     }
     assert.is(tries, 1);
-    await using(folder, async (store) => assert.is(await store.peek("k", "19"), "x"));
+    await using(folder, async (store) => assert.is(await store.get("k", "19"), "x"));
   });
 }
 
 file("writes while more passwords are hashed than the runtime has threads", async () => {
   await using(temporaryFolder(), async (store) => {
-    await store.claim("k", "before", "x", later); // its thread has started
+    await store.putIfAbsent("k", "before", "x", later); // its thread has started
     const { hash } = createPasswords({ concurrency: 16, queue: 16, iterations: 600_000 });
     let ended = 0;
     const hashes = Array.from({ length: 16 }, () => hash("correct horse").then(() => ended++));
-    for (let i = 0; i < 3; i++) await store.claim("k", `${i}`, "x", later);
+    for (let i = 0; i < 3; i++) await store.putIfAbsent("k", `${i}`, "x", later);
     assert.ok(ended <= 4, `${ended} of 16 had ended`);
     await Promise.all(hashes);
   });
@@ -1379,7 +1385,7 @@ file("keeps no process that has nothing to do, and lets none end before its writ
   const folder = temporaryFolder();
   const { code, stdout, stderr } = await finished(start("test/fixtures/store-left-open.ts", [folder]));
   assert.equal([code, stdout.trim()], [0, "written"], stderr);
-  await using(folder, async (store) => assert.is(await store.peek("k", "last"), "x"));
+  await using(folder, async (store) => assert.is(await store.get("k", "last"), "x"));
 });
 
 file("names a folder it can't use, in one line", async () => {
@@ -1416,7 +1422,7 @@ const hasPrlimit = process.platform === "linux" && spawnSync("prlimit", ["--vers
     assert.equal([code, pingWhileFull, readable], ["STORE_UNAVAILABLE", "STORE_UNAVAILABLE", true]);
     assert.match(message, /EFBIG|too large/i);
     await using(folder, async (store) => {
-      for (const id of acknowledged) assert.is(await store.peek("c", id), id);
+      for (const id of acknowledged) assert.is(await store.get("c", id), id);
     });
   },
 );
@@ -1437,7 +1443,7 @@ onDisk("serves reads on a full disk, and writes again when there is room (needs 
       let failure: { code?: string; message: string } | undefined;
       for (let i = 0; failure === undefined && i < 20_000; i++) {
         try {
-          acknowledged.push(await store.claim("c", `id-${i}`, `value-${i}`, later));
+          acknowledged.push(await store.putIfAbsent("c", `id-${i}`, `value-${i}`, later));
           await store.updateUser(id, { lastLogin: i });
         } catch (error) {
           failure = error as Error;
@@ -1445,16 +1451,18 @@ onDisk("serves reads on a full disk, and writes again when there is room (needs 
       }
       assert.is(failure?.code, "STORE_UNAVAILABLE");
       assert.match(failure!.message, /ENOSPC|no space/i);
-      assert.is(await store.peek("c", "id-0"), "value-0");
+      assert.is(await store.get("c", "id-0"), "value-0");
       assert.is((await rejection(() => store.ping())).code, "STORE_UNAVAILABLE");
       fs.rmSync(path.join(disk!, "ballast"));
       await hasRecovered(store);
-      acknowledged.push(await store.claim("c", `id-${acknowledged.length}`, `value-${acknowledged.length}`, later));
+      acknowledged.push(
+        await store.putIfAbsent("c", `id-${acknowledged.length}`, `value-${acknowledged.length}`, later),
+      );
     },
     options,
   );
   await using(folder, async (store) => {
-    for (const [i, value] of acknowledged.entries()) assert.is(await store.peek("c", `id-${i}`), value);
+    for (const [i, value] of acknowledged.entries()) assert.is(await store.get("c", `id-${i}`), value);
   });
   fs.rmSync(folder, { recursive: true });
 });
@@ -1483,10 +1491,13 @@ onDisk(
         async (store) => {
           const { id } = await store.addUser(guest("ann"));
           for (let i = 0; i < 5000; i++) {
-            await Promise.all([store.updateUser(id, { lastLogin: i }), store.claim("k", `old-${i}`, "x", longAgo)]);
+            await Promise.all([
+              store.updateUser(id, { lastLogin: i }),
+              store.putIfAbsent("k", `old-${i}`, "x", longAgo),
+            ]);
             if (i % 100 !== 0) continue;
             live.push(`live-${i}`);
-            await store.claim("k", `live-${i}`, "x", later);
+            await store.putIfAbsent("k", `live-${i}`, "x", later);
           }
           assert.ok(
             store.stats().generation > 2,
@@ -1496,7 +1507,7 @@ onDisk(
         { compactAfter },
       );
       await using(folder, async (store) => {
-        for (const id of live) assert.is(store.peek("k", id), "x");
+        for (const id of live) assert.is(store.get("k", id), "x");
         assert.is((await store.findUserByUsername("ann"))?.lastLogin, 4999);
       });
       fs.rmSync(folder, { recursive: true });
@@ -1510,7 +1521,7 @@ onDisk(
     const folder = path.join(disk!, "sealed");
     await using(folder, async (store) => {
       await store.addUser(guest("ann"));
-      await store.claim("k", "kept", "x", later);
+      await store.putIfAbsent("k", "kept", "x", later);
     });
     const now = Date.now() / 1000;
     appendTo(journal(folder), lineOf({ k: "seal", at: now, by: "crashed.1" }));
@@ -1520,16 +1531,16 @@ onDisk(
       folder,
       async (store) => {
         assert.match(warnings.join("\n"), /^[^\n]*(ENOSPC|no space)[^\n]*$/i);
-        assert.equal([(await store.findUserByUsername("ann"))?.username, store.peek("k", "kept")], ["ann", "x"]);
-        assert.is((await rejection(() => store.claim("k", "new", "x", later))).code, "STORE_UNAVAILABLE");
+        assert.equal([(await store.findUserByUsername("ann"))?.username, store.get("k", "kept")], ["ann", "x"]);
+        assert.is((await rejection(() => store.putIfAbsent("k", "new", "x", later))).code, "STORE_UNAVAILABLE");
         assert.is((await rejection(() => store.ping())).code, "STORE_UNAVAILABLE");
         makeRoom();
         await hasRecovered(store);
-        assert.is(await store.claim("k", "new", "x", later), "x");
+        assert.is(await store.putIfAbsent("k", "new", "x", later), "x");
       },
       { warn: (line) => void warnings.push(line) },
     );
-    await using(folder, async (store) => assert.equal([store.peek("k", "kept"), store.peek("k", "new")], ["x", "x"]));
+    await using(folder, async (store) => assert.equal([store.get("k", "kept"), store.get("k", "new")], ["x", "x"]));
     fs.rmSync(folder, { recursive: true });
   },
 );
@@ -1578,9 +1589,9 @@ for (const [how, compactAfter] of [
         const args = (name: string) => [folder, String(compactAfter), name, "100"];
         const children = names.map((name) => finished(start("test/fixtures/store-claimer.ts", args(name))));
         const all = Promise.all(children);
-        const ready = async () => names.every((name) => store.peek("ready", name) === "yes");
+        const ready = async () => names.every((name) => store.get("ready", name) === "yes");
         await Promise.race([all, until(ready, "all are ready", 20_000)]);
-        await store.claim("start", "at", "now", later);
+        await store.putIfAbsent("start", "at", "now", later);
         let done = false;
         void all.then(() => (done = true));
         const { id } = await store.addUser(guest("busy"));
@@ -1592,7 +1603,7 @@ for (const [how, compactAfter] of [
         for (let i = 0; i < 100; i++) {
           const told = new Set([
             ...results.map(({ answers }) => answers[`id-${i}`]),
-            await store.peek("race", `id-${i}`),
+            await store.get("race", `id-${i}`),
           ]);
           assert.is(told.size, 1, `id-${i}: ${[...told].join()}`);
         }
@@ -1612,13 +1623,13 @@ file("finds its way when others have compacted more than once while it slept", a
     async (store) => {
       const sleeper = start("test/fixtures/store-claimer.ts", [folder, "10000", "sleeper", "1"]);
       const result = finished(sleeper);
-      await until(() => store.peek("ready", "sleeper") === "yes", "the other process is there", 20_000);
+      await until(() => store.get("ready", "sleeper") === "yes", "the other process is there", 20_000);
       process.kill(sleeper.pid!, "SIGSTOP");
-      await store.claim("race", "id-0", "mine", later);
+      await store.putIfAbsent("race", "id-0", "mine", later);
       for (let i = 0; i < 200; i++) await store.flushExpired();
       assert.ok(store.stats().generation > 3, `generation ${store.stats().generation}`);
       process.kill(sleeper.pid!, "SIGCONT");
-      await store.claim("start", "at", "now", later);
+      await store.putIfAbsent("start", "at", "now", later);
       const { stdout, stderr } = await result;
       assert.equal(JSON.parse(stdout || stderr).answers, { "id-0": "mine" });
       await store.addUser(guest("after"));
@@ -1634,7 +1645,7 @@ async function missing(store: FileStore, facts: [kind: string, name: string, val
   const users = new Map<string, User>();
   for (const user of store.listUsers() as Iterable<User>) users.set(user.username, user);
   const lost = facts.filter(([kind, name, value]) => {
-    if (kind === "claim") return store.peek("load", name) !== value;
+    if (kind === "claim") return store.get("load", name) !== value;
     if (kind === "counter") return (users.get(name)?.lastLogin ?? 0) < (value as number);
     if (kind === "removed") return users.has(name);
     return !removed.has(name) && !users.has(name) && !isLastGuest(facts, name);

@@ -16,10 +16,10 @@ import {
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../src/index.ts";
-import { parseSettings } from "../src/settings.ts";
+import { parseSettings } from "../src/settings/schema.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { keysFrom } from "../src/tokens/keys.ts";
-import { isCanonicalBase64url } from "../src/tokens/strict.ts";
+import { keysFrom } from "../src/keys/key-set.ts";
+import { isCanonicalBase64url } from "../src/tokens/strict-json.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
 import { keptIn } from "./runtime.ts";
 
@@ -908,7 +908,7 @@ secrecy("no answer, error or log line holds a token or the key", async () => {
     .authenticate(new Request("http://localhost/", { headers: { authorization } }))
     .catch((error: Error) => said.push(`${error.message} ${error.stack} ${JSON.stringify(error)}`));
   // A store that breaks in the middle of a refresh: the log gets its error, and nothing of the request.
-  server.store.peek = () => {
+  server.store.get = () => {
     throw new Error("boom");
   };
   said.push((await server.post("refresh", { refresh })).text, (await server.post("verify", { token: access })).text);

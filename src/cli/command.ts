@@ -2,10 +2,10 @@
 import process from "node:process";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
-import { checkVariables } from "../serve/options.ts";
-import { didYouMean } from "../settings.ts";
-import { problemOf } from "../serve/problem.ts";
-import { holdsStore } from "../stores/folder.ts";
+import { checkVariables } from "../program/options.ts";
+import { didYouMean } from "../settings/schema.ts";
+import { problemOf } from "../program/problem.ts";
+import { holdsStore } from "../stores/file/folder.ts";
 import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";
 import type { Store } from "../stores/store.ts";
 import { Mistake, printable, quoted } from "./fields.ts";

@@ -1,5 +1,5 @@
 /** What a user's fields may hold, as the login endpoint will read them; and how the commands put things into words. */
-import { UsageError } from "../serve/problem.ts";
+import { UsageError } from "../program/problem.ts";
 
 /** Something the person at the keyboard can mend: told in one line, without a stack. Holds no password and no hash. */
 export class Mistake extends UsageError {

@@ -6,17 +6,17 @@
 import process from "node:process";
 import { defineCommand } from "citty";
 import type { Context } from "../endpoints/endpoint.ts";
-import { endSession } from "../endpoints/session.ts";
+import { endSession } from "../sessions/rotation.ts";
 import { verify } from "../endpoints/verify.ts";
 import { type JwtEndpointsSettings, type Store, SettingError, createPasswords, isFailure } from "../index.ts";
-import { hasKeyRing, readKeyRing, takenIn } from "../serve/key-file.ts";
-import { readOptions } from "../serve/options.ts";
-import { parseSettings } from "../settings.ts";
-import { holdsStore } from "../stores/folder.ts";
+import { hasKeySet, readKeySet, takenIn } from "../program/key-file.ts";
+import { readOptions } from "../program/options.ts";
+import { parseSettings } from "../settings/schema.ts";
+import { holdsStore } from "../stores/file/folder.ts";
 import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";
 import { type Claims, jtiFrom, nowOf } from "../tokens/claims.ts";
-import { keysFrom } from "../tokens/keys.ts";
-import { isCanonicalBase64url, readJsonSegment } from "../tokens/strict.ts";
+import { keysFrom } from "../keys/key-set.ts";
+import { isCanonicalBase64url, readJsonSegment } from "../tokens/strict-json.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import { defaultStore, noStore, print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
 import { Mistake, counted, printable, quoted } from "./fields.ts";
@@ -128,7 +128,7 @@ async function contextFor(store: Store, url: string): Promise<Context> {
 
 function keySettings(given: Record<string, unknown>, folder: string | undefined): Partial<JwtEndpointsSettings> {
   const algorithm = given.algorithm as string | undefined;
-  if (folder !== undefined && hasKeyRing(folder)) return { keys: () => readKeyRing(folder, algorithm) };
+  if (folder !== undefined && hasKeySet(folder)) return { keys: () => readKeySet(folder, algorithm) };
   if ([given.signingKey, given.verifyingKey, given.jwkUrl].some((setting) => setting !== undefined)) return {};
   const [first] = folder === undefined ? [] : takenIn(folder, algorithm ?? "HS256");
   if (first === undefined) {

@@ -3,7 +3,7 @@ import type { User } from "../stores/store.ts";
 import { type Claims, type TokenType, isPasswordUnchanged, userIdFrom } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import type { Context } from "./endpoint.ts";
-import { findUserOf, isVoid } from "./session.ts";
+import { findUserOf, isVoid } from "../sessions/rotation.ts";
 
 export interface Authenticated {
   /** The verified claims of the token. */

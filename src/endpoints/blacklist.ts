@@ -1,7 +1,7 @@
 import { nowOf } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import { type Context, type Endpoint, charField, parseFields } from "./endpoint.ts";
-import { endSession } from "./session.ts";
+import { endSession } from "../sessions/rotation.ts";
 
 /** A refresh token in, which is good for nothing from then on, with its session (Simple JWT's TokenBlacklist, its logout). */
 export const blacklist: Endpoint = (context, data) => end(context, data, "refresh", "refresh");

@@ -1,10 +1,10 @@
 import { fail } from "../errors.ts";
-import type { LoginRequest, Settings } from "../settings.ts";
+import type { LoginRequest, Settings } from "../settings/schema.ts";
 import type { User } from "../stores/store.ts";
 import { accessClaims, loginClaims, nowOf } from "../tokens/claims.ts";
 import { signToken } from "../tokens/sign.ts";
 import { type Context, type Endpoint, charField, parseFields } from "./endpoint.ts";
-import { mayAuthenticate } from "./session.ts";
+import { mayAuthenticate } from "../sessions/rotation.ts";
 
 /** User name and password in, a refresh and an access token out (Simple JWT's TokenObtainPair). */
 export const create: Endpoint = async (context, data, request) => {

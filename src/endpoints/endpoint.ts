@@ -3,8 +3,8 @@ import * as v from "valibot";
 import { fail } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { Passwords } from "../passwords/index.ts";
-import type { EndpointsStore, LoginRequest, Settings } from "../settings.ts";
-import type { KeySet } from "../tokens/keys.ts";
+import type { EndpointsStore, LoginRequest, Settings } from "../settings/schema.ts";
+import type { KeySet } from "../keys/key-set.ts";
 
 export interface Context {
   readonly settings: Settings;

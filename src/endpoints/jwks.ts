@@ -1,4 +1,4 @@
-import type { KeySet } from "../tokens/keys.ts";
+import type { KeySet } from "../keys/key-set.ts";
 import type { Context } from "./endpoint.ts";
 
 /**

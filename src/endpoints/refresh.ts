@@ -4,7 +4,7 @@ import { accessClaims, issueTime, nowOf, slidingClaims, successorClaims } from "
 import { signToken } from "../tokens/sign.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import { type Endpoint, charField, parseFields } from "./endpoint.ts";
-import { requireUser, rotate } from "./session.ts";
+import { requireUser, rotate } from "../sessions/rotation.ts";
 
 const refreshFields = { refresh: charField({ trim: true }) };
 const slidingFields = { token: charField({ trim: true }) };

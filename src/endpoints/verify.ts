@@ -3,7 +3,7 @@ import { after } from "../maybe-promise.ts";
 import { isPasswordUnchanged } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import { type Answered, type Endpoint, charField, parseFields } from "./endpoint.ts";
-import { findUserOf, isOrphanRevoked, isVoid } from "./session.ts";
+import { findUserOf, isOrphanRevoked, isVoid } from "../sessions/rotation.ts";
 
 const fields = { token: charField({ trim: true }) };
 const nothing: Answered = Object.freeze({});

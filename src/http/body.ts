@@ -1,7 +1,7 @@
 /** A body's bytes or text -> plain data: the three media types that Django REST framework parses by default. */
 import { fail } from "../errors.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
-import { type Asked, tooLarge } from "./exchange.ts";
+import { type HttpRequest, tooLarge } from "./message.ts";
 import { JsonError, parseJson } from "./json.ts";
 
 export const mediaTypes = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"];
@@ -11,7 +11,7 @@ export const mediaTypes = ["application/json", "application/x-www-form-urlencode
  * @param limit in bytes.
  * @throws `body_too_large`, `unsupported_media_type`, `parse_error`, `body_already_read`.
  */
-export function readData(asked: Asked, limit: number): MaybePromise<unknown> {
+export function readData(asked: HttpRequest, limit: number): MaybePromise<unknown> {
   const contentType = asked.headers.get("content-type") ?? "";
   const mediaType = contentType.split(";", 1)[0]!.trim().toLowerCase();
   const { parsed } = asked;

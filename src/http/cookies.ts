@@ -1,7 +1,7 @@
 import { parseCookie, stringifySetCookie } from "cookie";
 import { fail } from "../errors.ts";
-import type { Settings } from "../settings.ts";
-import type { Asked } from "./exchange.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { HttpRequest } from "./message.ts";
 
 type Field = "refresh" | "access" | "token";
 
@@ -9,7 +9,7 @@ export interface Cookies {
   /** Whether the token of a field travels in a cookie. */
   carries(field: string): boolean;
   /** The token of a field of the body that a request's cookie carries. */
-  read(asked: Asked, field: string): string | undefined;
+  read(asked: HttpRequest, field: string): string | undefined;
   /** What the body then omits, as `Set-Cookie` headers. */
   take(data: Record<string, string>): { data: Record<string, string>; cookies: string[] };
   /** `Set-Cookie` headers that clear all of them. */
@@ -19,7 +19,7 @@ export interface Cookies {
    * browsers send with every POST, else by `Sec-Fetch-Site`. Who sends neither is no browser.
    * @throws `cross_site`
    */
-  refuseCrossSite(asked: Asked): void;
+  refuseCrossSite(asked: HttpRequest): void;
 }
 
 /**
@@ -83,7 +83,7 @@ export function createCookies(settings: Settings): Cookies {
  * http is foreign to a request of https: an attacker on the network can make one. What is no host, an origin `null` for
  * one, is nobody's own.
  */
-function isOwn(origin: string, { headers, url }: Asked): boolean {
+function isOwn(origin: string, { headers, url }: HttpRequest): boolean {
   const host = headers.get("host");
   const asked = host === null ? url : origin.replace(/(?<=:\/\/).*$/, () => host);
   if (!URL.canParse(origin) || !URL.canParse(asked) || new URL(origin).host !== new URL(asked).host) return false;

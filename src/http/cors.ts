@@ -1,8 +1,8 @@
 import { type MaybePromise, after } from "../maybe-promise.ts";
-import type { Settings } from "../settings.ts";
-import type { Answer, Asked } from "./exchange.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { HttpResponse, HttpRequest } from "./message.ts";
 
-type Step = (asked: Asked) => MaybePromise<Answer>;
+type Step = (asked: HttpRequest) => MaybePromise<HttpResponse>;
 
 /**
  * Lets front ends of other origins in (Fetch standard, "CORS protocol"). Wraps a step of the handler. Exact origins may

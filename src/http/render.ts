@@ -4,8 +4,8 @@
  */
 import type { ErrorCode, ErrorData, JwtEndpointsError } from "../errors.ts";
 import { errorTable } from "../errors.ts";
-import type { Settings } from "../settings.ts";
-import type { Answer } from "./exchange.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { HttpResponse } from "./message.ts";
 
 export type Profile = Settings["responses"];
 
@@ -16,7 +16,12 @@ const baseHeaders = {
 };
 
 /** @param allow the methods of the resource, for `Allow`; none for an unknown path. */
-export function renderData(data: unknown, status: number, allow?: string, headers?: Record<string, string>): Answer {
+export function renderData(
+  data: unknown,
+  status: number,
+  allow?: string,
+  headers?: Record<string, string>,
+): HttpResponse {
   const base = headersFor(allow);
   return { status, headers: headers === undefined ? base : { ...base, ...headers }, body: JSON.stringify(data) };
 }
@@ -37,7 +42,12 @@ function headersFor(allow: string | undefined): Readonly<Record<string, string>>
  * @param atEndpoint whether it is an answer of one of the JWT endpoints, the only ones the `djoser` profile reshapes: a
  * host's own resource, guarded by `authenticate`, answers 401 in both.
  */
-export function renderError(error: JwtEndpointsError, settings: Settings, allow?: string, atEndpoint = true): Answer {
+export function renderError(
+  error: JwtEndpointsError,
+  settings: Settings,
+  allow?: string,
+  atEndpoint = true,
+): HttpResponse {
   const data = error.data!;
   const { status, body } = profiles[atEndpoint ? settings.responses : "simplejwt"](data, error);
   const headers: Record<string, string> = {};

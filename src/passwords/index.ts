@@ -153,7 +153,7 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
     throw new RangeError(`preferred: ${preferredName} hashes are not made; accepted: ${preferredFormats.join(", ")}`);
   }
   const concurrency = options.concurrency ?? (globalThis.navigator?.hardwareConcurrency || 4);
-  const inTurn = createTurns(concurrency, options.queue ?? 100);
+  const inTurn = createLimiter(concurrency, options.queue ?? 100);
   const all = [pbkdf2Sha256(iterations), pbkdf2Sha1(iterations), argon2(), bcryptSha256(), bcrypt(), scrypt()];
   const hashers = new Map<string, PasswordHasher>(all.map((hasher) => [hasher.algorithm, hasher]));
   const preferred = hashers.get(preferredName)!;
@@ -238,7 +238,7 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
 }
 
 /** At most `concurrency` tasks at once and `queue` waiting, first come first served. */
-function createTurns(concurrency: number, queue: number) {
+function createLimiter(concurrency: number, queue: number) {
   const waiting: (() => void)[] = [];
   let running = 0;
   let taskMs = 250; // a moving average, for Retry-After

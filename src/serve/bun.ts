@@ -1,7 +1,7 @@
 /** Serves on Bun: the handler's plain step on `Bun.serve`. */
 import process from "node:process";
-import { fetchWith, lingerMs, toResponse } from "../http/exchange.ts";
-import type { Answer } from "../index.ts";
+import { fetchWith, lingerMs, toResponse } from "../http/message.ts";
+import type { HttpResponse } from "../index.ts";
 import { type Listen, start } from "./start.ts";
 import { forkWith } from "./workers.ts";
 
@@ -22,7 +22,7 @@ declare const Bun: {
 };
 
 /** Bun reads a body to its end, unless the response says that it closes: then until the stream of the response ends. */
-function cut(answer: Answer): Response {
+function cut(answer: HttpResponse): Response {
   const body = new ReadableStream<Uint8Array>({
     async start(controller) {
       controller.enqueue(new TextEncoder().encode(answer.body));

@@ -1,8 +1,8 @@
 /** Serves on Deno: the handler's plain step on `Deno.serve`. */
 import process from "node:process";
-import { fetchWith } from "../http/exchange.ts";
-import type { Send } from "./log.ts";
-import type { ServerOptions } from "./options.ts";
+import { fetchWith } from "../http/message.ts";
+import type { Send } from "./request-log.ts";
+import type { ServerOptions } from "../program/options.ts";
 import { type Listen, start } from "./start.ts";
 import { storeFolder } from "../stores/open.ts";
 import { forkWith } from "./workers.ts";

@@ -3,7 +3,7 @@
  * `bun run …/serve/fetch.js`, or any host that takes `{ fetch }`.
  */
 import process from "node:process";
-import { readOptions } from "./options.ts";
+import { readOptions } from "../program/options.ts";
 import { prepare } from "./start.ts";
 
 const options = readOptions([], process.env);

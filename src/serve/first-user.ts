@@ -27,15 +27,15 @@ export async function introduceFirstUser(store: Store, { hash, onMade, tell }: I
   const passwordHash = await hash(password);
   const turn = randomBytes(12).toString("base64url");
   const isMyTurn = async () =>
-    (await store.claim(kind, "first-user-turn", turn, Date.now() / 1000 + turnLifetime)) === turn;
+    (await store.putIfAbsent(kind, "first-user-turn", turn, Date.now() / 1000 + turnLifetime)) === turn;
   for (; !(await isMyTurn()); await sleep(100)) if ((await standing(store)) === "known") return onMade();
   const before = await standing(store);
   if (before === "known") return onMade();
-  await store.claim(kind, factOf(passwordHash), "made", forever);
+  await store.putIfAbsent(kind, factOf(passwordHash), "made", forever);
   if (before === "none") await store.addUser({ username, passwordHash });
   else await store.updateUser(before.id, { passwordHash }, { passwordHash: before.passwordHash });
   onMade();
-  if (await tell(password)) await store.claim(kind, "first-user", "made", forever);
+  if (await tell(password)) await store.putIfAbsent(kind, "first-user", "made", forever);
 }
 
 /** Tells a password that was made here from one that the operator has set. */
@@ -44,9 +44,9 @@ const factOf = (passwordHash: string): string =>
 
 /** `known`: it was told of, or users were added by hand. Else the user whose password nobody knows, if there is one. */
 async function standing(store: Store): Promise<"known" | "none" | User> {
-  if ((await store.peek(kind, "first-user")) !== undefined) return "known"; // also where all users were removed since
+  if ((await store.get(kind, "first-user")) !== undefined) return "known"; // also where all users were removed since
   const user = await store.findUserByUsername(username);
-  if (user !== undefined && (await store.peek(kind, factOf(user.passwordHash))) !== undefined) return user;
+  if (user !== undefined && (await store.get(kind, factOf(user.passwordHash))) !== undefined) return user;
   for await (const _ of store.listUsers() as AsyncIterable<unknown>) return "known";
   return "none";
 }

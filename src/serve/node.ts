@@ -7,10 +7,10 @@ import type { AddressInfo, Socket } from "node:net";
 import process from "node:process";
 import type { Duplex } from "node:stream";
 import { setInterval, setTimeout } from "node:timers";
-import type { Answer, Asked } from "../index.ts";
-import { BodyBuffer, decodeUtf8, lingerMs, restLimit, tooLarge, unreadable } from "../http/exchange.ts";
+import type { HttpResponse, HttpRequest } from "../index.ts";
+import { BodyBuffer, decodeUtf8, lingerMs, restLimit, tooLarge, unreadable } from "../http/message.ts";
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
-import type { Step } from "./log.ts";
+import type { Step } from "./request-log.ts";
 import { type Listen, start } from "./start.ts";
 
 /**
@@ -35,11 +35,11 @@ class NodeRequest extends IncomingMessage {
   }
 }
 
-class NodeAsked implements Asked {
+class NodeAsked implements HttpRequest {
   readonly #request: NodeRequest;
   readonly method: string;
   readonly url: string;
-  readonly headers: Asked["headers"];
+  readonly headers: HttpRequest["headers"];
   /** The body, where it has been read already. */
   body: Buffer<ArrayBuffer> | undefined = undefined;
   constructor(request: NodeRequest) {
@@ -86,7 +86,7 @@ class NodeAsked implements Asked {
 /** What to do where the trailers of a body are longer than the parser takes. */
 const onLongTrailers = new WeakMap<Duplex, () => void>();
 
-function readWhole(request: NodeRequest, headers: Asked["headers"], limit: number): Promise<Buffer<ArrayBuffer>> {
+function readWhole(request: NodeRequest, headers: HttpRequest["headers"], limit: number): Promise<Buffer<ArrayBuffer>> {
   return new Promise((resolve, reject) => {
     if (Number(headers.get("content-length")) > limit) return reject(tooLarge(limit));
     const body = new BodyBuffer(limit);
@@ -142,10 +142,10 @@ class NodeHeaders {
 }
 
 /** The headers answered last and their flat list for `writeHead`, which ends in the length: most answers share theirs. */
-let lastHeaders: Answer["headers"] | undefined;
+let lastHeaders: HttpResponse["headers"] | undefined;
 let lastLines: string[] = [];
 
-function linesOf(headers: Answer["headers"], length: number): string[] {
+function linesOf(headers: HttpResponse["headers"], length: number): string[] {
   if (headers !== lastHeaders) {
     lastHeaders = headers;
     lastLines = [...Object.entries(headers).flat(), "content-length", ""];
@@ -182,7 +182,7 @@ function respond(step: Step, asked: NodeAsked, response: ServerResponse): void {
   }
 }
 
-function send({ status, headers, cookies, body }: Answer, asked: NodeAsked, response: ServerResponse): void {
+function send({ status, headers, cookies, body }: HttpResponse, asked: NodeAsked, response: ServerResponse): void {
   const length = Buffer.byteLength(body);
   const hasBody = status !== 204 && asked.method !== "HEAD";
   let lines = linesOf(headers, length);

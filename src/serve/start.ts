@@ -3,7 +3,7 @@ import process from "node:process";
 import { setInterval } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
-  type Asked,
+  type HttpRequest,
   type JwtEndpoints,
   type JwtEndpointsSettings,
   type LogEvent,
@@ -12,13 +12,21 @@ import {
   createPasswords,
 } from "../index.ts";
 import { fail } from "../errors.ts";
-import { logToStandardError } from "../settings.ts";
+import { logToStandardError } from "../settings/schema.ts";
 import { openStore, storeFolder } from "../stores/open.ts";
 import { introduceFirstUser } from "./first-user.ts";
-import { ensureFirstKey, firstKeyAsJwk, hasKeyRing, newJwk, newSecret, readFirstKey, readKeyRing } from "./key-file.ts";
-import { type Output, type Send, type Step, sendTo, takeOver, withRequestLog, withUnderWay } from "./log.ts";
-import { type ServerOptions, helpText, readOptions } from "./options.ts";
-import { UsageError, problemOf } from "./problem.ts";
+import {
+  ensureFirstKey,
+  firstKeyAsJwk,
+  hasKeySet,
+  newJwk,
+  newSecret,
+  readFirstKey,
+  readKeySet,
+} from "../program/key-file.ts";
+import { type Output, type Send, type Step, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
+import { type ServerOptions, helpText, readOptions } from "../program/options.ts";
+import { UsageError, problemOf } from "../program/problem.ts";
 import {
   type Fork,
   WorkerEnded,
@@ -142,8 +150,8 @@ async function keySettings(
   const needsKey = signingKey === undefined && !onlyVerifies;
   const fresh = async () => (/^(RS|PS|ES|EdDSA)/.test(algorithm) ? newJwk(algorithm) : newSecret());
   if (folder === undefined) return needsKey ? { signingKey: await fresh() } : given;
-  const ring = () => readKeyRing(folder, settings.algorithm as string | undefined);
-  if (hasKeyRing(folder) || signingKey !== undefined) return { ...given, keys: ring };
+  const ring = () => readKeySet(folder, settings.algorithm as string | undefined);
+  if (hasKeySet(folder) || signingKey !== undefined) return { ...given, keys: ring };
   if (!needsKey) return given;
   const first = readFirstKey(folder) ?? (makes ? ensureFirstKey(folder, await fresh()) : undefined);
   if (!makes) return { signingKey: first ?? (await fresh()) };
@@ -189,10 +197,10 @@ export async function start(
     readiness.isReady = false;
     if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, options, runtime, fork, output, end);
     const { prefix } = endpoints.settings;
-    const underWay = new Set<Asked>();
+    const underWay = new Set<HttpRequest>();
     const step = options.requestLog
-      ? withRequestLog(endpoints.answer, underWay, prefix, output)
-      : withUnderWay(endpoints.answer, underWay);
+      ? withRequestLog(endpoints.handle, underWay, prefix, output)
+      : withUnderWay(endpoints.handle, underWay);
     const server = await listen(step, options, isWorker).catch(cannotListen(options));
     const stop = async (): Promise<void> => {
       await Promise.race([server.close(), whenAnswered(underWay)]);
@@ -224,7 +232,7 @@ const endWith =
   };
 
 /** Resolves when all that came whole within some time is answered; the rest ends with the process. */
-async function whenAnswered(underWay: Set<Asked>): Promise<void> {
+async function whenAnswered(underWay: Set<HttpRequest>): Promise<void> {
   await sleep(restMs);
   do
     await sleep(50); // also for the last answers to leave

@@ -7,8 +7,8 @@ import { type AddressInfo, createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { setInterval } from "node:timers";
-import type { ServerOptions } from "./options.ts";
-import { UsageError } from "./problem.ts";
+import type { ServerOptions } from "../program/options.ts";
+import { UsageError } from "../program/problem.ts";
 
 /** Set in workers alone: how many they are, the port they share. */
 const [countVariable, portVariable] = ["JWT_ENDPOINTS_WORKERS", "JWT_ENDPOINTS_PORT"];

@@ -451,10 +451,14 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
   [
     "lets the first writer of a fact win",
     async (store) => {
-      same(await store.claim("successor", "jti-1", "first", soon()), "first", "the first writer's value stands");
-      same(await store.claim("successor", "jti-1", "second", soon()), "first", "the second learns the first one's");
-      same(await store.peek("successor", "jti-1"), "first", "peek tells what stands");
-      check((await store.peek("successor", "jti-2")) === undefined, "an unclaimed fact is undefined");
+      same(await store.putIfAbsent("successor", "jti-1", "first", soon()), "first", "the first writer's value stands");
+      same(
+        await store.putIfAbsent("successor", "jti-1", "second", soon()),
+        "first",
+        "the second learns the first one's",
+      );
+      same(await store.get("successor", "jti-1"), "first", "peek tells what stands");
+      check((await store.get("successor", "jti-2")) === undefined, "an unclaimed fact is undefined");
     },
   ],
   [
@@ -462,10 +466,10 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     async (store) => {
       for (let round = 0; round < 5; round++) {
         const tries = Array.from({ length: 100 }, async (_, i) =>
-          store.claim("race", `id-${round}`, `value-${i}`, soon()),
+          store.putIfAbsent("race", `id-${round}`, `value-${i}`, soon()),
         );
         const answers = new Set(await Promise.all(tries));
-        same([...answers], [await store.peek("race", `id-${round}`)], "one value, the one that stands");
+        same([...answers], [await store.get("race", `id-${round}`)], "one value, the one that stands");
       }
     },
   ],
@@ -473,33 +477,33 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     "keeps facts of different kinds and ids apart, whatever characters they have",
     async (store) => {
       const odd = [...oddNames, "", "a", "a\0b", "b"];
-      for (const kind of odd) for (const id of odd) await store.claim(kind, id, `${kind}|${id}`, soon());
+      for (const kind of odd) for (const id of odd) await store.putIfAbsent(kind, id, `${kind}|${id}`, soon());
       for (const kind of odd) {
-        for (const id of odd) same(await store.peek(kind, id), `${kind}|${id}`, "each fact has its own value");
+        for (const id of odd) same(await store.get(kind, id), `${kind}|${id}`, "each fact has its own value");
       }
     },
   ],
   [
     "counts an expired fact as absent",
     async (store) => {
-      await store.claim("short", "past", "gone", Date.now() / 1000 - 1);
-      check((await store.peek("short", "past")) === undefined, "an expired fact is undefined");
-      same(await store.claim("short", "past", "new", soon()), "new", "an expired fact can be claimed anew");
-      await store.claim("short", "brief", "gone", Date.now() / 1000 + 0.05);
+      await store.putIfAbsent("short", "past", "gone", Date.now() / 1000 - 1);
+      check((await store.get("short", "past")) === undefined, "an expired fact is undefined");
+      same(await store.putIfAbsent("short", "past", "new", soon()), "new", "an expired fact can be claimed anew");
+      await store.putIfAbsent("short", "brief", "gone", Date.now() / 1000 + 0.05);
       await new Promise((resolve) => setTimeout(resolve, 80));
-      check((await store.peek("short", "brief")) === undefined, "a fact expires with time alone");
-      same(await store.claim("short", "brief", "new", soon()), "new", "and can be claimed anew");
+      check((await store.get("short", "brief")) === undefined, "a fact expires with time alone");
+      same(await store.putIfAbsent("short", "brief", "new", soon()), "new", "and can be claimed anew");
     },
   ],
   [
     "forgets expired facts, and only those, when told to",
     async (store) => {
-      for (let i = 0; i < 5; i++) await store.claim("flush", `past-${i}`, "x", Date.now() / 1000 - 1);
-      await store.claim("flush", "stays", "x", soon());
+      for (let i = 0; i < 5; i++) await store.putIfAbsent("flush", `past-${i}`, "x", Date.now() / 1000 - 1);
+      await store.putIfAbsent("flush", "stays", "x", soon());
       const forgotten = await store.flushExpired();
       check(forgotten >= 0 && forgotten <= 5, "the number of forgotten facts is answered"); // less what it forgot by itself
       same(await store.flushExpired(), 0, "nothing is left to forget");
-      same(await store.peek("flush", "stays"), "x", "a fact that is good stays");
+      same(await store.get("flush", "stays"), "x", "a fact that is good stays");
     },
   ],
   [
@@ -507,14 +511,14 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     async (store) => {
       const ids = Array.from({ length: 500 }, (_, i) => `id-${i}`);
       const past = Date.now() / 1000 - 1;
-      await Promise.all(ids.map(async (id) => store.claim("busy", id, "gone", past)));
+      await Promise.all(ids.map(async (id) => store.putIfAbsent("busy", id, "gone", past)));
       const flush = store.flushExpired();
-      check((await store.peek("busy", "id-0")) === undefined, "an expired fact is undefined");
-      const answers = new Set(await Promise.all(ids.map(async (id) => store.claim("busy", id, "new", soon()))));
+      check((await store.get("busy", "id-0")) === undefined, "an expired fact is undefined");
+      const answers = new Set(await Promise.all(ids.map(async (id) => store.putIfAbsent("busy", id, "new", soon()))));
       same([...answers], ["new"], "an expired fact can be claimed anew at any moment");
       await flush;
       await store.flushExpired();
-      for (const id of ids) same(await store.peek("busy", id), "new", "what was claimed meanwhile stays");
+      for (const id of ids) same(await store.get("busy", id), "new", "what was claimed meanwhile stays");
     },
   ],
   ["answers a ping", async (store) => void (await store.ping())],

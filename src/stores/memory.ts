@@ -49,7 +49,7 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
     wasRemoved: state.wasRemoved,
     listUsers: state.listUsers,
     passwordHashes: state.passwordHashes,
-    claim(kind, id, value, expiresAt) {
+    putIfAbsent(kind, id, value, expiresAt) {
       const at = seconds();
       forgetting.hear(at);
       if (--claimsUntilFlush <= 0) {
@@ -57,9 +57,9 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
         state.markExpired(forgetting.until());
       }
       state.sweepShard(); // a little with each claim: some hosts let no timer run between two requests
-      return state.claim(kind, id, value, expiresAt, at);
+      return state.putIfAbsent(kind, id, value, expiresAt, at);
     },
-    peek: (kind, id) => state.peek(kind, id, seconds()),
+    get: (kind, id) => state.get(kind, id, seconds()),
     flushExpired() {
       forgetting.hear(seconds());
       return state.flushExpired(forgetting.until());
@@ -339,7 +339,7 @@ export function createState() {
     emptyPlaces = 0;
   }
 
-  function peek(kind: string, id: string, at: number): string | undefined {
+  function get(kind: string, id: string, at: number): string | undefined {
     const shard = kinds.get(kind)?.shards[shardOf(id)];
     const fact = shard?.facts.get(id);
     return fact !== undefined && fact.expiresAt > at && fact.expiresAt > shard!.flushedAt ? fact.value : undefined;
@@ -527,8 +527,8 @@ export function createState() {
     *passwordHashes(): Iterable<string> {
       for (const { passwordHash } of listUsers()) yield passwordHash;
     },
-    claim(kind: string, id: string, value: string, expiresAt: number, at: number): string {
-      const standing = peek(kind, id, at);
+    putIfAbsent(kind: string, id: string, value: string, expiresAt: number, at: number): string {
+      const standing = get(kind, id, at);
       if (standing !== undefined) return standing;
       const i = shardOf(id);
       const marked = kinds.get(kind);
@@ -546,7 +546,7 @@ export function createState() {
       ofKind.size += facts.size - before;
       return value;
     },
-    peek,
+    get,
     markExpired,
     sweepShard,
     /** Marks what has expired at a time as gone at once, and answers how much room that made when all is swept. */

@@ -16,7 +16,7 @@ export async function openStore(url: string, { endsSoon = false } = {}): Promise
     case "memory":
       return (await import("./memory.ts")).memoryStore();
     case "file": {
-      const { openFileStore, poolDisk } = await import("./file.ts");
+      const { openFileStore, poolDisk } = await import("./file/index.ts");
       return openFileStore(storeFolder(url)!, endsSoon ? { disk: poolDisk() } : {});
     }
     default: // the rest of the URL may hold a password

@@ -102,9 +102,9 @@ export interface TokenStore {
    * the fact is as durable as the store gets.
    * @param expiresAt seconds since the epoch; from then on the fact counts as absent and may be claimed anew.
    */
-  claim(kind: string, id: string, value: string, expiresAt: number): MaybePromise<string>;
+  putIfAbsent(kind: string, id: string, value: string, expiresAt: number): MaybePromise<string>;
   /** The value that stands, or `undefined` when there is none or it has expired. */
-  peek(kind: string, id: string): MaybePromise<string | undefined>;
+  get(kind: string, id: string): MaybePromise<string | undefined>;
   /**
    * Forgets expired facts and returns how many; a store may have forgotten others by itself before. It keeps what expired
    * lately, since a clock that is set wrong for a while must not bring revoked tokens back.

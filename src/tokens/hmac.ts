@@ -5,7 +5,7 @@
  */
 import { nodeCrypto } from "../native.ts";
 import { hmacSha256 } from "./sha256.ts";
-import { base64urlCodes } from "./strict.ts";
+import { base64urlCodes } from "./strict-json.ts";
 
 export interface Hmac {
   /** The first segment of our tokens, with its dot. */

@@ -2,7 +2,7 @@ import { fail } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { Claims } from "./claims.ts";
 import { base64url } from "./hmac.ts";
-import type { Key } from "./keys.ts";
+import type { Key } from "../keys/key-set.ts";
 
 const utf8 = new TextEncoder();
 
@@ -19,11 +19,11 @@ export function signToken(key: Key | undefined, claims: Claims): MaybePromise<st
     const text = hmac.head + base64url(json);
     return `${text}.${hmac.sign(text)}`;
   }
-  return signSlowly(key, json);
+  return signWithJose(key, json);
 }
 
 /** jose is loaded when it is first needed: with secrets it hardly ever is, and it is a third of what a start loads. */
-async function signSlowly({ alg, kid, key }: Key, json: string): Promise<string> {
+async function signWithJose({ alg, kid, key }: Key, json: string): Promise<string> {
   const { CompactSign } = await import("jose");
   const header = { alg, typ: "JWT", ...(kid !== undefined && { kid }) };
   return new CompactSign(utf8.encode(json)).setProtectedHeader(header).sign(key);

@@ -4,10 +4,10 @@
  */
 import { fail } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
-import type { Settings } from "../settings.ts";
+import type { Settings } from "../settings/schema.ts";
 import { type Claims, type TokenType, checkClaims } from "./claims.ts";
-import type { Key, KeySet } from "./keys.ts";
-import { isCanonicalBase64url, readJsonSegment, readPlainSegment } from "./strict.ts";
+import type { Key, KeySet } from "../keys/key-set.ts";
+import { isCanonicalBase64url, readJsonSegment, readPlainSegment } from "./strict-json.ts";
 
 /**
  * Verifies a token and answers its claims.
@@ -114,13 +114,13 @@ async function isSigned(keys: KeySet, header: Claims, token: string): Promise<bo
 
 async function isSignedByOneOf(keys: readonly Key[], { alg, kid }: Claims, token: string): Promise<boolean> {
   for (const key of keys) {
-    if (key.alg === alg && mayServe(key, kid) && (await signatureHolds(token, alg, key.key))) return true;
+    if (key.alg === alg && kidMatches(key, kid) && (await signatureHolds(token, alg, key.key))) return true;
   }
   return false;
 }
 
 /** A `kid` selects among keys that have one; keys without one may serve any token. */
-const mayServe = (key: Key, kid: unknown): boolean =>
+const kidMatches = (key: Key, kid: unknown): boolean =>
   kid === undefined ? !key.needsKid : key.kid === undefined || key.kid === kid;
 
 async function signatureHolds(token: string, alg: string, key: CryptoKey): Promise<boolean> {

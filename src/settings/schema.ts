@@ -1,13 +1,13 @@
 /**
  * Every setting in one place: its schema, default, meaning and Simple JWT twin. Parsed once, frozen, passed down.
- * The server's flags and environment (`serve/options.ts`) and the README's table are made from this same schema.
+ * The server's flags and environment (`program/options.ts`) and the README's table are made from this same schema.
  */
 import type { JWK } from "jose";
 import * as v from "valibot";
-import type { ErrorCode } from "./errors.ts";
-import type { MaybePromise } from "./maybe-promise.ts";
-import { defaultIterations, formats, maxIterations, preferredFormats } from "./passwords/formats.ts";
-import type { Store, User, UserStore } from "./stores/store.ts";
+import type { ErrorCode } from "../errors.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
+import { defaultIterations, formats, maxIterations, preferredFormats } from "../passwords/formats.ts";
+import type { Store, User, UserStore } from "../stores/store.ts";
 
 /** How a setting is written as a flag or an environment variable; `none` when it only makes sense in code. */
 export type SettingForm = "text" | "number" | "duration" | "boolean" | "list" | "none";
@@ -15,7 +15,7 @@ export type SettingForm = "text" | "number" | "duration" | "boolean" | "list" | 
 export interface SettingInfo {
   form: SettingForm;
   /** Simple JWT's name for it, where it has one. */
-  twin?: string;
+  simpleJwtName?: string;
   /** What the README shows as the default, where the value itself says too little. */
   shown?: string;
   [key: string]: unknown;
@@ -43,13 +43,13 @@ export interface LogEvent {
 
 /**
  * What the endpoints ask of a store: the two look-ups, and as much of {@link Store} as the settings in use need. One
- * without `claim` and `peek` can't revoke, so it has no `/jwt/blacklist/`; one without `wasRemoved` leaves verify to judge
+ * without `putIfAbsent` and `get` can't revoke, so it has no `/jwt/blacklist/`; one without `wasRemoved` leaves verify to judge
  * a removed user's tokens by themselves. A wrong combination stops the start.
  */
 export interface EndpointsStore
   extends
     Pick<UserStore, "findUserByUsername" | "findUserById">,
-    Partial<Pick<Store, "updateUser" | "wasRemoved" | "claim" | "peek" | "ping" | "passwordHashes">> {
+    Partial<Pick<Store, "updateUser" | "wasRemoved" | "putIfAbsent" | "get" | "ping" | "passwordHashes">> {
   /** The user whose `userIdField` has a value; needed when that field is neither `id` nor `username`. */
   findUserBy?(field: string, value: string): MaybePromise<User | undefined>;
 }
@@ -61,7 +61,7 @@ export type KeyMaterial = string | Uint8Array | JWK;
  * Several keys of one's own (RFC 7517), of which one signs. Each has `alg`, its algorithm, and `kid`, its name; a key that
  * was in use before there was a ring may lack `kid`, as its tokens do.
  */
-export interface KeyRing {
+export interface RotatingKeys {
   /** Signs, and so is private or secret. */
   active: JWK;
   /**
@@ -286,7 +286,7 @@ export const settingsSchema = v.strictObject(
         doc(
           "Secret or private key that signs; Django's `SECRET_KEY` for a shared site. Text, bytes, JWK or PEM. " +
             "The server makes one beside the file store.",
-          { form: "text", twin: "SIGNING_KEY", shown: "required in code" },
+          { form: "text", simpleJwtName: "SIGNING_KEY", shown: "required in code" },
         ),
       ),
     ),
@@ -295,7 +295,7 @@ export const settingsSchema = v.strictObject(
         key,
         doc("Public key, PEM or JWK, when it can't be derived from `signingKey`.", {
           form: "text",
-          twin: "VERIFYING_KEY",
+          simpleJwtName: "VERIFYING_KEY",
           shown: "derived",
         }),
       ),
@@ -306,13 +306,13 @@ export const settingsSchema = v.strictObject(
         doc(
           "URL of a JSON Web Key Set (RFC 7517): tokens that others signed with `algorithm` are good too. Without " +
             "`signingKey` nothing is signed here.",
-          { form: "text", twin: "JWK_URL" },
+          { form: "text", simpleJwtName: "JWK_URL" },
         ),
       ),
     ),
     keys: v.optional(
       v.pipe(
-        fn<() => MaybePromise<KeyRing | undefined>>(
+        fn<() => MaybePromise<RotatingKeys | undefined>>(
           "is not a function; accepted: () => ({ active, retiring }) of JWKs with kid and alg",
         ),
         doc(
@@ -325,16 +325,22 @@ export const settingsSchema = v.strictObject(
     algorithm: v.optional(
       v.pipe(
         oneOf(algorithms),
-        doc("Signature algorithm (RFC 7518), the only one accepted.", { form: "text", twin: "ALGORITHM" }),
+        doc("Signature algorithm (RFC 7518), the only one accepted.", { form: "text", simpleJwtName: "ALGORITHM" }),
       ),
       "HS256",
     ),
     accessTokenLifetime: v.optional(
-      v.pipe(lifetime, doc("How long an access token is good.", { form: "duration", twin: "ACCESS_TOKEN_LIFETIME" })),
+      v.pipe(
+        lifetime,
+        doc("How long an access token is good.", { form: "duration", simpleJwtName: "ACCESS_TOKEN_LIFETIME" }),
+      ),
       "5m",
     ),
     refreshTokenLifetime: v.optional(
-      v.pipe(lifetime, doc("How long a refresh token is good.", { form: "duration", twin: "REFRESH_TOKEN_LIFETIME" })),
+      v.pipe(
+        lifetime,
+        doc("How long a refresh token is good.", { form: "duration", simpleJwtName: "REFRESH_TOKEN_LIFETIME" }),
+      ),
       "1d",
     ),
     rotateRefreshTokens: v.optional(
@@ -342,7 +348,7 @@ export const settingsSchema = v.strictObject(
         boolean,
         doc("Answer a new refresh token at each refresh; those of one login form a session (`sid`).", {
           form: "boolean",
-          twin: "ROTATE_REFRESH_TOKENS",
+          simpleJwtName: "ROTATE_REFRESH_TOKENS",
         }),
       ),
       false,
@@ -353,7 +359,7 @@ export const settingsSchema = v.strictObject(
         doc(
           "A used refresh token is void, and using it again after `refreshGrace` ends its session. `false` with rotation " +
             "leaves it good until it expires, as in Simple JWT.",
-          { form: "boolean", twin: "BLACKLIST_AFTER_ROTATION", shown: "as `rotateRefreshTokens`" },
+          { form: "boolean", simpleJwtName: "BLACKLIST_AFTER_ROTATION", shown: "as `rotateRefreshTokens`" },
         ),
       ),
     ),
@@ -392,13 +398,16 @@ export const settingsSchema = v.strictObject(
         doc(
           "Tokens that `authenticate` takes. With `SlidingToken` first, create and refresh answer `{token}`, and refresh " +
             "reads `token`.",
-          { form: "list", twin: "AUTH_TOKEN_CLASSES" },
+          { form: "list", simpleJwtName: "AUTH_TOKEN_CLASSES" },
         ),
       ),
       ["AccessToken"],
     ),
     slidingTokenLifetime: v.optional(
-      v.pipe(lifetime, doc("How long a sliding token is good.", { form: "duration", twin: "SLIDING_TOKEN_LIFETIME" })),
+      v.pipe(
+        lifetime,
+        doc("How long a sliding token is good.", { form: "duration", simpleJwtName: "SLIDING_TOKEN_LIFETIME" }),
+      ),
       "5m",
     ),
     slidingTokenRefreshLifetime: v.optional(
@@ -406,7 +415,7 @@ export const settingsSchema = v.strictObject(
         lifetime,
         doc("How long after its login a sliding token can be refreshed.", {
           form: "duration",
-          twin: "SLIDING_TOKEN_REFRESH_LIFETIME",
+          simpleJwtName: "SLIDING_TOKEN_REFRESH_LIFETIME",
         }),
       ),
       "1d",
@@ -416,7 +425,7 @@ export const settingsSchema = v.strictObject(
         name,
         doc("Claim with the time until which a sliding token can be refreshed.", {
           form: "text",
-          twin: "SLIDING_TOKEN_REFRESH_EXP_CLAIM",
+          simpleJwtName: "SLIDING_TOKEN_REFRESH_EXP_CLAIM",
         }),
       ),
       "refresh_exp",
@@ -426,15 +435,20 @@ export const settingsSchema = v.strictObject(
         durationText,
         v.check((value) => parseDuration(value)! <= mostLeeway, 'is too long; accepted: up to "10m"'),
         v.transform((value) => parseDuration(value)!),
-        doc("Clock difference forgiven in `exp`, `nbf` and `iat`, up to `10m`.", { form: "duration", twin: "LEEWAY" }),
+        doc("Clock difference forgiven in `exp`, `nbf` and `iat`, up to `10m`.", {
+          form: "duration",
+          simpleJwtName: "LEEWAY",
+        }),
       ),
       0,
     ),
-    issuer: v.optional(v.pipe(name, doc("`iss` claim, written and required.", { form: "text", twin: "ISSUER" }))),
+    issuer: v.optional(
+      v.pipe(name, doc("`iss` claim, written and required.", { form: "text", simpleJwtName: "ISSUER" })),
+    ),
     audience: v.optional(
       v.pipe(
         v.union([name, v.array(name)], "is not text or a list of text"),
-        doc("`aud` claim, written and required.", { form: "list", twin: "AUDIENCE" }),
+        doc("`aud` claim, written and required.", { form: "list", simpleJwtName: "AUDIENCE" }),
       ),
     ),
     authHeaderTypes: v.optional(
@@ -444,7 +458,7 @@ export const settingsSchema = v.strictObject(
           "is not a list",
         ),
         v.minLength(1, "is empty"),
-        doc("Schemes accepted in `Authorization`.", { form: "list", twin: "AUTH_HEADER_TYPES" }),
+        doc("Schemes accepted in `Authorization`.", { form: "list", simpleJwtName: "AUTH_HEADER_TYPES" }),
       ),
       ["Bearer"],
     ),
@@ -452,7 +466,7 @@ export const settingsSchema = v.strictObject(
       v.pipe(
         text,
         v.regex(headerToken, 'is not the name of a header; accepted: such as "Authorization"'),
-        doc("Header that carries an access token.", { form: "text", twin: "AUTH_HEADER_NAME" }),
+        doc("Header that carries an access token.", { form: "text", simpleJwtName: "AUTH_HEADER_NAME" }),
       ),
       "Authorization",
     ),
@@ -463,23 +477,26 @@ export const settingsSchema = v.strictObject(
           "Field of the user that `userIdClaim` holds: `id`, `username`, or one that the store's `findUserBy` knows.",
           {
             form: "text",
-            twin: "USER_ID_FIELD",
+            simpleJwtName: "USER_ID_FIELD",
           },
         ),
       ),
       "id",
     ),
     userIdClaim: v.optional(
-      v.pipe(name, doc("Claim that names the user.", { form: "text", twin: "USER_ID_CLAIM" })),
+      v.pipe(name, doc("Claim that names the user.", { form: "text", simpleJwtName: "USER_ID_CLAIM" })),
       "user_id",
     ),
     tokenTypeClaim: v.optional(
-      v.pipe(name, doc("Claim that holds `access` or `refresh`.", { form: "text", twin: "TOKEN_TYPE_CLAIM" })),
+      v.pipe(name, doc("Claim that holds `access` or `refresh`.", { form: "text", simpleJwtName: "TOKEN_TYPE_CLAIM" })),
       "token_type",
     ),
-    jtiClaim: v.optional(v.pipe(name, doc("Claim with the token's id.", { form: "text", twin: "JTI_CLAIM" })), "jti"),
+    jtiClaim: v.optional(
+      v.pipe(name, doc("Claim with the token's id.", { form: "text", simpleJwtName: "JTI_CLAIM" })),
+      "jti",
+    ),
     usernameField: v.optional(
-      v.pipe(name, doc("Body field that carries the user name.", { form: "text", twin: "USERNAME_FIELD" })),
+      v.pipe(name, doc("Body field that carries the user name.", { form: "text", simpleJwtName: "USERNAME_FIELD" })),
       "username",
     ),
     usernameMatching: v.optional(
@@ -494,13 +511,13 @@ export const settingsSchema = v.strictObject(
         boolean,
         doc("Refuse inactive users at login, refresh and `authenticate`.", {
           form: "boolean",
-          twin: "CHECK_USER_IS_ACTIVE",
+          simpleJwtName: "CHECK_USER_IS_ACTIVE",
         }),
       ),
       true,
     ),
     updateLastLogin: v.optional(
-      v.pipe(boolean, doc("Record the time of each login.", { form: "boolean", twin: "UPDATE_LAST_LOGIN" })),
+      v.pipe(boolean, doc("Record the time of each login.", { form: "boolean", simpleJwtName: "UPDATE_LAST_LOGIN" })),
       false,
     ),
     checkRevokeToken: v.optional(
@@ -508,13 +525,13 @@ export const settingsSchema = v.strictObject(
         boolean,
         doc("Write a digest of the password hash into tokens, and refuse them once the password has changed.", {
           form: "boolean",
-          twin: "CHECK_REVOKE_TOKEN",
+          simpleJwtName: "CHECK_REVOKE_TOKEN",
         }),
       ),
       false,
     ),
     revokeTokenClaim: v.optional(
-      v.pipe(name, doc("Claim that holds that digest.", { form: "text", twin: "REVOKE_TOKEN_CLAIM" })),
+      v.pipe(name, doc("Claim that holds that digest.", { form: "text", simpleJwtName: "REVOKE_TOKEN_CLAIM" })),
       "hash_password",
     ),
     userAuthenticationRule: v.optional(
@@ -522,14 +539,17 @@ export const settingsSchema = v.strictObject(
         fn<UserAuthenticationRule>("is not a function; accepted: (user) => true or false"),
         doc("`(user) => boolean`: who may log in and refresh, in place of the check of `isActive`.", {
           form: "none",
-          twin: "USER_AUTHENTICATION_RULE",
+          simpleJwtName: "USER_AUTHENTICATION_RULE",
         }),
       ),
     ),
     onLoginSuccess: v.optional(
       v.pipe(
         fn<LoginSuccessHook>("is not a function; accepted: (user, request) => void"),
-        doc("`(user, request)` after a login's password was found right.", { form: "none", twin: "ON_LOGIN_SUCCESS" }),
+        doc("`(user, request)` after a login's password was found right.", {
+          form: "none",
+          simpleJwtName: "ON_LOGIN_SUCCESS",
+        }),
       ),
     ),
     onLoginFailed: v.optional(
@@ -537,7 +557,7 @@ export const settingsSchema = v.strictObject(
         fn<LoginFailedHook>("is not a function; accepted: (credentials, request) => void"),
         doc("`(credentials, request)` after a refused login; without the password.", {
           form: "none",
-          twin: "ON_LOGIN_FAILED",
+          simpleJwtName: "ON_LOGIN_FAILED",
         }),
       ),
     ),
@@ -802,7 +822,11 @@ function checkTogether(settings: v.InferOutput<typeof settingsSchema>): void {
     throw new SettingError(`setting jwkUrl can't be used with algorithm ${algorithm}; ${remedy}`);
   }
   const lacks = (method: keyof EndpointsStore): boolean => typeof store[method] !== "function";
-  if (settings.rotateRefreshTokens && settings.blacklistAfterRotation !== false && (lacks("claim") || lacks("peek"))) {
+  if (
+    settings.rotateRefreshTokens &&
+    settings.blacklistAfterRotation !== false &&
+    (lacks("putIfAbsent") || lacks("get"))
+  ) {
     const remedy = "accepted: false, or a store with claim and peek";
     throw new SettingError(`setting blacklistAfterRotation can't be on: the store can't revoke tokens; ${remedy}`);
   }

@@ -5,7 +5,7 @@
  */
 import type { JWK } from "jose";
 import { fail } from "../errors.ts";
-import { type KeyRing, type Settings, SettingError } from "../settings.ts";
+import { type RotatingKeys, type Settings, SettingError } from "../settings/schema.ts";
 import {
   type Key,
   isAlgorithm,
@@ -15,11 +15,11 @@ import {
   publishedJwk,
   verifyingPart,
   wrongKey,
-} from "./material.ts";
+} from "./import.ts";
 import { type RemoteKeys, remoteKeys } from "./remote.ts";
-import { VerifiedTokens } from "./verify.ts";
+import { VerifiedTokens } from "../tokens/verify.ts";
 
-export type { Key } from "./material.ts";
+export type { Key } from "./import.ts";
 
 export interface KeySet {
   /** Signs new tokens; `undefined` where tokens are only verified. */
@@ -108,7 +108,7 @@ async function checkHalves(setting: string, signing: Key, verifying: Key): Promi
 }
 
 /** The keys of a ring; `fixed` are those of `signingKey`, whose tokens stay good. */
-async function keysOfRing(ring: KeyRing, fixed: OwnKeys): Promise<OwnKeys> {
+async function keysOf(ring: RotatingKeys, fixed: OwnKeys): Promise<OwnKeys> {
   if (typeof ring !== "object" || ring === null) {
     throw wrongKey("keys", "answered no key ring; accepted: { active, retiring } of JWKs, or undefined");
   }
@@ -176,7 +176,7 @@ function ringKeys(
       const text = String(JSON.stringify(ring));
       if (set === undefined || text !== held) {
         const own = await (fixed ??= loadFixed());
-        await use(ring === undefined ? own : await keysOfRing(ring, own));
+        await use(ring === undefined ? own : await keysOf(ring, own));
         held = text;
       }
       isFailing = false;

@@ -5,7 +5,7 @@
 import process from "node:process";
 import { setImmediate, setTimeout } from "node:timers";
 import { format } from "node:util";
-import type { Answer, Asked } from "../index.ts";
+import type { HttpResponse, HttpRequest } from "../index.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
 
 /** What several processes write to one pipe stays whole up to this size, in bytes (POSIX's PIPE_BUF). */
@@ -127,10 +127,10 @@ export function takeOver(send: { stdout: Send; stderr: Send }): Output {
   return { stdout, stderr };
 }
 
-export type Step = (asked: Asked) => MaybePromise<Answer>;
+export type Step = (asked: HttpRequest) => MaybePromise<HttpResponse>;
 
 /** Keeps the requests that are not answered yet in a set. */
-export function withUnderWay(step: Step, underWay: Set<Asked>): Step {
+export function withUnderWay(step: Step, underWay: Set<HttpRequest>): Step {
   return (asked) => {
     underWay.add(asked);
     return after(step(asked), (answer) => {
@@ -144,7 +144,7 @@ export function withUnderWay(step: Step, underWay: Set<Asked>): Step {
  * The same, and a JSON line on standard output: time, method, path, status and milliseconds; never a query, a header or a
  * body. In one, since each promise more would show.
  */
-export function withRequestLog(step: Step, underWay: Set<Asked>, prefix: string, { stdout }: Output): Step {
+export function withRequestLog(step: Step, underWay: Set<HttpRequest>, prefix: string, { stdout }: Output): Step {
   return (asked) => {
     const start = performance.now();
     underWay.add(asked);
@@ -163,7 +163,7 @@ export function withRequestLog(step: Step, underWay: Set<Asked>, prefix: string,
  * An unknown path can be anything, a token for one, and is not repeated. A preflight is answered 204 wherever it is for;
  * other answers about a path of ours say what it allows.
  */
-function loggedPath(url: string, { status, headers }: Answer, prefix: string): string {
+function loggedPath(url: string, { status, headers }: HttpResponse, prefix: string): string {
   const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
   const isOurs =
     status === 204

@@ -4,8 +4,8 @@
  */
 import type { JWSHeaderParameters } from "jose";
 import { fail } from "../errors.ts";
-import type { Settings } from "../settings.ts";
-import { type CryptoKey, leastRsaBits, rsaBits } from "./material.ts";
+import type { Settings } from "../settings/schema.ts";
+import { type CryptoKey, leastRsaBits, rsaBits } from "./import.ts";
 
 /** How long an answer may take, its body included. */
 const answerMs = 5_000;

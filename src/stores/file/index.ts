@@ -34,8 +34,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { type Disk, SyncError, createDisk, poolDisk } from "./disk.ts";
 import { giveToOwner, journalFile, networkFileSystemOf, openToOthers } from "./folder.ts";
-import { type Times, createForgetting } from "./forgetting.ts";
-import { createState } from "./memory.ts";
+import { type Times, createForgetting } from "../forgetting.ts";
+import { createState } from "../memory.ts";
 import {
   type NewUser,
   type Store,
@@ -44,7 +44,7 @@ import {
   type UserChanges,
   type UsernameMatching,
   completeUser,
-} from "./store.ts";
+} from "../store.ts";
 
 export interface FileStoreOptions {
   /** The clock, in milliseconds. Default `Date.now`. */
@@ -202,7 +202,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       case "del":
         return state.dropUser(record.id);
       case "claim":
-        return state.claim(record.kind, record.id, record.v, record.exp, record.at);
+        return state.putIfAbsent(record.kind, record.id, record.v, record.exp, record.at);
       case "flush":
         return state.flushExpired(forgetting.until());
       case "batch":
@@ -792,16 +792,16 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     wasRemoved: (field, value) => readable().wasRemoved(field, value),
     listUsers: () => readable().listUsers(),
     passwordHashes: () => readable().passwordHashes(),
-    async claim(kind, id, value, expiresAt) {
+    async putIfAbsent(kind, id, value, expiresAt) {
       // An earlier value that is on the disk for sure can't change any more. Before it is returned, other processes' appends
       // are read: the caller goes on to decide by all that was acknowledged before.
-      const isKnown = readable().peek(kind, id, seconds()) !== undefined;
+      const isKnown = readable().get(kind, id, seconds()) !== undefined;
       const isCaughtUp = isKnown && !readSlice(sliceBytes) && !isSealed && offset === syncedOffset;
-      const standing = isCaughtUp ? state.peek(kind, id, seconds()) : undefined;
+      const standing = isCaughtUp ? state.get(kind, id, seconds()) : undefined;
       const exp = Math.min(expiresAt, Number.MAX_VALUE); // JSON has no Infinity
       return standing ?? ((await append({ k: "claim", kind, id, v: value, exp })) as string);
     },
-    peek: (kind, id) => readable().peek(kind, id, seconds()),
+    get: (kind, id) => readable().get(kind, id, seconds()),
     async flushExpired() {
       checkAt = compactAfter;
       return (await append({ k: "flush" })) as number;

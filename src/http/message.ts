@@ -7,7 +7,7 @@ import { type MaybePromise, after } from "../maybe-promise.ts";
 import { nodeBuffer } from "../native.ts";
 
 /** What the endpoints look at in a request. */
-export interface Asked {
+export interface HttpRequest {
   readonly method: string;
   /** Absolute, or from its path on. */
   readonly url: string;
@@ -28,7 +28,7 @@ export interface Asked {
   readonly parsed?: unknown;
 }
 
-export interface Answer {
+export interface HttpResponse {
   status: number;
   /** Names in lower case. */
   headers: Readonly<Record<string, string>>;
@@ -42,7 +42,7 @@ export interface BodyGuard {
   /** How long one may pause before it is refused, at the least; in milliseconds. */
   pause?: number;
   /** Makes the response to a request whose body may go on, after the first {@link restLimit}: it ends the connection. */
-  cut?: (answer: Answer) => Response;
+  cut?: (answer: HttpResponse) => Response;
 }
 
 /**
@@ -51,12 +51,12 @@ export interface BodyGuard {
  * @param guard without it, a body that does not end is the host's affair.
  */
 export function fetchWith(
-  step: (asked: Asked) => MaybePromise<Answer>,
+  step: (asked: HttpRequest) => MaybePromise<HttpResponse>,
   request: Request,
   ip?: () => string | undefined,
   guard?: BodyGuard,
 ): Promise<Response> {
-  const asked = new FetchAsked(request, ip, guard);
+  const asked = new FetchRequest(request, ip, guard);
   const cut = guard?.cut;
   if (cut === undefined) return Promise.resolve(after(step(asked), toResponse));
   return Promise.resolve(
@@ -64,7 +64,7 @@ export function fetchWith(
   );
 }
 
-export function toResponse({ status, headers, cookies, body }: Answer): Response {
+export function toResponse({ status, headers, cookies, body }: HttpResponse): Response {
   // Made with more than its type, Deno registers a response for finalization: a microsecond more than to add the others.
   const { "content-type": type, ...others } = headers;
   const init: ResponseInit = type === undefined ? { status } : { status, headers: { "content-type": type } };
@@ -74,7 +74,7 @@ export function toResponse({ status, headers, cookies, body }: Answer): Response
   return response;
 }
 
-export const askedFrom = (request: Request): Asked => new FetchAsked(request);
+export const requestFrom = (request: Request): HttpRequest => new FetchRequest(request);
 
 /** How much of a refused body is read all the same, in bytes: a client that sends on may never see its answer. */
 export const restLimit = 1_048_576;
@@ -96,7 +96,7 @@ interface NodeBody {
   on(event: "error", listener: (error: unknown) => void): unknown;
 }
 
-class FetchAsked implements Asked {
+class FetchRequest implements HttpRequest {
   readonly #request: Request;
   readonly method: string;
   readonly url: string;

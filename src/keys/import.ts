@@ -3,9 +3,9 @@
  * a line that names the setting and what is accepted, and never holds any part of the key.
  */
 import type { JWK } from "jose";
-import { type KeyMaterial, SettingError } from "../settings.ts";
-import { asymmetricKeyIn } from "./asymmetric.ts";
-import { type Hmac, hmacOf } from "./hmac.ts";
+import { type KeyMaterial, SettingError } from "../settings/schema.ts";
+import { asymmetricKeyIn } from "./pem.ts";
+import { type Hmac, hmacOf } from "../tokens/hmac.ts";
 
 /** WebCrypto's, by what every runtime's types have: those of Node have no name for it, and jose's is none under Deno. */
 export type CryptoKey = Parameters<typeof crypto.subtle.exportKey>[1];

@@ -1,7 +1,7 @@
 /** Flags and environment -> settings, by the names in the settings schema: flags first, then the environment. */
 import { parseArgs } from "node:util";
 import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
-import { didYouMean } from "../settings.ts";
+import { didYouMean } from "../settings/schema.ts";
 import { isMemoryStore } from "../stores/open.ts";
 
 /** What the server has beyond the handler's settings. */

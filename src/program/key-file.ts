@@ -7,7 +7,7 @@ import { createPrivateKey, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { type JwtEndpointsSettings, SettingError } from "../index.ts";
-import { giveToOwner, openToOthers } from "../stores/folder.ts";
+import { giveToOwner, openToOthers } from "../stores/file/folder.ts";
 
 type KeyRing = NonNullable<Awaited<ReturnType<NonNullable<JwtEndpointsSettings["keys"]>>>>;
 type Jwk = KeyRing["active"];
@@ -31,8 +31,8 @@ const firstFile = (folder: string): string => path.join(folder, "signing.key");
 /** How long a command waits for another one that is writing. */
 const lockMs = 10_000;
 
-export const hasKeyRing = (folder: string): boolean => fs.existsSync(ringFile(folder));
-export const hasKeys = (folder: string): boolean => hasKeyRing(folder) || fs.existsSync(firstFile(folder));
+export const hasKeySet = (folder: string): boolean => fs.existsSync(ringFile(folder));
+export const hasKeys = (folder: string): boolean => hasKeySet(folder) || fs.existsSync(firstFile(folder));
 
 /**
  * The keys of a folder that are good now; `undefined` when it has no `keys.json`.
@@ -69,7 +69,7 @@ const familyOf = (alg: string): string =>
  * The ring in a folder for the `keys` setting; `undefined` when it has no `keys.json`.
  * @param algorithm that of the server, for the one key that was in use before there was a ring.
  */
-export function readKeyRing(folder: string, algorithm: string | undefined): KeyRing | undefined {
+export function readKeySet(folder: string, algorithm: string | undefined): KeyRing | undefined {
   const keys = readStoredKeys(folder);
   const jwks = (status: StoredKey["status"]): Jwk[] =>
     (keys ?? [])

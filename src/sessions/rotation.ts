@@ -8,7 +8,7 @@
  */
 import { fail } from "../errors.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
-import type { Settings } from "../settings.ts";
+import type { Settings } from "../settings/schema.ts";
 import type { User } from "../stores/store.ts";
 import {
   type Claims,
@@ -22,7 +22,7 @@ import {
   sessionOf,
   userIdFrom,
 } from "../tokens/claims.ts";
-import type { Context } from "./endpoint.ts";
+import type { Context } from "../endpoints/endpoint.ts";
 
 /** Many a database client answers null for none. */
 const orNone = <T>(found: T | null | undefined): T | undefined => found ?? undefined;
@@ -48,10 +48,10 @@ export function mayAuthenticate(
 /** Whether a token whose signature and claims are good has been made void by itself, with its session or its user. */
 function isRevoked({ settings, store }: Context, claims: Claims, user: User | undefined): MaybePromise<boolean> {
   if (user !== undefined && isIssuedTooEarly(claims, user)) return true;
-  if (store.peek === undefined) return false;
+  if (store.get === undefined) return false;
   return after(
-    store.peek("blacklist", jtiFrom(settings, claims)),
-    (fact) => isThere(fact) || after(store.peek!("session", sessionOf(settings, claims)), isThere),
+    store.get("blacklist", jtiFrom(settings, claims)),
+    (fact) => isThere(fact) || after(store.get!("session", sessionOf(settings, claims)), isThere),
   );
 }
 
@@ -91,7 +91,7 @@ const clockSkew = 5;
  * @param now when the request began: who came second may have begun first, and waiting for the store is no delay of theirs.
  */
 async function isInGrace({ settings, store }: Context, { jti, usedAt }: Rotation, now: number): Promise<boolean> {
-  if (settings.refreshGrace === "until-used") return !isThere(await store.peek!("successor", jti));
+  if (settings.refreshGrace === "until-used") return !isThere(await store.get!("successor", jti));
   const { refreshGrace } = settings;
   return Math.max(0, now - usedAt) < refreshGrace && usedAt - nowOf(settings) < Math.max(refreshGrace, clockSkew);
 }
@@ -102,7 +102,7 @@ function isUsedUp(context: Context, claims: Claims): MaybePromise<boolean> {
   const { rotateRefreshTokens, blacklistAfterRotation, tokenTypeClaim } = settings;
   if (!rotateRefreshTokens || blacklistAfterRotation === false || claims[tokenTypeClaim] !== "refresh") return false;
   return after(
-    store.peek!("successor", jtiFrom(settings, claims)),
+    store.get!("successor", jtiFrom(settings, claims)),
     async (standing) =>
       isThere(standing) && !(await isInGrace(context, JSON.parse(standing!) as Rotation, nowOf(settings))),
   );
@@ -138,11 +138,13 @@ export async function endSession({ settings, store }: Context, claims: Claims, n
   const exp = claims.exp as number;
   const refreshExp = claims[slidingTokenRefreshExpClaim];
   const last = Number.isFinite(refreshExp) ? Math.max(exp, (refreshExp as number) + slidingTokenLifetime) : exp;
-  const facts = [store.claim!("blacklist", jtiFrom(settings, claims), "1", Math.ceil(last + leeway) + 1)];
+  const facts = [store.putIfAbsent!("blacklist", jtiFrom(settings, claims), "1", Math.ceil(last + leeway) + 1)];
   if (settings.rotateRefreshTokens || claims.sid !== undefined) {
     const lifetime = Math.max(refreshTokenLifetime, accessTokenLifetime);
     const lastOfSession = Math.max(last, now + lifetime) + underWay;
-    facts.push(store.claim!("session", sessionOf(settings, claims), "ended", Math.ceil(lastOfSession + leeway) + 1));
+    facts.push(
+      store.putIfAbsent!("session", sessionOf(settings, claims), "ended", Math.ceil(lastOfSession + leeway) + 1),
+    );
   }
   await Promise.all(facts);
 }
@@ -177,7 +179,7 @@ export async function rotate(context: Context, claims: Claims, user: User, iat: 
 
   const mine = JSON.stringify({ ...issue, usedAt: now } satisfies Rotation);
   const expiresAt = Math.ceil((claims.exp as number) + settings.leeway) + 1;
-  const standing = await store.claim!("successor", jtiFrom(settings, claims), mine, expiresAt);
+  const standing = await store.putIfAbsent!("successor", jtiFrom(settings, claims), mine, expiresAt);
   // A store of several processes has caught up with the others by now: did one of them end the session?
   if (await isRevoked(context, claims, undefined)) throw fail("token_blacklisted");
   if (standing === mine) return issue;
