@@ -6,7 +6,7 @@ import { createSecretKey } from "node:crypto";
 import { type Server, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import process from "node:process";
-import { runtime } from "../test/runtime.ts";
+import { runtime } from "../test/support/runtime.ts";
 import { bare, secret } from "./tools.ts";
 
 type Claims = Record<string, unknown>;

@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import { temporaryFolder } from "../test/runtime.ts";
+import { temporaryFolder } from "../test/support/runtime.ts";
 import { answerLines, cpuMsOf, startAsked } from "./programs.ts";
 import { versionsOf } from "./results.ts";
 import { makeTokens, quick } from "./tools.ts";

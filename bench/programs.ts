@@ -11,7 +11,7 @@ import {
   prepareDatabase,
   python,
 } from "../test/fixtures/djoser/site.ts";
-import { projectRoot, runtime, start, temporaryFolder, until } from "../test/runtime.ts";
+import { projectRoot, runtime, start, temporaryFolder, until } from "../test/support/runtime.ts";
 import { versionsOf } from "./results.ts";
 import { credentialsIn, ours, secret, urlIn } from "./tools.ts";
 

@@ -4,7 +4,7 @@
  */
 import { once } from "node:events";
 import process from "node:process";
-import { start } from "../test/runtime.ts";
+import { start } from "../test/support/runtime.ts";
 
 const benches = ["login-timing", "handler", "http", "stores", "workers", "storm", "startup", "soak"];
 const names: string[] = [];

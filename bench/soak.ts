@@ -10,7 +10,7 @@ import { readdirSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { setInterval } from "node:timers";
-import { projectRoot, runtime, start, temporaryFolder, until } from "../test/runtime.ts";
+import { projectRoot, runtime, start, temporaryFolder, until } from "../test/support/runtime.ts";
 import { isAllOfOurs, toldBy } from "./programs.ts";
 import { type Column, report } from "./results.ts";
 import {

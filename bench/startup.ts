@@ -7,7 +7,7 @@ import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { openFileStore } from "../src/stores/file/index.ts";
-import { command, projectRoot, runtime, temporaryFolder } from "../test/runtime.ts";
+import { command, projectRoot, runtime, temporaryFolder } from "../test/support/runtime.ts";
 import { build } from "./programs.ts";
 import { type Column, report, versionsOf } from "./results.ts";
 import { median, newUsers, quick, residentOf, rotated, rounded, roundsOr, secret, tidy, urlIn } from "./tools.ts";

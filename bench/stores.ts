@@ -9,7 +9,7 @@ import { type JwtEndpoints, createJwtEndpoints, createPasswords } from "../src/i
 import { type FileStore, openFileStore } from "../src/stores/file/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import type { Store } from "../src/stores/store.ts";
-import { start, temporaryFolder } from "../test/runtime.ts";
+import { start, temporaryFolder } from "../test/support/runtime.ts";
 import { type Row, type Table, report } from "./results.ts";
 import { median, newUsers, perSecond, quick, rounded, roundsOr, secret, tidy } from "./tools.ts";
 

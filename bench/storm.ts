@@ -14,7 +14,7 @@ import { availableParallelism } from "node:os";
 import process from "node:process";
 import { promisify } from "node:util";
 import { createPasswords } from "../src/passwords/index.ts";
-import { runtime, start, temporaryFolder } from "../test/runtime.ts";
+import { runtime, start, temporaryFolder } from "../test/support/runtime.ts";
 import { byJose, claimsOf, expressApp, fastifyApp, honoApp, packages, serveFetch, serveNode } from "./contestants.ts";
 import {
   type Server,

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import path from "node:path";
-import { temporaryFolder } from "../test/runtime.ts";
+import { temporaryFolder } from "../test/support/runtime.ts";
 import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./load.ts";
 import { type Server, logIn, startOurs, stopAll, treeOf, versionsOfServers } from "./programs.ts";
 import { type Column, report } from "./results.ts";

@@ -1,7 +1,7 @@
 /**
  * The hot path: tokens whose header is byte for byte the one we write are signed and verified at once, without a promise
  * and without waiting behind password hashes in a thread pool, as WebCrypto's calls do. All others go through jose, and
- * both agree on every token (`test/fuzz.test.ts`).
+ * both agree on every token (`test/tokens/fuzz.test.ts`).
  */
 import { nodeCrypto } from "../native.ts";
 import { hmacSha256 } from "./sha256.ts";

@@ -1,6 +1,6 @@
 /**
  * HMAC-SHA256 (RFC 2104, FIPS 180-4) of the short texts that tokens are. A call of Node's own hash costs a server more than
- * the hash itself, on Deno twice the whole of this, and WebCrypto, which `test/fuzz.test.ts` holds it to, answers by a
+ * the hash itself, on Deno twice the whole of this, and WebCrypto, which `test/tokens/fuzz.test.ts` holds it to, answers by a
  * promise. Bun has a hash that makes no objects, and takes a fifth of the time.
  */
 import { bunSha256 } from "../native.ts";

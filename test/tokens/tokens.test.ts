@@ -15,13 +15,13 @@ import {
 } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../src/index.ts";
-import { parseSettings } from "../src/settings/schema.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { keysFrom } from "../src/keys/key-set.ts";
-import { isCanonicalBase64url } from "../src/tokens/strict-json.ts";
-import { verifyToken } from "../src/tokens/verify.ts";
-import { keptIn } from "./runtime.ts";
+import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../../src/index.ts";
+import { parseSettings } from "../../src/settings/schema.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { keysFrom } from "../../src/keys/key-set.ts";
+import { isCanonicalBase64url } from "../../src/tokens/strict-json.ts";
+import { verifyToken } from "../../src/tokens/verify.ts";
+import { keptIn } from "../support/runtime.ts";
 
 /** The secret that the recorded tokens were made with; 64 bytes, enough for HS512. */
 const secret = "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz-0123456789-";

@@ -1,5 +1,5 @@
 /**
- * README says what the code does: its table of settings is the generated one (`npx tsx test/readme.test.ts --write`
+ * README says what the code does: its table of settings is the generated one (`npx tsx test/project/readme.test.ts --write`
  * rewrites it), that of what was measured too, the flags it names are read, and its TypeScript compiles and runs.
  */
 import { spawnSync } from "node:child_process";
@@ -9,11 +9,11 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { benchTable, benchTableIn, chartFile, drawChart } from "../bench/chart.ts";
-import { type JwtEndpoints, type JwtEndpointsSettings, createJwtEndpoints, describeSettings } from "../src/index.ts";
-import { listOptions, readOptions } from "../src/program/options.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { projectRoot, runtime, temporaryFolder } from "./runtime.ts";
+import { benchTable, benchTableIn, chartFile, drawChart } from "../../bench/chart.ts";
+import { type JwtEndpoints, type JwtEndpointsSettings, createJwtEndpoints, describeSettings } from "../../src/index.ts";
+import { listOptions, readOptions } from "../../src/program/options.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
 
 const file = path.join(projectRoot, "README.md");
 const readme = readFileSync(file, "utf8");
@@ -64,7 +64,7 @@ const blocks = [...readme.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map(([, code]) =
 
 const it = suite("README");
 
-it("has the table of settings that the code describes (else: npx tsx test/readme.test.ts --write)", () => {
+it("has the table of settings that the code describes (else: npx tsx test/project/readme.test.ts --write)", () => {
   assert.fixture(between.exec(readme)![2]!, settingsTable());
 });
 

@@ -1,11 +1,11 @@
 import { exportPKCS8, exportSPKI, generateKeyPair } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints } from "../src/index.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { StoreError } from "../src/stores/store.ts";
-import { type Asked, addContractUsers, httpContract, iterations, makeToken, secret } from "./http-contract.ts";
-import { keptIn } from "./runtime.ts";
+import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints } from "../../src/index.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { StoreError } from "../../src/stores/store.ts";
+import { type Asked, addContractUsers, httpContract, iterations, makeToken, secret } from "../support/contract.ts";
+import { keptIn } from "../support/runtime.ts";
 
 async function endpointsWith(more: Partial<JwtEndpointsSettings> = {}) {
   const store = memoryStore();

@@ -19,7 +19,7 @@ export type Runtime = "node" | "deno" | "bun";
 
 export const runtime: Runtime = "Deno" in globalThis ? "deno" : "Bun" in globalThis ? "bun" : "node";
 
-export const projectRoot = path.resolve(import.meta.dirname, "..");
+export const projectRoot = path.resolve(import.meta.dirname, "../..");
 
 const flags: Record<Runtime, () => string[]> = {
   // Resolved here, so that the child may start in any folder.

@@ -15,10 +15,10 @@ import {
   type UserChanges,
   createJwtEndpoints,
   createPasswords,
-} from "../src/index.ts";
-import { openFileStore } from "../src/stores/file/index.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { finished, keptIn, runtime, start, temporaryFolder, until } from "./runtime.ts";
+} from "../../src/index.ts";
+import { openFileStore } from "../../src/stores/file/index.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { finished, keptIn, runtime, start, temporaryFolder, until } from "../support/runtime.ts";
 
 const secret = "a secret of the session suite, 32 bytes or more";
 const begin = 1_850_000_000;

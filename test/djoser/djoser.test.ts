@@ -4,15 +4,15 @@
  * (`Vary`, `Cache-Control` and what Django's security middleware adds are each side's own.) Tokens in answers are compared by
  * their claims: the same names, types and lifetimes. Where the two differ on purpose, `departures` says why.
  *
- * `DJOSER_SEED=<seed> npx tsx test/djoser.test.ts` makes the same requests again.
+ * `DJOSER_SEED=<seed> npx tsx test/djoser/djoser.test.ts` makes the same requests again.
  */
 import process from "node:process";
 import { exportPKCS8, exportSPKI, generateKeyPair } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../src/index.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import type { Store } from "../src/stores/store.ts";
+import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../../src/index.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import type { Store } from "../../src/stores/store.ts";
 import {
   type Case,
   type Dialect,
@@ -35,7 +35,7 @@ import {
   tokenType,
   variantTokenKinds,
   wholes,
-} from "./fixtures/djoser/cases.ts";
+} from "../fixtures/djoser/cases.ts";
 import {
   type Answer,
   type Question,
@@ -45,7 +45,7 @@ import {
   missingPackages,
   prepareDatabase,
   startSite,
-} from "./fixtures/djoser/site.ts";
+} from "../fixtures/djoser/site.ts";
 
 const seed = Number(process.env.DJOSER_SEED || crypto.getRandomValues(new Uint32Array(1))[0]) >>> 0;
 const secret = "the secret of the differential suite, which both sides share; 64 bytes";

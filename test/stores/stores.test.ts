@@ -6,15 +6,21 @@ import type { Worker } from "node:worker_threads";
 import { crc32 } from "node:zlib";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { createPasswords } from "../src/passwords/index.ts";
-import { storeCases } from "../src/stores/conformance.ts";
-import { SyncError } from "../src/stores/file/disk.ts";
-import { type Disk, type FileStore, type FileStoreOptions, openFileStore, poolDisk } from "../src/stores/file/index.ts";
-import { networkFileSystem } from "../src/stores/file/folder.ts";
-import { createState, memoryStore } from "../src/stores/memory.ts";
-import { openStore } from "../src/stores/open.ts";
-import { type Store, type User, type UsernameMatching, completeUser, foldUsername } from "../src/stores/store.ts";
-import { command, fillDisk, finished, mountTmpfs, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import { createPasswords } from "../../src/passwords/index.ts";
+import { storeCases } from "../../src/stores/conformance.ts";
+import { SyncError } from "../../src/stores/file/disk.ts";
+import {
+  type Disk,
+  type FileStore,
+  type FileStoreOptions,
+  openFileStore,
+  poolDisk,
+} from "../../src/stores/file/index.ts";
+import { networkFileSystem } from "../../src/stores/file/folder.ts";
+import { createState, memoryStore } from "../../src/stores/memory.ts";
+import { openStore } from "../../src/stores/open.ts";
+import { type Store, type User, type UsernameMatching, completeUser, foldUsername } from "../../src/stores/store.ts";
+import { command, fillDisk, finished, mountTmpfs, runtime, start, temporaryFolder, until } from "../support/runtime.ts";
 
 const stores: [name: string, open: () => Store | Promise<Store>][] = [
   ["memory", () => memoryStore()],

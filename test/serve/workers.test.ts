@@ -5,7 +5,16 @@ import http from "node:http";
 import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { finished, isAlive, processes, projectRoot, runtime, start, temporaryFolder, until } from "./runtime.ts";
+import {
+  finished,
+  isAlive,
+  processes,
+  projectRoot,
+  runtime,
+  start,
+  temporaryFolder,
+  until,
+} from "../support/runtime.ts";
 
 const entry = `src/serve/${runtime}.ts`;
 

@@ -1,19 +1,19 @@
 /**
  * Random requests and random tokens against the contract, in process. A failure prints the seed, the index and the
- * input: `FUZZ_SEED=<seed> npx tsx test/fuzz.test.ts` runs the same cases again, `FUZZ_FROM=<index>` from there on.
+ * input: `FUZZ_SEED=<seed> npx tsx test/tokens/fuzz.test.ts` runs the same cases again, `FUZZ_FROM=<index>` from there on.
  */
 import process from "node:process";
 import { exportPKCS8, generateKeyPair, jwtVerify } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../src/index.ts";
-import { parseSettings } from "../src/settings/schema.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { hmacOf } from "../src/tokens/hmac.ts";
-import { type KeySet, keysFrom } from "../src/keys/key-set.ts";
-import { signToken } from "../src/tokens/sign.ts";
-import { verifyToken } from "../src/tokens/verify.ts";
-import { keptIn } from "./runtime.ts";
+import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../../src/index.ts";
+import { parseSettings } from "../../src/settings/schema.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { hmacOf } from "../../src/tokens/hmac.ts";
+import { type KeySet, keysFrom } from "../../src/keys/key-set.ts";
+import { signToken } from "../../src/tokens/sign.ts";
+import { verifyToken } from "../../src/tokens/verify.ts";
+import { keptIn } from "../support/runtime.ts";
 
 const seed = Number(process.env.FUZZ_SEED || crypto.getRandomValues(new Uint32Array(1))[0]) >>> 0;
 console.log(`FUZZ_SEED=${seed}`);

@@ -15,11 +15,11 @@ import {
   type LogEvent,
   createJwtEndpoints,
   createPasswords,
-} from "../src/index.ts";
-import { openFileStore } from "../src/stores/file/index.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import type { Store, UserChanges } from "../src/stores/store.ts";
-import { command, finished, projectRoot, temporaryFolder, until, keptIn } from "./runtime.ts";
+} from "../../src/index.ts";
+import { openFileStore } from "../../src/stores/file/index.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import type { Store, UserChanges } from "../../src/stores/store.ts";
+import { command, finished, projectRoot, temporaryFolder, until, keptIn } from "../support/runtime.ts";
 
 /** Made by Django 3.2: `make_password(password)`, and PBKDF2PasswordHasher().encode for the last ones. */
 const recordings: [password: string, encoded: string][] = [

@@ -2,10 +2,10 @@ import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Agent, request } from "undici";
-import { type JwtEndpointsSettings, createJwtEndpoints } from "../src/index.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { addContractUsers, iterations, makeToken, secret } from "./http-contract.ts";
-import { runtime, start, until } from "./runtime.ts";
+import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { addContractUsers, iterations, makeToken, secret } from "../support/contract.ts";
+import { runtime, start, until } from "../support/runtime.ts";
 
 interface Answered {
   status: number;

@@ -1,16 +1,16 @@
 /**
  * What clients read: status, body and challenge of every failure in both profiles, frozen in `fixtures/answers.json`.
- * A change there is a change of the protocol; `npx tsx test/texts.test.ts --write` makes it on purpose.
+ * A change there is a change of the protocol; `npx tsx test/http/texts.test.ts --write` makes it on purpose.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type ErrorCode, errorTable, fail } from "../src/errors.ts";
-import { renderError } from "../src/http/render.ts";
-import { parseSettings } from "../src/settings/schema.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { projectRoot } from "./runtime.ts";
+import { type ErrorCode, errorTable, fail } from "../../src/errors.ts";
+import { renderError } from "../../src/http/render.ts";
+import { parseSettings } from "../../src/settings/schema.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { projectRoot } from "../support/runtime.ts";
 
 const file = path.join(projectRoot, "test/fixtures/answers.json");
 const profiles = ["djoser", "simplejwt"] as const;

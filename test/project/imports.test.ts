@@ -3,7 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { projectRoot, runtime } from "./runtime.ts";
+import { projectRoot, runtime } from "../support/runtime.ts";
 
 const source = path.join(projectRoot, "src");
 
@@ -420,7 +420,7 @@ bare("loads and logs somebody in without any permission of the runtime", async (
   // Not by node:child_process, which under Deno adds -A to a `deno run` that names no permission.
   const { Command, execPath } = (globalThis as unknown as { Deno: DenoApi }).Deno;
   const child = new Command(execPath(), { args: ["run", "--no-prompt", "-"], cwd: projectRoot, ...piped }).spawn();
-  const input = new Blob([program(new URL("../src", import.meta.url).href)]);
+  const input = new Blob([program(new URL("../../src", import.meta.url).href)]);
   await input.stream().pipeTo(child.stdin);
   const { code, stdout, stderr } = await child.output();
   const text = new TextDecoder();

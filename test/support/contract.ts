@@ -5,8 +5,8 @@
 import { SignJWT, decodeJwt, decodeProtectedHeader } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { createPasswords } from "../src/index.ts";
-import type { Store } from "../src/stores/store.ts";
+import { createPasswords } from "../../src/index.ts";
+import type { Store } from "../../src/stores/store.ts";
 
 export interface Answer {
   status: number;

@@ -7,14 +7,14 @@ import path from "node:path";
 import process from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Mistake } from "../src/cli/fields.ts";
-import { importUsers } from "../src/cli/import.ts";
-import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../src/index.ts";
-import { openFileStore } from "../src/stores/file/index.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { openStore } from "../src/stores/open.ts";
-import type { Store, User } from "../src/stores/store.ts";
-import { command, environmentWith, finished, projectRoot, start, temporaryFolder, until } from "./runtime.ts";
+import { Mistake } from "../../src/cli/fields.ts";
+import { importUsers } from "../../src/cli/import.ts";
+import { type JwtEndpointsSettings, createJwtEndpoints, createPasswords } from "../../src/index.ts";
+import { openFileStore } from "../../src/stores/file/index.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { openStore } from "../../src/stores/open.ts";
+import type { Store, User } from "../../src/stores/store.ts";
+import { command, environmentWith, finished, projectRoot, start, temporaryFolder, until } from "../support/runtime.ts";
 
 const passwords = createPasswords();
 // Every password of these tests contains "hunter", so that any output can be searched for it.

@@ -6,13 +6,13 @@ import { crc32 } from "node:zlib";
 import { Agent, request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { introduceFirstUser } from "../src/serve/first-user.ts";
-import { readOptions } from "../src/program/options.ts";
-import { SettingError, StoreError } from "../src/index.ts";
-import { problemOf } from "../src/program/problem.ts";
-import { flushRegularly } from "../src/serve/start.ts";
-import { openFileStore } from "../src/stores/file/index.ts";
-import { openStore } from "../src/stores/open.ts";
+import { introduceFirstUser } from "../../src/serve/first-user.ts";
+import { readOptions } from "../../src/program/options.ts";
+import { SettingError, StoreError } from "../../src/index.ts";
+import { problemOf } from "../../src/program/problem.ts";
+import { flushRegularly } from "../../src/serve/start.ts";
+import { openFileStore } from "../../src/stores/file/index.ts";
+import { openStore } from "../../src/stores/open.ts";
 import {
   type Answer,
   type Asked,
@@ -21,7 +21,7 @@ import {
   iterations,
   makeToken,
   secret,
-} from "./http-contract.ts";
+} from "../support/contract.ts";
 import {
   environmentWith,
   fillDisk,
@@ -34,7 +34,7 @@ import {
   start,
   temporaryFolder,
   until,
-} from "./runtime.ts";
+} from "../support/runtime.ts";
 
 const entry = `src/serve/${runtime}.ts`;
 

@@ -22,14 +22,14 @@ import {
 } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { jwks } from "../src/endpoints/jwks.ts";
-import { type JwtEndpointsSettings, createJwtEndpoints } from "../src/index.ts";
-import { type RotatingKeys, parseSettings } from "../src/settings/schema.ts";
-import { memoryStore } from "../src/stores/memory.ts";
-import { type KeySet, keysFrom } from "../src/keys/key-set.ts";
-import { prepareKey } from "../src/keys/import.ts";
-import { signToken } from "../src/tokens/sign.ts";
-import { verifyToken } from "../src/tokens/verify.ts";
+import { jwks } from "../../src/endpoints/jwks.ts";
+import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
+import { type RotatingKeys, parseSettings } from "../../src/settings/schema.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { type KeySet, keysFrom } from "../../src/keys/key-set.ts";
+import { prepareKey } from "../../src/keys/import.ts";
+import { signToken } from "../../src/tokens/sign.ts";
+import { verifyToken } from "../../src/tokens/verify.ts";
 import {
   environmentWith,
   finished,
@@ -39,7 +39,7 @@ import {
   start,
   temporaryFolder,
   until,
-} from "./runtime.ts";
+} from "../support/runtime.ts";
 
 const utf8 = new TextEncoder();
 const secret = "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz-0123456789-";
