@@ -105,3 +105,8 @@ export function isFailure(error: unknown): error is JwtEndpointsError {
   const data = (error as Boom<ErrorData> | undefined)?.data;
   return (error as Boom | undefined)?.isBoom === true && typeof data?.code === "string" && data.code in errorTable;
 }
+
+/** A wrong or inconsistent setting. Its message is one line that names the setting, never the value of a secret. */
+export class SettingError extends TypeError {
+  override readonly name = "SettingError";
+}

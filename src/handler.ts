@@ -7,7 +7,7 @@ import { jwks } from "./endpoints/jwks.ts";
 import { refresh, refreshSliding } from "./endpoints/refresh.ts";
 import { revokeUser } from "./sessions/rotation.ts";
 import { verify } from "./endpoints/verify.ts";
-import { type JwtEndpointsError, fail, isFailure } from "./errors.ts";
+import { type JwtEndpointsError, SettingError, fail, isFailure } from "./errors.ts";
 import { mediaTypes, readData } from "./http/body.ts";
 import { type Cookies, createCookies } from "./http/cookies.ts";
 import { withCors } from "./http/cors.ts";
@@ -16,15 +16,9 @@ import { renderData, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
 import { type PasswordQueueFull, createPasswords } from "./passwords/index.ts";
-import {
-  type JwtEndpointsSettings,
-  type LogEvent,
-  type Settings,
-  SettingError,
-  parseSettings,
-  settingsWithoutEffect,
-  weakSetting,
-} from "./settings/schema.ts";
+import { settingsWithoutEffect, weakSetting } from "./settings/check.ts";
+import { parseSettings } from "./settings/parse.ts";
+import type { JwtEndpointsSettings, LogEvent, Settings } from "./settings/types.ts";
 import { keysFrom } from "./keys/key-set.ts";
 
 export interface JwtEndpoints {

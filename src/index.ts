@@ -5,8 +5,8 @@
  */
 export { createJwtEndpoints, type JwtEndpoints } from "./handler.ts";
 export type { AuthenticateOptions, Authenticated } from "./endpoints/authenticate.ts";
-export type { HttpResponse, HttpRequest } from "./http/message.ts";
-export { type ErrorCode, type ErrorData, type JwtEndpointsError, isFailure } from "./errors.ts";
+export type { HttpRequest, HttpResponse } from "./http/message.ts";
+export { type ErrorCode, type ErrorData, type JwtEndpointsError, SettingError, isFailure } from "./errors.ts";
 export {
   createPasswords,
   type PasswordAlgorithm,
@@ -15,21 +15,24 @@ export {
   type Passwords,
   type PreferredAlgorithm,
 } from "./passwords/index.ts";
-export {
-  type ClaimsHook,
-  type DescribedSetting,
-  type EndpointsStore,
-  type JwtEndpointsSettings,
-  type KeyMaterial,
-  type RotatingKeys,
-  type LogEvent,
-  type LoginFailedHook,
-  type LoginRequest,
-  type LoginSuccessHook,
-  SettingError,
-  type UserAuthenticationRule,
-  describeSettings,
-} from "./settings/schema.ts";
+export { type DescribedSetting, describeSettings } from "./settings/describe.ts";
+export type {
+  Algorithm,
+  ClaimsHook,
+  CookieSettings,
+  Duration,
+  EndpointsStore,
+  JwtEndpointsSettings,
+  KeyMaterial,
+  LogEvent,
+  LoginFailedHook,
+  LoginRequest,
+  LoginSuccessHook,
+  RotatingKeys,
+  Settings,
+  UserAuthenticationRule,
+} from "./settings/types.ts";
+export type { SettingForm } from "./settings/values.ts";
 export {
   type NewUser,
   type Store,
@@ -39,4 +42,5 @@ export {
   type User,
   type UserChanges,
   type UserStore,
+  type UsernameMatching,
 } from "./stores/store.ts";

@@ -3,7 +3,7 @@ import process from "node:process";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { checkVariables } from "../program/options.ts";
-import { didYouMean } from "../settings/schema.ts";
+import { didYouMean } from "../settings/describe.ts";
 import { problemOf } from "../program/problem.ts";
 import { holdsStore } from "../stores/file/folder.ts";
 import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";

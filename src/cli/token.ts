@@ -11,7 +11,7 @@ import { verify } from "../endpoints/verify.ts";
 import { type JwtEndpointsSettings, type Store, SettingError, createPasswords, isFailure } from "../index.ts";
 import { hasKeySet, readKeySet, takenIn } from "../program/key-file.ts";
 import { readOptions } from "../program/options.ts";
-import { parseSettings } from "../settings/schema.ts";
+import { parseSettings } from "../settings/parse.ts";
 import { holdsStore } from "../stores/file/folder.ts";
 import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";
 import { type Claims, jtiFrom, nowOf } from "../tokens/claims.ts";

@@ -9,7 +9,7 @@ import { type ArgsDef, defineCommand } from "citty";
 import { type JwtEndpointsSettings, SettingError } from "../index.ts";
 import { type Passwords, createPasswords } from "../passwords/index.ts";
 import { readOptions } from "../program/options.ts";
-import { parseHashing } from "../settings/schema.ts";
+import { parseHashing } from "../settings/parse.ts";
 import { type Store, type User, type UserChanges, type UsernameMatching, foldUsername } from "../stores/store.ts";
 import { print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
 import type { DumpOptions } from "./django-dump.ts";

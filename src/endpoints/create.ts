@@ -1,5 +1,5 @@
 import { fail } from "../errors.ts";
-import type { LoginRequest, Settings } from "../settings/schema.ts";
+import type { LoginRequest, Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
 import { accessClaims, loginClaims, nowOf } from "../tokens/claims.ts";
 import { signToken } from "../tokens/sign.ts";

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { fail } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { Passwords } from "../passwords/index.ts";
-import type { EndpointsStore, LoginRequest, Settings } from "../settings/schema.ts";
+import type { EndpointsStore, LoginRequest, Settings } from "../settings/types.ts";
 import type { KeySet } from "../keys/key-set.ts";
 
 export interface Context {

@@ -1,6 +1,6 @@
 import { parseCookie, stringifySetCookie } from "cookie";
 import { fail } from "../errors.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { HttpRequest } from "./message.ts";
 
 type Field = "refresh" | "access" | "token";

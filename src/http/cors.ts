@@ -1,5 +1,5 @@
 import { type MaybePromise, after } from "../maybe-promise.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { HttpResponse, HttpRequest } from "./message.ts";
 
 type Step = (asked: HttpRequest) => MaybePromise<HttpResponse>;

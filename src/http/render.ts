@@ -4,7 +4,7 @@
  */
 import type { ErrorCode, ErrorData, JwtEndpointsError } from "../errors.ts";
 import { errorTable } from "../errors.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { HttpResponse } from "./message.ts";
 
 export type Profile = Settings["responses"];

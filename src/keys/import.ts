@@ -3,7 +3,8 @@
  * a line that names the setting and what is accepted, and never holds any part of the key.
  */
 import type { JWK } from "jose";
-import { type KeyMaterial, SettingError } from "../settings/schema.ts";
+import { SettingError } from "../errors.ts";
+import type { KeyMaterial } from "../settings/types.ts";
 import { asymmetricKeyIn } from "./pem.ts";
 import { type Hmac, hmacOf } from "../tokens/hmac.ts";
 

@@ -4,8 +4,8 @@
  * among the keys held here, and `jku`, `jwk`, `x5u`, `x5c` are never followed (§3.10).
  */
 import type { JWK } from "jose";
-import { fail } from "../errors.ts";
-import { type RotatingKeys, type Settings, SettingError } from "../settings/schema.ts";
+import { SettingError, fail } from "../errors.ts";
+import type { RotatingKeys, Settings } from "../settings/types.ts";
 import {
   type Key,
   isAlgorithm,

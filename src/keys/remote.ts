@@ -4,7 +4,7 @@
  */
 import type { JWSHeaderParameters } from "jose";
 import { fail } from "../errors.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import { type CryptoKey, leastRsaBits, rsaBits } from "./import.ts";
 
 /** How long an answer may take, its body included. */

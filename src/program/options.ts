@@ -1,7 +1,7 @@
 /** Flags and environment -> settings, by the names in the settings schema: flags first, then the environment. */
 import { parseArgs } from "node:util";
 import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
-import { didYouMean } from "../settings/schema.ts";
+import { didYouMean, flagOf } from "../settings/describe.ts";
 import { isMemoryStore } from "../stores/open.ts";
 
 /** What the server has beyond the handler's settings. */
@@ -19,7 +19,7 @@ export interface ServerOptions {
   settings: Record<string, unknown>;
 }
 
-type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & { env: string };
+type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default" | "env">;
 
 const serverOptions: ServerOption[] = [
   { name: "host", env: "HOST", form: "text", default: "127.0.0.1", description: "Address to listen on." },
@@ -47,20 +47,10 @@ const serverOptions: ServerOption[] = [
   },
 ];
 
-/** `hashing.queue` -> `hashing-queue`, `accessTokenLifetime` -> `access-token-lifetime`. */
-const flagOf = (name: string): string =>
-  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(".", "-");
-
-/** `accessTokenLifetime` -> `JWT_ACCESS_TOKEN_LIFETIME`. */
-const envOf = (name: string): string => `JWT_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
-
 /** Everything the command line knows. */
 export function listOptions(): (ServerOption & { flag: string })[] {
   const settings = describeSettings().filter(({ form }) => form !== "none");
-  return [...serverOptions, ...settings.map((setting) => ({ ...setting, env: envOf(setting.name) }))].map((option) => ({
-    ...option,
-    flag: flagOf(option.name),
-  }));
+  return [...serverOptions.map((option) => ({ ...option, flag: flagOf(option.name) })), ...settings];
 }
 
 /** Those that the program gives its own workers. */

@@ -12,7 +12,7 @@ import {
   createPasswords,
 } from "../index.ts";
 import { fail } from "../errors.ts";
-import { logToStandardError } from "../settings/schema.ts";
+import { logToStandardError } from "../settings/log.ts";
 import { openStore, storeFolder } from "../stores/open.ts";
 import { introduceFirstUser } from "./first-user.ts";
 import {

@@ -8,7 +8,7 @@
  */
 import { fail } from "../errors.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
 import {
   type Claims,

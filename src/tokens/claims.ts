@@ -5,7 +5,7 @@
 import { md5 } from "@noble/hashes/legacy.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { fail } from "../errors.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
 
 export type TokenType = "access" | "refresh" | "sliding";

@@ -4,7 +4,7 @@
  */
 import { fail } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import { type Claims, type TokenType, checkClaims } from "./claims.ts";
 import type { Key, KeySet } from "../keys/key-set.ts";
 import { isCanonicalBase64url, readJsonSegment, readPlainSegment } from "./strict-json.ts";

@@ -8,7 +8,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type ErrorCode, errorTable, fail } from "../../src/errors.ts";
 import { renderError } from "../../src/http/render.ts";
-import { parseSettings } from "../../src/settings/schema.ts";
+import { parseSettings } from "../../src/settings/parse.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { projectRoot } from "../support/runtime.ts";
 

@@ -7,7 +7,7 @@ import { exportPKCS8, generateKeyPair, jwtVerify } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../../src/index.ts";
-import { parseSettings } from "../../src/settings/schema.ts";
+import { parseSettings } from "../../src/settings/parse.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { hmacOf } from "../../src/tokens/hmac.ts";
 import { type KeySet, keysFrom } from "../../src/keys/key-set.ts";

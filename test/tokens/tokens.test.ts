@@ -16,7 +16,7 @@ import {
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../../src/index.ts";
-import { parseSettings } from "../../src/settings/schema.ts";
+import { parseSettings } from "../../src/settings/parse.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { keysFrom } from "../../src/keys/key-set.ts";
 import { isCanonicalBase64url } from "../../src/tokens/strict-json.ts";

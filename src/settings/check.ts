@@ -1,0 +1,183 @@
+/** What settings are together: combinations that can't work, that do nothing, or that are weak. */
+import { defaultIterations } from "../passwords/formats.ts";
+import type { EndpointsStore, JwtEndpointsSettings, Settings } from "./types.ts";
+
+interface Inconsistency {
+  holds(settings: Settings): boolean;
+  /** Begins with the name of the setting. */
+  problem(settings: Settings): string;
+}
+
+const lacks = ({ store }: Settings, method: keyof EndpointsStore): boolean => typeof store[method] !== "function";
+const quoted = (value: string): string => JSON.stringify(value);
+
+/** Combinations that can't work. The first one that holds is reported. */
+const inconsistencies: Inconsistency[] = [
+  {
+    holds: ({ signingKey, verifyingKey, jwkUrl, keys }) => (signingKey ?? verifyingKey ?? jwkUrl ?? keys) === undefined,
+    problem: () => "signingKey is missing; accepted: text, bytes, a JWK or PEM text, or jwkUrl or keys",
+  },
+  {
+    holds: ({ jwkUrl, algorithm }) => jwkUrl !== undefined && algorithm.startsWith("HS"),
+    problem: ({ algorithm }) =>
+      `jwkUrl can't be used with algorithm ${algorithm}; accepted: an algorithm with public keys, such as RS256 or ES256`,
+  },
+  {
+    holds: (settings) =>
+      settings.rotateRefreshTokens &&
+      settings.blacklistAfterRotation !== false &&
+      (lacks(settings, "putIfAbsent") || lacks(settings, "get")),
+    problem: () =>
+      "blacklistAfterRotation can't be on: the store can't revoke tokens; accepted: false, or a store with claim and peek",
+  },
+  {
+    holds: (settings) => settings.updateLastLogin && lacks(settings, "updateUser"),
+    problem: () => "updateLastLogin can't be on: the store has no updateUser",
+  },
+  {
+    holds: (settings) => !["id", "username"].includes(settings.userIdField) && lacks(settings, "findUserBy"),
+    problem: ({ userIdField }) =>
+      `userIdField: ${quoted(userIdField)} can't be looked up; accepted: id, username, or a store with findUserBy`,
+  },
+  {
+    holds: ({ cookies, cors }) => cookies.carry.length > 0 && cors === "*",
+    problem: () => 'cors: "*" can\'t be used with cookies; accepted: exact origins',
+  },
+  {
+    holds: ({ cookies }) => cookies.sameSite === "none" && !cookies.secure,
+    problem: () => "cookies.secure can't be off with cookies.sameSite none: browsers drop such cookies",
+  },
+  {
+    holds: ({ usernameField }) => usernameField === "password",
+    problem: () => 'usernameField: "password" is the name of another field',
+  },
+  {
+    holds: (settings) => takenClaim(settings) !== undefined,
+    problem(settings) {
+      const setting = takenClaim(settings)!;
+      return `${setting}: ${quoted(settings[setting])} is taken, or no name of a claim`;
+    },
+  },
+];
+
+const claimSettings = [
+  "userIdClaim",
+  "jtiClaim",
+  "tokenTypeClaim",
+  "revokeTokenClaim",
+  "slidingTokenRefreshExpClaim",
+] as const;
+
+/** Returns the first setting whose claim has another meaning already, in RFC 7519, here, or by a setting before it. */
+function takenClaim(settings: Settings): (typeof claimSettings)[number] | undefined {
+  const taken = new Set(["exp", "iat", "nbf", "iss", "aud", "sid", "auth_time", "__proto__"]);
+  return claimSettings.find((setting) => {
+    const claim = settings[setting];
+    if (taken.has(claim)) return true;
+    taken.add(claim);
+    return false;
+  });
+}
+
+/** Returns what is wrong with settings that are right one by one, or `undefined`. */
+export const inconsistency = (settings: Settings): string | undefined =>
+  inconsistencies.find(({ holds }) => holds(settings))?.problem(settings);
+
+interface WithoutEffect {
+  names: string[];
+  why: string;
+  holds(settings: Settings): boolean;
+}
+
+/** Settings that do nothing beside others, and why. Each setting is reported for the first row that names it. */
+const withoutEffect: WithoutEffect[] = [
+  {
+    names: [
+      "accessTokenLifetime",
+      "refreshTokenLifetime",
+      "rotateRefreshTokens",
+      "blacklistAfterRotation",
+      "refreshGrace",
+    ],
+    why: "with SlidingToken first in authTokenClasses",
+    holds: ({ authTokenClasses }) => authTokenClasses[0] === "SlidingToken",
+  },
+  {
+    names: ["blacklistAfterRotation", "refreshGrace"],
+    why: "without rotateRefreshTokens",
+    holds: ({ rotateRefreshTokens }) => !rotateRefreshTokens,
+  },
+  {
+    names: ["refreshGrace"],
+    why: "without blacklistAfterRotation",
+    holds: ({ blacklistAfterRotation }) => blacklistAfterRotation === false,
+  },
+  {
+    names: ["slidingTokenLifetime", "slidingTokenRefreshLifetime"],
+    why: "without SlidingToken first in authTokenClasses",
+    holds: ({ authTokenClasses }) => authTokenClasses[0] !== "SlidingToken",
+  },
+  {
+    names: ["slidingTokenRefreshExpClaim"],
+    why: "without SlidingToken in authTokenClasses",
+    holds: ({ authTokenClasses }) => !authTokenClasses.includes("SlidingToken"),
+  },
+  {
+    names: ["cookies.sameSite", "cookies.secure", "cookies.domain"],
+    why: "without cookies.carry",
+    holds: ({ cookies }) => cookies.carry.length === 0,
+  },
+  {
+    names: ["revokeTokenClaim"],
+    why: "without checkRevokeToken",
+    holds: ({ checkRevokeToken }) => !checkRevokeToken,
+  },
+  { names: ["clientAddress"], why: "without throttle", holds: ({ throttle }) => throttle === false },
+  {
+    names: [
+      "throttle",
+      "updateLastLogin",
+      "claims",
+      "onLoginSuccess",
+      "onLoginFailed",
+      "usernameField",
+      "usernameMatching",
+    ],
+    why: "without signingKey or keys, as nobody can log in",
+    holds: ({ signingKey, keys }) => signingKey === undefined && keys === undefined,
+  },
+];
+
+/**
+ * Lists the settings that were set and do nothing. That is no error: sites carry such pairs over from Django. A setting
+ * that is turned off is not meant to do anything.
+ * @param input the settings as they were given.
+ * @param settings the same, parsed.
+ * @returns one line, or `undefined` when all of them have an effect.
+ */
+export function settingsWithoutEffect(input: JwtEndpointsSettings, settings: Settings): string | undefined {
+  const reported = new Set<string>();
+  const groups: string[] = [];
+  for (const { names, why, holds } of withoutEffect) {
+    if (!holds(settings)) continue;
+    const idle = names.filter((name) => isSet(input, name) && !reported.has(name));
+    for (const name of idle) reported.add(name);
+    if (idle.length > 0) groups.push(`${idle.join(", ")} ${why}`);
+  }
+  return groups.length === 0 ? undefined : `settings without effect: ${groups.join("; ")}`;
+}
+
+function isSet(input: JwtEndpointsSettings, name: string): boolean {
+  const value = name.split(".").reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], input);
+  return value !== undefined && (value !== false || name === "cookies.secure"); // on by default, so `false` sets it
+}
+
+/** A sixth of the default. A stolen hash with fewer is soon searched for its password. */
+const fewIterations = 100_000;
+
+/** Returns a warning about a setting that is allowed, for tests, and weak; `undefined` when there is none. */
+export function weakSetting({ hashing: { iterations, preferred } }: Settings): string | undefined {
+  if (iterations >= fewIterations || !preferred.startsWith("pbkdf2")) return undefined;
+  const remedy = `recommended: ${defaultIterations} or more`;
+  return `setting hashing.iterations: ${iterations} makes passwords easy to find from their hashes; ${remedy}`;
+}

@@ -1,0 +1,43 @@
+/** What a host gives -> checked settings with their defaults, once, at the start. */
+import * as v from "valibot";
+import { SettingError } from "../errors.ts";
+import { inconsistency } from "./check.ts";
+import { describeSettings, didYouMean } from "./describe.ts";
+import { settingsSchema } from "./schema.ts";
+import type { JwtEndpointsSettings, Settings } from "./types.ts";
+
+/**
+ * Checks settings and fills in the defaults.
+ * @returns the settings, frozen; durations in seconds.
+ * @throws {SettingError} that names the first wrong setting and what is accepted.
+ */
+export function parseSettings(input: JwtEndpointsSettings): Settings {
+  const settings = parse(settingsSchema, input);
+  const problem = inconsistency(settings);
+  if (problem !== undefined) throw new SettingError(`setting ${problem}`);
+  return Object.freeze(settings);
+}
+
+/**
+ * Checks `hashing` alone and fills in its defaults, for a program that makes hashes and no tokens.
+ * @throws {SettingError} as {@link parseSettings}.
+ */
+export const parseHashing = (hashing: JwtEndpointsSettings["hashing"]): Settings["hashing"] =>
+  parse(v.object({ hashing: settingsSchema.entries.hashing }), { hashing }).hashing;
+
+function parse<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOutput<S> {
+  const result = v.safeParse(schema, input);
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  const path = v.getDotPath(issue) ?? "settings";
+  const isUnknown = issue.expected === "never"; // its input is the unknown name
+  const names = () => ["store", ...describeSettings().map(({ name }) => name)];
+  const hint = isUnknown ? didYouMean(path, names()) : "";
+  throw new SettingError(`setting ${path}${isUnknown ? "" : shownValue(path, issue.input)} ${issue.message}${hint}`);
+}
+
+/** Returns the offending value, quoted, unless it could be a secret or is a lump of data. */
+function shownValue(path: string, value: unknown): string {
+  const plain = typeof value === "string" || typeof value === "number" || typeof value === "boolean";
+  return plain && !/key|store|url/i.test(path) ? `: ${JSON.stringify(value).slice(0, 80)}` : "";
+}
