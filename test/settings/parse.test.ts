@@ -1,0 +1,92 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
+import { parseHashing, parseSettings } from "../../src/settings/parse.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
+import { secret } from "../support/contract.ts";
+
+const settings = suite("settings");
+
+settings("stop the start with one line that names what is wrong, and never a secret", async () => {
+  const store = memoryStore();
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ store }, /^setting signingKey /],
+    [{ signingKey: secret }, /^setting store is required/],
+    [{ store, signingKey: "hunter2" }, /^setting signingKey is 7 bytes long; accepted: 32 or more for HS256/],
+    [
+      { store, signingKey: secret, acessTokenLifetime: "5m" },
+      /^setting acessTokenLifetime is not a setting; did you mean accessTokenLifetime\?$/,
+    ],
+    [
+      { store, signingKey: secret, ROTATE_REFRESH_TOKENS: true },
+      /^setting ROTATE_REFRESH_TOKENS is not a setting; did you mean rotateRefreshTokens\?$/,
+    ],
+    [
+      { store, signingKey: secret, hashing: { iteration: 1 } },
+      /^setting hashing.iteration is not a setting; did you mean hashing.iterations\?$/,
+    ],
+    [{ store, signingKey: secret, hashing: { rounds: 1 } }, /^setting hashing.rounds is not a setting$/],
+    [
+      { store, signingKey: secret, accessTokenLifetime: "5 minutes" },
+      /^setting accessTokenLifetime: "5 minutes" is not/,
+    ],
+    [{ store, signingKey: secret, refreshTokenLifetime: -1 }, /^setting refreshTokenLifetime: -1 /],
+    [{ store, signingKey: secret, algorithm: "none" }, /^setting algorithm: "none" is not known; accepted: HS256/],
+    [{ store, signingKey: secret, algorithm: "HS512" }, /^setting signingKey is 48 bytes long; accepted: 64/],
+    [{ store, signingKey: secret, responses: "drf" }, /^setting responses: "drf" .*accepted: djoser, simplejwt$/],
+    [{ store, signingKey: secret, maxBodySize: 0 }, /^setting maxBodySize: 0 /],
+    [{ store, signingKey: secret, throttle: "often" }, /^setting throttle: "often" is not a rate/],
+    [
+      { store, signingKey: secret, cors: ["https://a.example/path"] },
+      /^setting cors.0: "https:\/\/a.example\/path" is not an origin; accepted/,
+    ],
+    [{ store: {}, signingKey: secret }, /^setting store /],
+    ...["Bearer\n", "", "a b", "Bearer,", "schéma"].map((scheme): [Record<string, unknown>, RegExp] => [
+      { store, signingKey: secret, authHeaderTypes: ["JWT", scheme] },
+      /^setting authHeaderTypes.1: ".*" is not an authentication scheme; accepted: one word, such as "Bearer"$/,
+    ]),
+    ...["a b", "", "example.org;", "example.org\r\n", "-a.org", "https://example.org", "example.org:443", "a..b"].map(
+      (domain): [Record<string, unknown>, RegExp] => [
+        { store, signingKey: secret, cookies: { carry: ["refresh"], domain } },
+        /^setting cookies.domain: ".*" is not a domain; accepted: such as "example.org"$/,
+      ],
+    ),
+  ];
+  for (const [input, message] of cases) {
+    try {
+      createJwtEndpoints(input as unknown as JwtEndpointsSettings);
+    } catch (error) {
+      assert.instance(error, TypeError);
+      assert.match((error as Error).message, message);
+      assert.not.match((error as Error).message, /hunter2|a secret of/);
+      assert.not.match((error as Error).message, "\n");
+      continue;
+    }
+    assert.unreachable(`nothing was thrown for ${Object.keys(input).join()}`);
+  }
+});
+
+settings("are filled in with defaults, converted and frozen", () => {
+  const store = memoryStore();
+  const parsed = parseSettings({
+    store,
+    signingKey: secret,
+    accessTokenLifetime: "1h30m",
+    cookies: { domain: "a.org" },
+  });
+  const { accessTokenLifetime, refreshTokenLifetime, throttle, cookies, issuer } = parsed;
+  assert.is(parsed.store, store);
+  assert.equal([accessTokenLifetime, refreshTokenLifetime, throttle, issuer], [5400, 86_400, false, undefined]);
+  assert.equal(cookies, { carry: [], sameSite: "strict", secure: true, domain: "a.org" });
+  assert.ok(Object.isFrozen(parsed));
+});
+
+settings("of hashing are parsed alone, with the same errors", () => {
+  const { concurrency, ...others } = parseHashing({ iterations: 5 });
+  assert.equal(others, { preferred: "pbkdf2_sha256", queue: 100, iterations: 5 });
+  assert.ok(concurrency >= 1);
+  const wrong = { preferred: "bcrypt" } as unknown as JwtEndpointsSettings["hashing"];
+  assert.throws(() => parseHashing(wrong), /^setting hashing.preferred: "bcrypt" is only verified, not made, since/);
+});
+
+settings.run();
