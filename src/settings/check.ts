@@ -28,7 +28,7 @@ const inconsistencies: Inconsistency[] = [
       settings.blacklistAfterRotation !== false &&
       (lacks(settings, "putIfAbsent") || lacks(settings, "get")),
     problem: () =>
-      "blacklistAfterRotation can't be on: the store can't revoke tokens; accepted: false, or a store with claim and peek",
+      "blacklistAfterRotation can't be on: the store can't revoke tokens; accepted: false, or a store with putIfAbsent and get",
   },
   {
     holds: (settings) => settings.updateLastLogin && lacks(settings, "updateUser"),

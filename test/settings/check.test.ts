@@ -13,7 +13,7 @@ settings("refuse what the store can't do, and claims that share a name", async (
   const cases: [Partial<JwtEndpointsSettings>, RegExp][] = [
     [
       { store: poor },
-      /^setting blacklistAfterRotation can't be on: the store can't revoke tokens; accepted: false, or a store with claim and peek$/,
+      /^setting blacklistAfterRotation can't be on: the store can't revoke tokens; accepted: false, or a store with putIfAbsent and get$/,
     ],
     [{ store: poor, blacklistAfterRotation: true }, /^setting blacklistAfterRotation can't be on/],
     [{ store: poor, rotateRefreshTokens: false, updateLastLogin: true }, /^setting updateLastLogin can't be on/],
