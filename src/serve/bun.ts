@@ -1,4 +1,4 @@
-/** Serves on Bun: the handler's plain step on `Bun.serve`. */
+/** Serves on Bun: the handler's plain `handle` on `Bun.serve`. */
 import process from "node:process";
 import { fetchWith, lingerMs, toResponse } from "../http/message.ts";
 import type { HttpResponse } from "../index.ts";
@@ -21,27 +21,31 @@ declare const Bun: {
   }): BunServer;
 };
 
-/** Bun reads a body to its end, unless the response says that it closes: then until the stream of the response ends. */
-function cut(answer: HttpResponse): Response {
+/**
+ * Makes the response to a body that is too long to be read. Bun reads every body to its end unless the response closes the
+ * connection; it then reads until the response's stream ends.
+ */
+function cut(response: HttpResponse): Response {
   const body = new ReadableStream<Uint8Array>({
     async start(controller) {
-      controller.enqueue(new TextEncoder().encode(answer.body));
+      controller.enqueue(new TextEncoder().encode(response.body));
       await new Promise((resolve) => setTimeout(resolve, lingerMs));
       controller.close();
     },
   });
-  return new Response(body, toResponse({ ...answer, headers: { ...answer.headers, connection: "close" } }));
+  return new Response(body, toResponse({ ...response, headers: { ...response.headers, connection: "close" } }));
 }
 
 const guard = { cut };
 
-const listen: Listen = async (step, { host: hostname, port }, reusePort) => {
+const listen: Listen = async (handle, { host: hostname, port }, reusePort) => {
   const server = Bun.serve({
     hostname,
     port,
     reusePort,
-    maxRequestBodySize: Number.MAX_SAFE_INTEGER, // larger than `maxBodySize` is refused here, in the words of the contract
-    fetch: (request, { requestIP }) => fetchWith(step, request, () => requestIP.call(server, request)?.address, guard),
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER, // the handler refuses what is larger than `maxBodySize`
+    fetch: (request, { requestIP }) =>
+      fetchWith(handle, request, () => requestIP.call(server, request)?.address, guard),
   });
   const host = server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname;
   return { url: `http://${host}:${server.port}`, close: () => server.stop() };

@@ -1,4 +1,4 @@
-/** Serves on Deno: the handler's plain step on `Deno.serve`. */
+/** Serves on Deno: the handler's plain `handle` on `Deno.serve`. */
 import process from "node:process";
 import { fetchWith } from "../http/message.ts";
 import type { Send } from "./request-log.ts";
@@ -35,18 +35,18 @@ declare const Deno: {
   ): DenoServer;
 };
 
-/** Deno waits for ever for the end of a body whose trailers are longer than its buffer. */
+/** Ends a body that pauses for longer, in milliseconds: Deno never ends one whose trailers are longer than its buffer. */
 const guard = { pause: 750 };
 
-/** How long after a failure the server listens again, and within which another one is the same. */
+/** How long after a failure the server listens again, and how long another failure is not reported, in milliseconds. */
 const [againMs, sameFailureMs] = [100, 10_000];
 
-const listen: Listen = (step, { host: hostname, port }, reusePort) =>
+const listen: Listen = (handle, { host: hostname, port }, reusePort) =>
   new Promise((resolve) => {
     let server: DenoServer;
     let isClosing = false;
     let failedAt = -Infinity;
-    /** Without a free file descriptor, accepting a connection ends the whole server. */
+    /** Listens again: `Deno.serve` ends when it has no free file descriptor to accept a connection with. */
     const goOn = (error: Error, at: number): void => {
       if (isClosing) return;
       const now = performance.now();
@@ -69,7 +69,7 @@ const listen: Listen = (step, { host: hostname, port }, reusePort) =>
         onListen(address);
       };
       server = Deno.serve({ hostname, port: at, reusePort, onListen: told }, (request, info) =>
-        fetchWith(step, request, () => info.remoteAddr.hostname, guard),
+        fetchWith(handle, request, () => info.remoteAddr.hostname, guard),
       );
       server.finished.catch((error: Error) => goOn(error, listening));
     };
@@ -83,7 +83,7 @@ const listen: Listen = (step, { host: hostname, port }, reusePort) =>
     });
   });
 
-/** `process.stdout` writes synchronously here, and waits for the reader. */
+/** Writes to a stream of Deno's, since `process.stdout` blocks until the reader has read. */
 function sendTo(writer: Writer): Send {
   const encoder = new TextEncoder();
   const writeAll = async (text: string): Promise<void> => {
@@ -92,7 +92,7 @@ function sendTo(writer: Writer): Send {
   return (text, done) => void writeAll(text).then(() => done(), done);
 }
 
-/** What this process may do, as flags for a worker: all of a kind, or what of it a worker needs. */
+/** Returns this process's permissions as flags for a worker: all of a kind, or those of it that a worker needs. */
 function permissionFlags({ host, port, store, settings }: ServerOptions): string[] {
   const folder = storeFolder(store) ?? "data";
   const packages = "node_modules";

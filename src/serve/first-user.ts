@@ -1,6 +1,6 @@
 /**
- * The first user of a store that never had one. Its password is stored nowhere, so it is made anew at each start until one
- * start has told it: a process may be killed between the two.
+ * Makes the first user of a store that never had one. The password is stored nowhere, so each start makes a new one until
+ * one start has printed it: a process may be killed in between.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,19 +8,19 @@ import type { Store, User } from "../index.ts";
 
 const username = "admin";
 const kind = "setup";
-/** How long the others of several processes leave it to one, in seconds. */
+/** How long one of several processes may take while the others wait, in seconds. */
 const turnLifetime = 5;
 const forever = Number.MAX_SAFE_INTEGER;
 
 export interface Introduction {
   hash(password: string): Promise<string>;
-  /** Called as soon as there is a user, or needs to be none. */
+  /** Called when the store has a user, or needs none. */
   onMade(): void;
-  /** Shows the password, and resolves to whether it has been shown. */
+  /** Prints the password, and resolves to whether it is out. */
   tell(password: string): Promise<boolean>;
 }
 
-/** Gives the store its first user, unless it has or had one, and tells of it. Of several processes at once one does. */
+/** Adds the first user unless the store has or had one, and prints its password. One of several processes does so. */
 export async function introduceFirstUser(store: Store, { hash, onMade, tell }: Introduction): Promise<void> {
   if ((await standing(store)) === "known") return onMade();
   const password = randomBytes(12).toString("base64url");
@@ -31,22 +31,25 @@ export async function introduceFirstUser(store: Store, { hash, onMade, tell }: I
   for (; !(await isMyTurn()); await sleep(100)) if ((await standing(store)) === "known") return onMade();
   const before = await standing(store);
   if (before === "known") return onMade();
-  await store.putIfAbsent(kind, factOf(passwordHash), "made", forever);
+  await store.putIfAbsent(kind, factIdOf(passwordHash), "made", forever);
   if (before === "none") await store.addUser({ username, passwordHash });
   else await store.updateUser(before.id, { passwordHash }, { passwordHash: before.passwordHash });
   onMade();
   if (await tell(password)) await store.putIfAbsent(kind, "first-user", "made", forever);
 }
 
-/** Tells a password that was made here from one that the operator has set. */
-const factOf = (passwordHash: string): string =>
+/** Names the fact that tells a password made here from one that the operator has set. */
+const factIdOf = (passwordHash: string): string =>
   `first-user ${createHash("sha256").update(passwordHash).digest("base64url")}`;
 
-/** `known`: it was told of, or users were added by hand. Else the user whose password nobody knows, if there is one. */
+/**
+ * Returns where the store stands: "known" when the password was printed or users were added by other means, "none" without
+ * a user, else the first user, whose password was never printed.
+ */
 async function standing(store: Store): Promise<"known" | "none" | User> {
-  if ((await store.get(kind, "first-user")) !== undefined) return "known"; // also where all users were removed since
+  if ((await store.get(kind, "first-user")) !== undefined) return "known"; // even if all users were removed since
   const user = await store.findUserByUsername(username);
-  if (user !== undefined && (await store.get(kind, factOf(user.passwordHash))) !== undefined) return user;
+  if (user !== undefined && (await store.get(kind, factIdOf(user.passwordHash))) !== undefined) return user;
   for await (const _ of store.listUsers() as AsyncIterable<unknown>) return "known";
   return "none";
 }

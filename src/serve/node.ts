@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** Serves on Node: the handler's plain step straight on `node:http`, twice as fast as through `Request` and `Response`. */
+/** Serves on Node: the handler's plain `handle` on `node:http`, twice as fast as through `Request` and `Response`. */
 import { Buffer } from "node:buffer";
 import cluster from "node:cluster";
 import { IncomingMessage, STATUS_CODES, type ServerResponse, createServer } from "node:http";
@@ -10,52 +10,52 @@ import { setInterval, setTimeout } from "node:timers";
 import type { HttpResponse, HttpRequest } from "../index.ts";
 import { BodyBuffer, decodeUtf8, lingerMs, restLimit, tooLarge, unreadable } from "../http/message.ts";
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
-import type { Step } from "./request-log.ts";
+import type { Handle } from "./request-log.ts";
 import { type Listen, start } from "./start.ts";
 
 /**
- * Bodies of a declared length up to this, in bytes, are there before the step begins, which then meets no promise. The
- * stream never gets them: to follow one to its end takes longer than to answer a verify.
+ * Bodies of a declared length up to this many bytes are read before `handle` is called, which then needs no promise. They
+ * bypass the request's stream, which costs more time than a verify.
  */
 const shortBody = 16_384;
 
-class NodeRequest extends IncomingMessage {
+class NodeMessage extends IncomingMessage {
   #receive: ((chunk: Buffer<ArrayBuffer> | null) => boolean) | undefined;
   /**
-   * Hands over the pieces of the body, and its end as `null`; to be called before any of it has come.
+   * Hands over the body's chunks, and its end as `null`. Must be called before the first chunk has arrived.
    * @param receive returns whether the connection should be read further.
    */
   receive(receive: (chunk: Buffer<ArrayBuffer> | null) => boolean): void {
     this.#receive = receive;
-    this.read(0); // marks the stream as used: nobody else has to empty it
+    this.read(0); // marks the stream as used, so that Node does not drain it
   }
-  /** How the parser hands over a body. */
+  /** Takes a chunk from the parser. */
   override push(chunk: Buffer<ArrayBuffer> | null, encoding?: BufferEncoding): boolean {
     return this.#receive === undefined ? super.push(chunk, encoding) : this.#receive(chunk);
   }
 }
 
-class NodeAsked implements HttpRequest {
-  readonly #request: NodeRequest;
+class NodeHttpRequest implements HttpRequest {
+  readonly #message: NodeMessage;
   readonly method: string;
   readonly url: string;
   readonly headers: HttpRequest["headers"];
-  /** The body, where it has been read already. */
+  /** The body, when it was read before `handle` was called. */
   body: Buffer<ArrayBuffer> | undefined = undefined;
-  constructor(request: NodeRequest) {
-    this.#request = request;
-    this.method = request.method!;
-    this.url = request.url!;
-    this.headers = new NodeHeaders(request.rawHeaders);
+  constructor(message: NodeMessage) {
+    this.#message = message;
+    this.method = message.method!;
+    this.url = message.url!;
+    this.headers = new NodeHeaders(message.rawHeaders);
   }
   get ip(): string | undefined {
-    return this.#request.socket.remoteAddress;
+    return this.#message.socket.remoteAddress;
   }
   get isReading(): boolean {
-    return !this.#request.complete;
+    return !this.#message.complete;
   }
   bytes(limit: number): MaybePromise<Buffer<ArrayBuffer>> {
-    if (this.body === undefined) return readWhole(this.#request, this.headers, limit);
+    if (this.body === undefined) return readWhole(this.#message, this.headers, limit);
     if (this.body.length > limit) throw tooLarge(limit);
     return this.body;
   }
@@ -64,17 +64,18 @@ class NodeAsked implements HttpRequest {
   }
 
   /**
-   * Ends the connection with the response where more of the body may come than is worth reading. Closing at once would
-   * reset the connection, and a client that is still sending would never see its answer.
+   * Ends the connection with the response when the rest of the body is not worth reading. It stays open for a while, since
+   * closing at once would reset it, and a client that is still sending would never see the response.
+   * @returns whether the connection ends.
    */
   endsConnection(): boolean {
-    const request = this.#request;
-    if (this.body !== undefined || request.complete) return false;
+    const message = this.#message;
+    if (this.body !== undefined || message.complete) return false;
     const length = this.headers.get("content-length");
     if (length === null ? this.headers.get("transfer-encoding") === null : Number(length) <= restLimit) return false;
-    const { socket } = request;
+    const { socket } = message;
     const start = socket.bytesRead;
-    request.receive(() => socket.bytesRead - start <= restLimit);
+    message.receive(() => socket.bytesRead - start <= restLimit);
     socket.destroySoon = () => {
       socket.end();
       setTimeout(() => socket.destroy(), lingerMs).unref();
@@ -83,22 +84,22 @@ class NodeAsked implements HttpRequest {
   }
 }
 
-/** What to do where the trailers of a body are longer than the parser takes. */
+/** By connection: refuses the request whose trailers are longer than the parser accepts. */
 const onLongTrailers = new WeakMap<Duplex, () => void>();
 
-function readWhole(request: NodeRequest, headers: HttpRequest["headers"], limit: number): Promise<Buffer<ArrayBuffer>> {
+function readWhole(message: NodeMessage, headers: HttpRequest["headers"], limit: number): Promise<Buffer<ArrayBuffer>> {
   return new Promise((resolve, reject) => {
     if (Number(headers.get("content-length")) > limit) return reject(tooLarge(limit));
     const body = new BodyBuffer(limit);
     const refuse = () => reject(tooLarge(limit));
-    onLongTrailers.set(request.socket, refuse);
-    request.receive((chunk) => {
+    onLongTrailers.set(message.socket, refuse);
+    message.receive((chunk) => {
       if (chunk !== null && !body.add(chunk)) refuse();
-      if (chunk === null) onLongTrailers.delete(request.socket);
+      if (chunk === null) onLongTrailers.delete(message.socket);
       if (chunk === null && body.size <= limit) resolve(bufferOf(body));
       return true;
     });
-    request.on("close", () => reject(unreadable(request.errored))); // the client went away
+    message.on("close", () => reject(unreadable(message.errored))); // the client went away
   });
 }
 
@@ -108,7 +109,7 @@ const parserErrors: Record<string, number> = {
   ERR_HTTP_REQUEST_TIMEOUT: 408,
 };
 
-/** As Node does without it, but for trailers, which count as the body. */
+/** Refuses what the parser can't read, as Node does by default. Trailers that are too long count as part of the body. */
 function refuseUnparsed({ code = "" }: NodeJS.ErrnoException, socket: Duplex): void {
   const refuse = onLongTrailers.get(socket);
   if (code === "HPE_HEADER_OVERFLOW" && refuse !== undefined) return refuse();
@@ -122,7 +123,7 @@ function bufferOf(body: BodyBuffer): Buffer<ArrayBuffer> {
   return Buffer.from(buffer, byteOffset, length);
 }
 
-/** Looks a header up among those that came; to make an object of them all costs more than the few that are asked for. */
+/** Looks headers up in Node's flat list. Few are needed, so this is faster than making an object of all. */
 class NodeHeaders {
   readonly #raw: string[];
   constructor(raw: string[]) {
@@ -134,14 +135,14 @@ class NodeHeaders {
     for (let i = 0; i < raw.length; i += 2) {
       const key = raw[i]!;
       if (key.length !== name.length || (key !== name && key.toLowerCase() !== name.toLowerCase())) continue;
-      // Cookies come in several lines where a proxy takes them from HTTP/2 (RFC 9113 §8.2.3).
+      // A proxy may take several cookie lines from HTTP/2; they are joined with ";" (RFC 9113 section 8.2.3).
       found = found === null ? raw[i + 1]! : `${found}${name === "cookie" ? ";" : ","} ${raw[i + 1]!}`;
     }
     return found;
   }
 }
 
-/** The headers answered last and their flat list for `writeHead`, which ends in the length: most answers share theirs. */
+/** The last response's headers and their flat list for `writeHead`, which ends in the length. Most responses share them. */
 let lastHeaders: HttpResponse["headers"] | undefined;
 let lastLines: string[] = [];
 
@@ -154,44 +155,48 @@ function linesOf(headers: HttpResponse["headers"], length: number): string[] {
   return lastLines;
 }
 
-function serve(step: Step, request: NodeRequest, response: ServerResponse): void {
-  const asked = new NodeAsked(request);
-  const length = Number(asked.headers.get("content-length"));
-  if (!(length > 0 && length <= shortBody)) return respond(step, asked, response);
+function serve(handle: Handle, message: NodeMessage, response: ServerResponse): void {
+  const request = new NodeHttpRequest(message);
+  const length = Number(request.headers.get("content-length"));
+  if (!(length > 0 && length <= shortBody)) return respond(handle, request, response);
   let parts: BodyBuffer | undefined;
-  request.receive((chunk) => {
+  message.receive((chunk) => {
     if (chunk === null) {
-      if (parts !== undefined) asked.body = bufferOf(parts);
-      respond(step, asked, response);
-    } else if (asked.body === undefined) asked.body = chunk;
+      if (parts !== undefined) request.body = bufferOf(parts);
+      respond(handle, request, response);
+    } else if (request.body === undefined) request.body = chunk;
     else {
-      if (parts === undefined) (parts = new BodyBuffer(length)).add(asked.body);
+      if (parts === undefined) (parts = new BodyBuffer(length)).add(request.body);
       parts.add(chunk);
     }
     return true;
   });
 }
 
-/** The step itself never throws nor rejects; what can't be sent costs its connection, not the process. */
-function respond(step: Step, asked: NodeAsked, response: ServerResponse): void {
+/** Sends the response. `handle` never fails; a response that can't be sent ends its connection, not the process. */
+function respond(handle: Handle, request: NodeHttpRequest, response: ServerResponse): void {
   try {
-    const sent = after(step(asked), (answer) => send(answer, asked, response));
+    const sent = after(handle(request), (result) => send(result, request, response));
     if (isPromise(sent)) sent.catch(() => response.destroy());
   } catch {
     response.destroy();
   }
 }
 
-function send({ status, headers, cookies, body }: HttpResponse, asked: NodeAsked, response: ServerResponse): void {
+function send(
+  { status, headers, cookies, body }: HttpResponse,
+  request: NodeHttpRequest,
+  response: ServerResponse,
+): void {
   const length = Buffer.byteLength(body);
-  const hasBody = status !== 204 && asked.method !== "HEAD";
+  const hasBody = status !== 204 && request.method !== "HEAD";
   let lines = linesOf(headers, length);
   if (!hasBody) lines = lines.slice(0, -2);
   if (cookies !== undefined) lines = [...lines, ...cookies.flatMap((cookie) => ["set-cookie", cookie])];
-  if (asked.endsConnection()) lines = [...lines, "connection", "close"];
+  if (request.endsConnection()) lines = [...lines, "connection", "close"];
   response.writeHead(status, lines);
-  // `end(body)` hands the system two pieces, the second of them empty, for a fifth of a request's time. What is written
-  // with the head is one. The name is Node's own affair, but has been the same since its first versions.
+  // `end(body)` makes two writes, the second of them empty, which takes a fifth of a request's time. A body appended to the
+  // head is one write. `_header` is private to Node, but has had this name since its first versions.
   const rendered = response as { _header?: unknown };
   if (hasBody && length === body.length && typeof rendered._header === "string") {
     rendered._header += body;
@@ -199,16 +204,16 @@ function send({ status, headers, cookies, body }: HttpResponse, asked: NodeAsked
   } else response.end(body);
 }
 
-/** For how long a connection on which nothing has come is kept when the server stops. */
+/** How long a stopping server keeps a connection on which nothing has arrived, in milliseconds. */
 const silentMs = 200;
 
-const listen: Listen = (step, { host, port }) =>
+const listen: Listen = (handle, { host, port }) =>
   new Promise((resolve, reject) => {
-    const server = createServer({ IncomingMessage: NodeRequest }, (request, response) => {
-      if (silent.size > 0) silent.delete(request.socket);
-      serve(step, request, response);
+    const server = createServer({ IncomingMessage: NodeMessage }, (message, response) => {
+      if (silent.size > 0) silent.delete(message.socket);
+      serve(handle, message, response);
     });
-    // Connections on which nothing has been asked yet, which closing the idle ones passes over.
+    // Connections without a request so far. `closeIdleConnections` does not close them.
     const silent = new Set<Socket>();
     server.on("connection", (socket) => {
       silent.add(socket);
@@ -223,15 +228,15 @@ const listen: Listen = (step, { host, port }) =>
         close: () =>
           new Promise((closed) => {
             server.close(() => closed());
-            // A request that is on its way to one of them is read first.
+            // Later, so that a request already under way to one of them is read.
             setTimeout(() => silent.forEach((socket) => socket.destroy()), silentMs);
-            // Those idle now are closed; those that become idle later would hold it for their keep-alive.
+            // Again and again, since a connection that becomes idle later would stay open for its keep-alive.
             setInterval(() => server.closeIdleConnections(), 20);
           }),
       });
     });
   });
 
-// Shared, workers accept by themselves. Handed over by the watcher, what comes to one that just died is lost and leaks.
+// Workers accept connections themselves. With the default policy, a connection handed to a worker that just died is lost.
 cluster.schedulingPolicy = cluster.SCHED_NONE;
 await start(`Node ${process.versions.node}`, listen, (env) => cluster.fork(env).process);

@@ -1,6 +1,6 @@
 /**
- * What the server writes to standard output and standard error. A reader that stalls, goes away or has no room left never
- * holds up a request: lines wait in a bounded queue, and those beyond it are dropped and counted.
+ * Writes the server's lines to standard output and standard error. A reader that stalls, goes away or has no room left
+ * never delays a request: lines wait in a bounded queue, and lines beyond it are dropped and counted.
  */
 import process from "node:process";
 import { setImmediate, setTimeout } from "node:timers";
@@ -8,30 +8,33 @@ import { format } from "node:util";
 import type { HttpResponse, HttpRequest } from "../index.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
 
-/** What several processes write to one pipe stays whole up to this size, in bytes (POSIX's PIPE_BUF). */
+/** The most bytes that a pipe takes from several processes without mixing them (POSIX's PIPE_BUF). */
 const pipeBytes = 4096;
-/** How much waits for a slow reader before lines are dropped, in characters. */
+/** How many characters wait for a slow reader before lines are dropped. */
 const waitingLimit = 1 << 20;
 
-/** Writes a text without holding up the program, and calls `done` afterwards, with the error if it failed. */
+/** Writes a text without blocking, and calls `done` afterwards, with the error if it failed. */
 export type Send = (text: string, done: (error?: unknown) => void) => void;
 
 export interface LineWriter {
-  /** Takes one or more whole lines; they go out after the current turn. */
+  /** Queues one or more whole lines. They are sent after the current turn of the event loop. */
   write(lines: string): void;
   /**
-   * Waits until all that was written so far is out.
-   * @param ms the longest wait.
-   * @returns whether it is.
+   * Waits until the lines written so far are out.
+   * @param ms the longest wait, in milliseconds.
+   * @returns whether all of them are out.
    */
   drain(ms: number): Promise<boolean>;
 }
 
-/** @param name of the stream, for the line that tells of dropped ones. */
+/**
+ * Creates the writer of one stream.
+ * @param name the stream's name, for the line that reports dropped lines.
+ */
 export function createLineWriter(name: string, send: Send): LineWriter {
-  let waiting = ""; // for the next batch
-  let batch = ""; // on its way, in pieces
-  let sent = 0; // of the batch
+  let waiting = ""; // the next batch
+  let batch = ""; // being sent, in pieces
+  let sent = 0; // characters of the batch
   let dropped = 0;
   let isSending = false;
   let [taken, out, failures] = [0, 0, 0]; // characters, characters, pieces
@@ -39,7 +42,7 @@ export function createLineWriter(name: string, send: Send): LineWriter {
 
   function sendNext(): void {
     if (sent === batch.length) {
-      if (dropped > 0) take(tellDropped());
+      if (dropped > 0) take(droppedLine());
       [batch, waiting, sent] = [waiting, "", 0];
       if (batch === "") {
         isSending = false;
@@ -61,7 +64,7 @@ export function createLineWriter(name: string, send: Send): LineWriter {
     taken += lines.length;
   }
 
-  function tellDropped(): string {
+  function droppedLine(): string {
     const [count, time] = [dropped, new Date().toISOString()];
     dropped = 0;
     const message = `${count} log lines were dropped: the reader of ${name} did not keep up`;
@@ -77,11 +80,11 @@ export function createLineWriter(name: string, send: Send): LineWriter {
       take(lines);
       if (isSending) return;
       isSending = true;
-      setImmediate(sendNext); // one call to the system for all that is written in a turn
+      setImmediate(sendNext); // one system call for all lines of a turn
     },
     async drain(ms) {
       const [end, failed] = [taken, failures];
-      if (dropped > 0) return false; // perhaps the line that matters
+      if (dropped > 0) return false; // the dropped line may be the one the caller waits for
       if (out < end) {
         await new Promise<void>((resolve) => {
           const look = () => {
@@ -99,14 +102,14 @@ export function createLineWriter(name: string, send: Send): LineWriter {
   };
 }
 
-/** Where the lines from `start` on end that fit into one piece; a line longer than that is a piece of its own. */
+/** Returns the end of the lines from `start` that fit into one piece. A longer line is a piece of its own. */
 function endOfPiece(text: string, start: number): number {
   if (text.length - start <= pipeBytes) return text.length;
   const end = text.lastIndexOf("\n", start + pipeBytes - 1) + 1;
   return end > start ? end : text.indexOf("\n", start) + 1 || text.length;
 }
 
-/** How to write to a stream of `node:process`. On Deno these block, so that its entry file brings other ones. */
+/** Writes to a stream of `node:process`. On Deno these block, so its entry file brings its own. */
 export const sendTo =
   (stream: NodeJS.WriteStream): Send =>
   (text, done) =>
@@ -117,9 +120,9 @@ export interface Output {
   stderr: LineWriter;
 }
 
-/** The writers of this process, through which everything on `console` goes from now on. */
+/** Creates the writers of this process and sends everything on `console` through them. */
 export function takeOver(send: { stdout: Send; stderr: Send }): Output {
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {}); // `done` is told too
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {}); // `done` gets the error
   const stdout = createLineWriter("standard output", send.stdout);
   const stderr = createLineWriter("standard error", send.stderr);
   console.log = (...args: unknown[]) => stdout.write(`${format(...args)}\n`);
@@ -127,41 +130,42 @@ export function takeOver(send: { stdout: Send; stderr: Send }): Output {
   return { stdout, stderr };
 }
 
-export type Step = (asked: HttpRequest) => MaybePromise<HttpResponse>;
+/** Returns the response to a request, at once where nothing has to be waited for. */
+export type Handle = (request: HttpRequest) => MaybePromise<HttpResponse>;
 
 /** Keeps the requests that are not answered yet in a set. */
-export function withUnderWay(step: Step, underWay: Set<HttpRequest>): Step {
-  return (asked) => {
-    underWay.add(asked);
-    return after(step(asked), (answer) => {
-      underWay.delete(asked);
-      return answer;
+export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle {
+  return (request) => {
+    underWay.add(request);
+    return after(handle(request), (response) => {
+      underWay.delete(request);
+      return response;
     });
   };
 }
 
 /**
- * The same, and a JSON line on standard output: time, method, path, status and milliseconds; never a query, a header or a
- * body. In one, since each promise more would show.
+ * Does the same and writes a JSON line to standard output: time, method, path, status and milliseconds, but no query,
+ * header or body. One function does both, since a second promise would cost measurable time.
  */
-export function withRequestLog(step: Step, underWay: Set<HttpRequest>, prefix: string, { stdout }: Output): Step {
-  return (asked) => {
+export function withRequestLog(handle: Handle, underWay: Set<HttpRequest>, prefix: string, { stdout }: Output): Handle {
+  return (request) => {
     const start = performance.now();
-    underWay.add(asked);
-    return after(step(asked), (answer) => {
-      underWay.delete(asked);
+    underWay.add(request);
+    return after(handle(request), (response) => {
+      underWay.delete(request);
       const ms = Math.round((performance.now() - start) * 100) / 100;
       const time = new Date().toISOString();
-      const path = loggedPath(asked.url, answer, prefix);
-      stdout.write(`${JSON.stringify({ time, method: asked.method, path, status: answer.status, ms })}\n`);
-      return answer;
+      const path = loggedPath(request.url, response, prefix);
+      stdout.write(`${JSON.stringify({ time, method: request.method, path, status: response.status, ms })}\n`);
+      return response;
     });
   };
 }
 
 /**
- * An unknown path can be anything, a token for one, and is not repeated. A preflight is answered 204 wherever it is for;
- * other answers about a path of ours say what it allows.
+ * Returns the path as the log shows it. An unknown path is not shown, since it can hold a token. A known path is told by
+ * the `Allow` header of its response; a preflight, which is answered with 204 on any path, by its form.
  */
 function loggedPath(url: string, { status, headers }: HttpResponse, prefix: string): string {
   const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;

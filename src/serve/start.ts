@@ -24,7 +24,7 @@ import {
   readFirstKey,
   readKeySet,
 } from "../program/key-file.ts";
-import { type Output, type Send, type Step, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
+import { type Handle, type Output, type Send, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
 import { type ServerOptions, helpText, readOptions } from "../program/options.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
 import {
@@ -168,10 +168,10 @@ export interface Listening {
 }
 
 /**
- * What an entry file brings: its runtime's server around the handler's plain step. Rejects when it can't listen.
+ * What an entry file brings: its runtime's server around the handler's plain handle. Rejects when it can't listen.
  * @param isShared whether other processes listen on the same address.
  */
-export type Listen = (step: Step, address: { host: string; port: number }, isShared: boolean) => Promise<Listening>;
+export type Listen = (handle: Handle, address: { host: string; port: number }, isShared: boolean) => Promise<Listening>;
 
 /**
  * Runs the server until it is told to stop; a mistake of whoever starts it is one line and exit code 1.
@@ -198,10 +198,10 @@ export async function start(
     if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, options, runtime, fork, output, end);
     const { prefix } = endpoints.settings;
     const underWay = new Set<HttpRequest>();
-    const step = options.requestLog
+    const handle = options.requestLog
       ? withRequestLog(endpoints.handle, underWay, prefix, output)
       : withUnderWay(endpoints.handle, underWay);
-    const server = await listen(step, options, isWorker).catch(cannotListen(options));
+    const server = await listen(handle, options, isWorker).catch(cannotListen(options));
     const stop = async (): Promise<void> => {
       await Promise.race([server.close(), whenAnswered(underWay)]);
       await store.close();

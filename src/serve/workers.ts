@@ -1,6 +1,6 @@
 /**
- * `--workers N`: N processes that serve one address on one store, and the one that was started, which watches them. It
- * answers no requests: it makes what there must be one of, replaces a worker that dies, and stops them all.
+ * `--workers N`: N processes serve one address on one store, and the process that was started watches them. The watcher
+ * answers no requests: it makes the key and the first user, replaces a worker that dies, and stops all workers.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type AddressInfo, createServer } from "node:net";
@@ -10,21 +10,21 @@ import { setInterval } from "node:timers";
 import type { ServerOptions } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
 
-/** Set in workers alone: how many they are, the port they share. */
+/** Variables of a worker: the number of workers, the port they share. */
 const [countVariable, portVariable] = ["JWT_ENDPOINTS_WORKERS", "JWT_ENDPOINTS_PORT"];
-/** The id of the process that watches. */
+/** Variable of a worker: the watcher's process id. */
 const watcherVariable = "JWT_ENDPOINTS_WATCHER";
-/** How often a worker looks whether that one lives. */
+/** How often a worker checks that its watcher lives, in milliseconds. */
 const watcherMs = 250;
-/** How often workers may die, before all is given up: this many times in so many milliseconds. */
+/** The number of deaths within a number of milliseconds after which the watcher still replaces a worker. */
 const [deathsAllowed, deathsMs] = [5, 10_000];
 
-/** Starts another process of the program with these variables, and with a channel for messages. */
+/** Starts another process of this program with these variables and a message channel. */
 export type Fork = (env: Record<string, string>, options: ServerOptions) => ChildProcess;
 
 /**
- * How runtimes do it whose servers share a port by themselves (`SO_REUSEPORT`).
- * @param runArgs returns what comes before the program in the runtime's own arguments.
+ * Makes a {@link Fork} for runtimes whose servers share a port by `SO_REUSEPORT`.
+ * @param runArgs returns the runtime's own arguments, which precede the program.
  */
 export const forkWith =
   (runArgs: (options: ServerOptions) => string[]): Fork =>
@@ -34,23 +34,23 @@ export const forkWith =
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
 
-/** How many workers there are, in one of them; else `undefined`. */
+/** Returns the number of workers in a worker, else `undefined`. */
 export const workerCount = (): number | undefined => Number(process.env[countVariable]) || undefined;
 
-/** The port of a worker; else `undefined`. */
+/** Returns the shared port in a worker, else `undefined`. */
 export const workerPort = (): number | undefined => Number(process.env[portVariable]) || undefined;
 
-/** Of the hashes that the machine can compute at once, a worker's share. */
+/** Returns a worker's share of the password hashes that the machine can compute at once. */
 export const hashesPerWorker = (workers: number): number => Math.ceil(availableParallelism() / workers);
 
-/** Tells the process that watches where a worker listens. */
+/** Tells the watcher where this worker listens. */
 export const tellListening = (url: string): void => void process.send?.({ url });
 
-/** Calls when the watcher says that the server as a whole is ready. */
+/** Calls back when the watcher says that the whole server is ready. */
 export const whenReady = (call: () => void): void =>
   void process.on("message", (message: { isReady?: boolean }) => message?.isReady && call());
 
-/** Calls when the watcher has ended, of which the channel alone tells nothing to one that still starts. */
+/** Calls back when the watcher has ended. The parent's id is checked too: a worker that is still starting hears no `disconnect`. */
 export function whenWatcherIsGone(call: () => void): void {
   const watcher = Number(process.env[watcherVariable]);
   process.on("disconnect", call);
@@ -59,17 +59,19 @@ export function whenWatcherIsGone(call: () => void): void {
 
 export interface Workers {
   url: string;
-  /** Lets `/readyz` say so, in all of them and in those to come. */
+  /** Makes `/readyz` return 200 in all workers, and in those that replace them. */
   becomeReady(): void;
-  /** Stops them all, and resolves when they have ended. */
+  /** Stops all workers, and resolves when they have ended. */
   stop(): Promise<void>;
+  /** Ends all workers at once. */
   kill(): void;
 }
 
 /**
- * Starts the workers, the first one alone: what it can't do, none can.
- * @param onGivenUp called when they keep dying and have been stopped.
- * @throws {WorkerEnded} when the first worker ends before it listens; it has said why.
+ * Starts the workers: the first one alone, since the others would fail as it does.
+ * @param onGivenUp called when workers kept dying and all were ended.
+ * @throws {WorkerEnded} when the first worker ends before it listens.
+ * @throws {UsageError} when no process can be started.
  */
 export async function startWorkers(
   fork: (env: Record<string, string>) => ChildProcess,
@@ -92,7 +94,7 @@ export async function startWorkers(
       let isListening = false;
       running.add(child);
       child.on("message", (message: { url?: string }) => {
-        if (message?.url === undefined) return; // the runtime's own
+        if (message?.url === undefined) return; // a message of the runtime itself
         isListening = true;
         if (isReady) tellReady(child);
         resolve(message.url);
@@ -129,7 +131,7 @@ export async function startWorkers(
   }
 
   const url = await add();
-  await Promise.all(Array.from({ length: workers - 1 }, () => add().catch(() => {}))); // replaced, or given up
+  await Promise.all(Array.from({ length: workers - 1 }, () => add().catch(() => {}))); // `replace` deals with failures
   return {
     url,
     becomeReady() {
@@ -150,16 +152,19 @@ export async function startWorkers(
   };
 }
 
-/** A worker ended before it listened, and has said itself what was wrong. */
+/** Says that a worker ended before it listened. The worker itself has printed why. */
 export class WorkerEnded extends Error {}
 
-/** One that dies meanwhile is replaced. */
+/** Ignores a failure: a worker that can't be told has ended and is replaced. */
 const tellReady = (child: ChildProcess): void => void child.send({ isReady: true }, () => {});
 
 const cannotStart = (cause: unknown): UsageError =>
   new UsageError(`can't start a worker: ${(cause as Error).message}`, { cause });
 
-/** The port, or one for 0; where ports are shared, a second server on it would go unnoticed. */
+/**
+ * Returns the port, or a free one for 0.
+ * @throws when it is in use. Servers that share ports would not notice another server there.
+ */
 export function freePort({ host, port }: { host: string; port: number }): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
