@@ -3,7 +3,8 @@ import process from "node:process";
 import { type Passwords, createPasswords } from "../passwords/index.ts";
 import { type NewUser, type Store, StoreError, type UsernameMatching, foldUsername } from "../stores/store.ts";
 import { type DumpOptions, openDump } from "./django-dump.ts";
-import { Mistake, counted, quoted } from "./fields.ts";
+import { UsageError } from "../program/problem.ts";
+import { counted, quoted } from "./format.ts";
 import {
   type Draft,
   type ImportFormat,
@@ -15,9 +16,9 @@ import {
 } from "./users-file.ts";
 
 const maxReported = 20;
-/** Other models of a dump that are told by name. */
+/** How many other models of a dump an error names. */
 const maxModels = 10;
-/** Lines looked at or hashed at a time; the hasher itself keeps to the cores. */
+/** How many lines are checked or hashed at a time. The hasher itself limits hashing to the cores. */
 const width = 64;
 
 export interface ImportOptions {
@@ -29,13 +30,15 @@ export interface ImportOptions {
   matching?: UsernameMatching | undefined;
   /** Hashes the plain passwords; default: with the default settings. */
   passwords?: Passwords;
-  /** Add the good lines although others are bad. */
+  /** Whether to add the good lines although others are bad. */
   skipBad: boolean;
 }
 
 /**
- * Reads the file twice: once to judge every line, once to add. Answers the summary.
+ * Adds users from a file. Reads it twice: once to check every line, once to add.
  * @param file a path, or `-` for standard input, which is kept in memory: passwords don't go to a temporary file.
+ * @returns the summary.
+ * @throws {UsageError} when nothing was imported.
  */
 export async function importUsers(store: Store, file: string, options: ImportOptions): Promise<string> {
   const { django, matching = "exact", passwords = createPasswords() } = options;
@@ -68,20 +71,20 @@ export async function importUsers(store: Store, file: string, options: ImportOpt
   if (django !== undefined && good + bad.size === 0 && passedOver.size > 0) {
     const names = [...passedOver.keys()].slice(0, maxModels).map(quoted).join(", ");
     const told = `${names}${passedOver.size > maxModels ? ", …" : ""}`;
-    throw new Mistake(
+    throw new UsageError(
       `nothing was imported: no record is of the model ${quoted(django.model)} (--model), but of ${told}`,
     );
   }
   if (bad.size > 0 && !options.skipBad) {
     const share = `${bad.size} of ${counted(good + bad.size, noun)} ${bad.size === 1 ? "is" : "are"} bad`;
-    throw new Mistake(`nothing was imported: ${share} (--skip-bad imports the others)`);
+    throw new UsageError(`nothing was imported: ${share} (--skip-bad imports the others)`);
   }
 
   async function* drafts(): AsyncGenerator<Draft> {
     for await (const { number, draft } of lines()) {
       if (bad.has(number)) continue;
       if (draft === undefined) {
-        throw new Mistake(`nothing was imported: the file changed meanwhile (${noun} ${number})`);
+        throw new UsageError(`nothing was imported: the file changed meanwhile (${noun} ${number})`);
       }
       yield draft;
     }
@@ -107,10 +110,38 @@ export async function importUsers(store: Store, file: string, options: ImportOpt
     return `imported ${counted(imported, "user")}${skipped}${passed}`;
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== "USER_EXISTS") throw error;
-    throw new Mistake(`nothing was imported: ${error.message}, since a moment ago`);
+    throw new UsageError(`nothing was imported: ${error.message}, since a moment ago`);
   } finally {
     progress.clear();
   }
+}
+
+/** The flags of a dump as they were given. */
+interface DjangoFlags {
+  django?: boolean | undefined;
+  format?: string | undefined;
+  model?: string | undefined;
+  "username-field"?: string | undefined;
+}
+
+/**
+ * Reads the flags of a dump.
+ * @returns `undefined` when the file is none.
+ * @throws {UsageError} for flags that do not go together.
+ */
+export function djangoOptions({
+  django,
+  format,
+  model,
+  "username-field": usernameField,
+}: DjangoFlags): DumpOptions | undefined {
+  if (django === true) {
+    if (format === "csv") throw new UsageError("--format csv can't be used with --django: it reads JSON or JSON lines");
+    return { model: model ?? "auth.user", usernameField: usernameField ?? "username" };
+  }
+  if (model !== undefined) throw new UsageError("--model needs --django");
+  if (usernameField !== undefined) throw new UsageError("--username-field needs --django");
+  return undefined;
 }
 
 async function* refuseRepeated(
@@ -141,7 +172,7 @@ async function* refuseRepeated(
 
 type IsTaken = (username: string) => boolean | Promise<boolean>;
 
-/** A store doesn't find a name that several users share but for case; so the names are gathered to tell. */
+/** Makes the check of a username. Without regard to case it collects the names: a store finds none that several users share. */
 async function takenUsernames(store: Store, matching: UsernameMatching): Promise<IsTaken> {
   if (matching === "exact") return async (username) => (await store.findUserByUsername(username)) !== undefined;
   const taken = new Set<string>();
@@ -160,19 +191,19 @@ async function refuseTaken(store: Store, line: Line, isTaken: IsTaken): Promise<
   return line;
 }
 
-/** Results in the order of the items, some of which are worked on at the same time. */
+/** Runs a step on several items at a time, and yields the results in the order of the items. */
 async function* inParallel<T, R>(items: AsyncIterable<T>, step: (item: T) => Promise<R>): AsyncGenerator<R> {
   const running: Promise<R>[] = [];
   for await (const item of items) {
     const result = step(item);
-    result.catch(() => {}); // reported when its turn comes, or after an earlier failure not at all
+    result.catch(() => {}); // thrown below in its turn, unless an earlier one fails
     running.push(result);
     if (running.length >= width) yield await running.shift()!;
   }
   for (const result of running) yield await result;
 }
 
-/** On a terminal one line that is rewritten; elsewhere, in a log, a line now and then. */
+/** Shows progress: on a terminal one line that is rewritten, elsewhere a line every five seconds. */
 function createProgress() {
   const { stderr } = process;
   const interval = stderr.isTTY ? 100 : 5000;

@@ -1,45 +1,45 @@
 #!/usr/bin/env node
 /**
- * The users of a store: `npm run user -- add alice`. Every command opens the store, does one thing and closes it, and
- * may do so while servers run on the same store.
+ * Manages the users of a store: `npm run user -- add alice`. Every command opens the store, does one thing and closes it,
+ * also while servers run on the same store.
  */
-import { availableParallelism } from "node:os";
 import process from "node:process";
 import { type ArgsDef, defineCommand } from "citty";
-import { type JwtEndpointsSettings, SettingError } from "../index.ts";
-import { type Passwords, createPasswords } from "../passwords/index.ts";
+import type { JwtEndpointsSettings, Passwords } from "../index.ts";
+import { createHasher } from "../program/hasher.ts";
 import { readOptions } from "../program/options.ts";
-import { parseHashing } from "../settings/parse.ts";
+import { UsageError } from "../program/problem.ts";
 import { type Store, type User, type UserChanges, type UsernameMatching, foldUsername } from "../stores/store.ts";
 import { print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
-import type { DumpOptions } from "./django-dump.ts";
-import { Mistake, normalizeUsername, parseEmail, parseUsername, printable, quoted } from "./fields.ts";
+import { normalizeUsername, parseEmail, parseUsername } from "./fields.ts";
+import { printable, quoted, tableLines } from "./format.ts";
 import { readPassword } from "./prompt.ts";
 import type { ImportFormat } from "./users-file.ts";
 
 const matchings: UsernameMatching[] = ["exact", "case-insensitive"];
 
-/** Of every command. */
+/** Flags of every command. */
 const usersFlags = {
   "username-matching": {
     type: "enum",
     options: matchings,
     description:
-      "Whether names that differ by case alone are one, as the server has it; default: JWT_USERNAME_MATCHING, else exact",
+      "How names match, as for the server: case-insensitive takes names that differ by case for one; " +
+      "default: JWT_USERNAME_MATCHING, else exact",
   },
   ...storeFlag,
 } satisfies ArgsDef;
-/** Of those that hash. */
+/** Flags of the commands that hash passwords. */
 const hashingFlags = {
   "hashing-preferred": {
     type: "string",
     valueHint: "format",
-    description: "Format of new hashes, as the server has it; default: JWT_HASHING_PREFERRED, else pbkdf2_sha256",
+    description: "Format of new hashes, as for the server; default: JWT_HASHING_PREFERRED, else pbkdf2_sha256",
   },
   "hashing-iterations": {
     type: "string",
     valueHint: "number",
-    description: "PBKDF2 iterations of new hashes, likewise; default: JWT_HASHING_ITERATIONS, else 600000",
+    description: "PBKDF2 iterations of new hashes, as for the server; default: JWT_HASHING_ITERATIONS, else 600000",
   },
 } as const;
 const passwordFlags = {
@@ -64,11 +64,11 @@ const add = defineCommand({
     refuseMangled(args.email ?? "", "email");
     const username = parseUsername(args.username);
     const email = parseEmail(args.email ?? "");
-    const passwords = await passwordsFrom(args);
+    const passwords = await hasherFrom(args);
     const addUser = async (store: Store, matching: UsernameMatching): Promise<void> => {
-      // Before anybody types a password in vain; the store has the last word.
+      // Checked before the password is asked for. The store checks again when the user is added.
       if (await store.findUserByUsername(username, matching))
-        throw new Mistake(`the username ${quoted(username)} is taken`);
+        throw new UsageError(`the username ${quoted(username)} is taken`);
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
       const passwordHash = await passwords.hash(password);
       const isActive = args.inactive !== true;
@@ -85,7 +85,8 @@ const list = defineCommand({
   async run({ args }) {
     await withUsers(args, async (store) => {
       let text = "";
-      for await (const line of args.json === true ? jsonLines(store) : tableLines(store)) {
+      const header = ["USERNAME", "ID", "EMAIL", "ACTIVE", "LAST LOGIN"];
+      for await (const line of args.json === true ? jsonLines(store) : tableLines(header, rowsOf(store))) {
         text += `${line}\n`;
         if (text.length < 65_536) continue;
         await print(text);
@@ -100,7 +101,7 @@ const passwd = defineCommand({
   meta: { name: "passwd", description: "Change a user's password and end all sessions; asks for the new one" },
   args: { ...usernameArgument, ...passwordFlags, ...usersFlags },
   async run({ args }) {
-    const passwords = await passwordsFrom(args);
+    const passwords = await hasherFrom(args);
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
@@ -111,7 +112,7 @@ const passwd = defineCommand({
 });
 
 const logout = defineCommand({
-  meta: { name: "logout", description: "End all sessions of a user: every token issued until now is void" },
+  meta: { name: "logout", description: "End all sessions of a user: every token issued until now is revoked" },
   args: { ...usernameArgument, ...usersFlags },
   async run({ args }) {
     await withUsers(args, async (store, matching) => {
@@ -162,9 +163,9 @@ const importCommand = defineCommand({
   meta: {
     name: "import",
     description:
-      "Add users from JSON lines, or CSV with a header line, all or none. Keys or columns: username; password (a " +
-      "hash in a known format, or plain), or surely password_hash or plain_password; optional email, id, is_active. " +
-      "With --django, from what `manage.py dumpdata auth.user` writes",
+      "Add users from JSON lines, or from CSV with a header line, all or none. Keys or columns: username; password (a " +
+      "hash in a known format, or plain text), or password_hash or plain_password to say which; optional email, id, " +
+      "is_active. With --django, from what `manage.py dumpdata auth.user` writes",
   },
   args: {
     file: { type: "positional", required: true, description: "Path, or - for standard input (kept in memory)" },
@@ -181,10 +182,10 @@ const importCommand = defineCommand({
     ...usersFlags,
   },
   async run({ args }) {
-    const { importUsers } = await import("./import.ts"); // the other commands start sooner without
+    const { djangoOptions, importUsers } = await import("./import.ts"); // loaded here, since the other commands start faster without
     const format = args.format as ImportFormat | undefined;
     const django = djangoOptions(args);
-    const passwords = await passwordsFrom(args);
+    const passwords = await hasherFrom(args);
     const addUsers = async (store: Store, matching: UsernameMatching): Promise<void> => {
       const options = { format, django, matching, passwords, skipBad: args["skip-bad"] === true };
       await print(`${await importUsers(store, args.file, options)}\n`);
@@ -192,28 +193,6 @@ const importCommand = defineCommand({
     await withUsers(args, addUsers, { makes: true });
   },
 });
-
-interface DjangoFlags {
-  django?: boolean | undefined;
-  format?: string | undefined;
-  model?: string | undefined;
-  "username-field"?: string | undefined;
-}
-
-function djangoOptions({
-  django,
-  format,
-  model,
-  "username-field": usernameField,
-}: DjangoFlags): DumpOptions | undefined {
-  if (django === true) {
-    if (format === "csv") throw new Mistake("--format csv can't be used with --django: it reads JSON or JSON lines");
-    return { model: model ?? "auth.user", usernameField: usernameField ?? "username" };
-  }
-  if (model !== undefined) throw new Mistake("--model needs --django");
-  if (usernameField !== undefined) throw new Mistake("--username-field needs --django");
-  return undefined;
-}
 
 interface UsersFlags {
   store?: string | undefined;
@@ -227,25 +206,21 @@ async function withUsers(
 ): Promise<void> {
   const text = flags["username-matching"] ?? (process.env["JWT_USERNAME_MATCHING"] || "exact");
   const matching = matchings.find((each) => each === text);
-  if (matching === undefined) throw new Mistake(`JWT_USERNAME_MATCHING is not one of ${matchings.join(", ")}`);
+  if (matching === undefined) throw new UsageError(`JWT_USERNAME_MATCHING is not one of ${matchings.join(", ")}`);
   await withStore(storeUrl(flags.store), (store) => use(store, matching), options);
 }
 
-/** Hashes as the server does that is set up by these flags and this environment, on all cores and however many wait. */
-async function passwordsFrom(flags: { [name in keyof typeof hashingFlags]?: string }): Promise<Passwords> {
+/** Makes a hasher with the settings that the server gets from these flags and this environment. */
+async function hasherFrom(flags: { [name in keyof typeof hashingFlags]?: string }): Promise<Passwords> {
   const args = Object.keys(hashingFlags).flatMap((flag) => {
     const value = flags[flag as keyof typeof hashingFlags];
     return value === undefined ? [] : [`--${flag}=${value}`];
   });
   const { hashing } = readOptions(args, process.env).settings as Pick<JwtEndpointsSettings, "hashing">;
-  const settings = parseHashing({ concurrency: availableParallelism(), ...hashing });
-  const passwords = createPasswords({ ...settings, queue: Number.POSITIVE_INFINITY });
-  await passwords.ready().catch((error: Error) => {
-    throw new SettingError(`setting hashing.preferred can't be used: ${error.message}`);
-  });
-  return passwords;
+  return createHasher(hashing);
 }
 
+/** @throws {UsageError} when there is no such user, or several that differ by case alone. */
 async function findUser(store: Store, name: string, matching: UsernameMatching): Promise<User> {
   const username = normalizeUsername(name);
   const found = await store.findUserByUsername(username, matching);
@@ -254,15 +229,16 @@ async function findUser(store: Store, name: string, matching: UsernameMatching):
     const folded = foldUsername(username);
     for await (const user of store.listUsers()) {
       if (foldUsername(user.username) !== folded) continue;
-      throw new Mistake(`several users have the name ${quoted(username)} but for case; say it as list shows it`);
+      throw new UsageError(`several users have the name ${quoted(username)} but for case; say it as list shows it`);
     }
   }
   throw noSuchUser(username);
 }
 
 /**
- * Voids all tokens of a user that were issued until now, and changes the user in the same step. Later than any earlier
- * mark, also one that another process sets meanwhile, so that two within a millisecond both count.
+ * Revokes all tokens of a user that were issued until now, and changes the user in the same step. The issued-before mark
+ * becomes later than any earlier one, also one that another process sets meanwhile, so that neither call is lost.
+ * @throws {UsageError} when the user was removed meanwhile.
  */
 async function endSessions(store: Store, { id, username, ...user }: User, changes: UserChanges = {}): Promise<void> {
   let standing = user.tokensValidFrom ?? null;
@@ -270,18 +246,18 @@ async function endSessions(store: Store, { id, username, ...user }: User, change
     const wanted: UserChanges = { ...changes, tokensValidFrom: Math.max(Date.now() / 1000, (standing ?? 0) + 0.001) };
     const stands = await store.updateUser(id, wanted, { tokensValidFrom: standing });
     if (stands === undefined) throw noSuchUser(username);
-    // The mark alone doesn't tell whose it is: two processes may have come upon the same one.
+    // All fields are compared: another process may have written the same mark.
     if (Object.entries(wanted).every(([field, value]) => stands[field as keyof User] === value)) return;
     standing = stands.tokensValidFrom ?? null;
   }
 }
 
-/** What the command line holds in another encoding comes as U+FFFD, and nobody could log in with that. */
+/** Refuses text that was not UTF-8 on the command line and so holds U+FFFD: nobody could log in with it. */
 function refuseMangled(text: string, name: string): void {
-  if (text.includes("\uFFFD")) throw new Mistake(`the ${name} is not UTF-8`);
+  if (text.includes("\uFFFD")) throw new UsageError(`the ${name} is not UTF-8`);
 }
 
-const noSuchUser = (username: string): Mistake => new Mistake(`there is no user ${quoted(username)}`);
+const noSuchUser = (username: string): UsageError => new UsageError(`there is no user ${quoted(username)}`);
 const isoTime = (seconds: number | null): string | null =>
   seconds === null ? null : new Date(seconds * 1000).toISOString();
 
@@ -291,27 +267,9 @@ async function* jsonLines(store: Store): AsyncGenerator<string> {
   }
 }
 
-/** Columns are as wide as the first rows need: to measure them all would mean to hold them all. */
-async function* tableLines(store: Store): AsyncGenerator<string> {
-  const first = [["USERNAME", "ID", "EMAIL", "ACTIVE", "LAST LOGIN"]];
-  let widths: number[] | undefined;
-  const line = (row: string[]) =>
-    row
-      .map((cell, column) => cell.padEnd(widths![column]!))
-      .join("  ")
-      .trimEnd();
-  const measure = () => (widths = first[0]!.map((_, column) => Math.max(...first.map((row) => row[column]!.length))));
+async function* rowsOf(store: Store): AsyncGenerator<string[]> {
   for await (const { username, id, email, isActive, lastLogin } of store.listUsers()) {
-    const row = [...[username, id, email].map(printable), isActive ? "yes" : "no", isoTime(lastLogin) ?? "never"];
-    if (widths !== undefined) yield line(row);
-    else if (first.push(row) === 1000) {
-      measure();
-      yield* first.map(line);
-    }
-  }
-  if (widths === undefined) {
-    measure();
-    yield* first.map(line);
+    yield [...[username, id, email].map(printable), isActive ? "yes" : "no", isoTime(lastLogin) ?? "never"];
   }
 }
 

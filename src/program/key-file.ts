@@ -1,7 +1,7 @@
 /**
- * The keys beside a file store: `keys.json`, which the `keys` command writes and every server on the folder reads while
- * it runs, and before there is one the single `signing.key` of a fresh start. Both are 0600, belong to the folder's owner,
- * and are replaced whole.
+ * The keys in a file store's folder. `keys.json` is a key set: the `keys` command writes it, and servers read it again while
+ * they run. Before there is one, `signing.key` holds the single key of a fresh start. Both files have mode 0600, belong to
+ * the folder's owner, and are replaced as a whole.
  */
 import { createPrivateKey, randomBytes } from "node:crypto";
 import fs from "node:fs";
@@ -9,81 +9,87 @@ import path from "node:path";
 import { type JwtEndpointsSettings, SettingError } from "../index.ts";
 import { giveToOwner, openToOthers } from "../stores/file/folder.ts";
 
-type KeyRing = NonNullable<Awaited<ReturnType<NonNullable<JwtEndpointsSettings["keys"]>>>>;
-type Jwk = KeyRing["active"];
+type KeySet = NonNullable<Awaited<ReturnType<NonNullable<JwtEndpointsSettings["keys"]>>>>;
+type Jwk = KeySet["active"];
 
-/** What `keys.json` says of a key. */
+/** A key as `keys.json` holds it. */
 export interface StoredKey {
-  /** Absent for the key that was in use before there was a `keys.json`: its tokens have none. */
+  /** Absent for the key of `signing.key`, whose tokens have no `kid`. */
   kid?: string;
   alg: string;
-  /** The one active key signs; the next ones are published and wait; retiring ones verify until `retireAt`. */
+  /** The one active key signs, next keys are only published, retiring keys verify until `retireAt`. */
   status: "active" | "next" | "retiring";
   /** ISO time. */
   created: string;
-  /** ISO time from which on its tokens are refused; only of a retiring key. */
+  /** ISO time from which its tokens are refused. Only a retiring key has it. */
   retireAt?: string;
   jwk: Jwk;
 }
 
-const ringFile = (folder: string): string => path.join(folder, "keys.json");
+const keySetFile = (folder: string): string => path.join(folder, "keys.json");
 const firstFile = (folder: string): string => path.join(folder, "signing.key");
-/** How long a command waits for another one that is writing. */
+/** How long a command waits for another that changes the keys, in milliseconds. */
 const lockMs = 10_000;
 
-export const hasKeySet = (folder: string): boolean => fs.existsSync(ringFile(folder));
+/** Returns whether a folder has a `keys.json`. */
+export const hasKeySet = (folder: string): boolean => fs.existsSync(keySetFile(folder));
+/** Returns whether a folder has keys of either kind. */
 export const hasKeys = (folder: string): boolean => hasKeySet(folder) || fs.existsSync(firstFile(folder));
 
 /**
- * The keys of a folder that are good now; `undefined` when it has no `keys.json`.
+ * Reads `keys.json`.
+ * @returns the keys that sign or verify now or later; `undefined` without the file.
  * @throws {SettingError} in one line when the file can't be read or is damaged.
  */
 export function readStoredKeys(folder: string): StoredKey[] | undefined {
-  const file = ringFile(folder);
+  const file = keySetFile(folder);
   const text = readText(file);
   if (text === undefined) return undefined;
   let keys: StoredKey[] | undefined;
   try {
     keys = (JSON.parse(text) as { keys?: StoredKey[] }).keys;
   } catch {
-    // told below, without the parser's message: it quotes the file
+    // reported below, without the parser's message: it quotes the file
   }
-  const isSound =
+  const isValid =
     Array.isArray(keys) &&
     keys.every((key) =>
       [key?.alg, key?.created, key?.kid ?? "", key?.jwk?.kty].every((member) => typeof member === "string"),
     ) &&
     keys.filter(({ status }) => status === "active").length === 1;
-  if (!isSound) throw damaged(file);
+  if (!isValid) throw damaged(file);
   return keys!.filter(({ status, retireAt }) => status !== "retiring" || Date.parse(retireAt ?? "") > Date.now());
 }
 
 const damaged = (file: string): SettingError =>
   new SettingError(`setting keys: ${file} is damaged; bring back a copy of it`);
 
-/** The key family that an algorithm needs. */
-const familyOf = (alg: string): string =>
+/** Returns the key type (RFC 7518 section 6.1) that an algorithm needs. */
+const keyTypeOf = (alg: string): string =>
   alg.startsWith("HS") ? "oct" : alg.startsWith("ES") ? "EC" : alg === "EdDSA" ? "OKP" : "RSA";
 
 /**
- * The ring in a folder for the `keys` setting; `undefined` when it has no `keys.json`.
- * @param algorithm that of the server, for the one key that was in use before there was a ring.
+ * Reads `keys.json` as the `keys` setting takes it.
+ * @param algorithm the server's, for the key that was in `signing.key`.
+ * @returns `undefined` without the file.
+ * @throws {SettingError} as {@link readStoredKeys}.
  */
-export function readKeySet(folder: string, algorithm: string | undefined): KeyRing | undefined {
+export function readKeySet(folder: string, algorithm: string | undefined): KeySet | undefined {
   const keys = readStoredKeys(folder);
   const jwks = (status: StoredKey["status"]): Jwk[] =>
     (keys ?? [])
       .filter((key) => key.status === status)
       .map(({ kid, alg, jwk, retireAt }) => {
-        const isOurs = kid === undefined && algorithm !== undefined && familyOf(algorithm) === jwk.kty;
+        const usesAlgorithm = kid === undefined && algorithm !== undefined && keyTypeOf(algorithm) === jwk.kty;
         const exp = status === "retiring" && { exp: Date.parse(retireAt!) / 1000 };
-        return { ...jwk, alg: isOurs ? algorithm : alg, ...(kid !== undefined && { kid }), ...exp };
+        return { ...jwk, alg: usesAlgorithm ? algorithm : alg, ...(kid !== undefined && { kid }), ...exp };
       });
   return keys && { active: jwks("active")[0]!, next: jwks("next"), retiring: jwks("retiring") };
 }
 
 /**
- * The text of the folder's single key, as the `signingKey` setting takes it; `undefined` when there is none.
+ * Reads `signing.key` as the `signingKey` setting takes it.
+ * @returns `undefined` without the file.
  * @throws {SettingError} in one line when the file can't be read or is damaged.
  */
 export function readFirstKey(folder: string): string | Jwk | undefined {
@@ -101,12 +107,16 @@ export function readFirstKey(folder: string): string | Jwk | undefined {
   return jwk;
 }
 
-/** A file's text; `undefined` when there is none. */
+/**
+ * Reads a file of keys.
+ * @returns `undefined` when there is none.
+ * @throws {SettingError} when it can't be read, or others than its owner may read or change it.
+ */
 function readText(file: string): string | undefined {
   let fd: number | undefined;
   try {
     fd = fs.openSync(file, "r");
-    refuseOpen(file, fs.fstatSync(fd));
+    requirePrivate(file, fs.fstatSync(fd));
     return fs.readFileSync(fd, "utf8");
   } catch (error) {
     if (error instanceof SettingError) throw error;
@@ -118,12 +128,15 @@ function readText(file: string): string | undefined {
   }
 }
 
-function refuseOpen(file: string, stats: fs.Stats): void {
+function requirePrivate(file: string, stats: fs.Stats): void {
   const problem = openToOthers(file, stats);
   if (problem !== undefined) throw new SettingError(`setting keys: ${problem}`);
 }
 
-/** The same as a JWK. */
+/**
+ * Converts the key of `signing.key` to a JWK.
+ * @throws {SettingError} when it is PEM and no private key.
+ */
 export function firstKeyAsJwk(key: string | Jwk): Jwk {
   if (typeof key !== "string") return key;
   if (!key.startsWith("-----BEGIN")) return { kty: "oct", k: Buffer.from(key).toString("base64url") };
@@ -134,7 +147,10 @@ export function firstKeyAsJwk(key: string | Jwk): Jwk {
   }
 }
 
-/** Puts a fresh key in the folder unless there is one, and answers the one there is: one of several processes wins. */
+/**
+ * Writes `signing.key` unless it exists. Of several processes that do so at once, the first wins.
+ * @returns the key that the file holds now.
+ */
 export function ensureFirstKey(folder: string, fresh: string | Jwk): string | Jwk {
   const temporary = writeTemporary(firstFile(folder), `${typeof fresh === "string" ? fresh : JSON.stringify(fresh)}\n`);
   try {
@@ -144,7 +160,7 @@ export function ensureFirstKey(folder: string, fresh: string | Jwk): string | Jw
   } finally {
     fs.rmSync(temporary);
   }
-  syncFolder(folder); // tokens are signed with it from now on
+  syncFolder(folder); // before a token is signed with a key that a crash could take away
   return readFirstKey(folder)!;
 }
 
@@ -156,7 +172,7 @@ function writeTemporary(file: string, text: string): string {
     fs.writeFileSync(fd, text);
     fs.fsyncSync(fd);
   } catch (error) {
-    fs.rmSync(temporary, { force: true }); // half of a key, where the disk is full
+    fs.rmSync(temporary, { force: true }); // a full disk leaves half of the keys in it
     if ((error as NodeJS.ErrnoException).code !== "EPERM") throw error;
     throw new SettingError(`setting keys: ${path.dirname(file)} belongs to another user; run this as that user`);
   } finally {
@@ -172,10 +188,10 @@ function syncFolder(folder: string): void {
 }
 
 /**
- * Changes `keys.json`, one process at a time; the first change takes in the key of `signing.key`.
- * @param algorithm what that one was used with, if it does not say so itself.
- * @param change gets the keys and answers them as they are to be; `undefined` leaves the file alone.
- * @throws {SettingError} when another process holds the lock file for too long.
+ * Changes `keys.json`, one process at a time. The first change adds the key of `signing.key`.
+ * @param algorithm the one that key is used with, unless the key itself names it.
+ * @param change takes the keys and returns the new ones; `undefined` leaves the file alone.
+ * @throws {SettingError} when another process holds the lock file for ten seconds.
  */
 export async function changeStoredKeys(
   folder: string,
@@ -183,26 +199,29 @@ export async function changeStoredKeys(
   change: (keys: StoredKey[]) => StoredKey[] | undefined,
 ): Promise<void> {
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  refuseOpen(folder, fs.statSync(folder));
-  const lock = `${ringFile(folder)}.lock`;
+  requirePrivate(folder, fs.statSync(folder));
+  const lock = `${keySetFile(folder)}.lock`;
   for (const end = performance.now() + lockMs; !isCreated(lock); await new Promise((done) => setTimeout(done, 20))) {
     if (performance.now() > end) {
       throw new SettingError(`setting keys: another command is changing them; if there is none, remove ${lock}`);
     }
   }
   try {
-    const changed = change(readStoredKeys(folder) ?? takenIn(folder, algorithm));
+    const changed = change(readStoredKeys(folder) ?? firstKeySet(folder, algorithm));
     if (changed === undefined) return;
-    const temporary = writeTemporary(ringFile(folder), `${JSON.stringify({ keys: changed }, undefined, 2)}\n`);
-    fs.renameSync(temporary, ringFile(folder));
+    const temporary = writeTemporary(keySetFile(folder), `${JSON.stringify({ keys: changed }, undefined, 2)}\n`);
+    fs.renameSync(temporary, keySetFile(folder));
     syncFolder(folder);
   } finally {
     fs.rmSync(lock);
   }
 }
 
-/** The ring that a folder without `keys.json` stands for. */
-export function takenIn(folder: string, algorithm: string): StoredKey[] {
+/**
+ * Returns the key set that a folder without `keys.json` has: the key of `signing.key`, or none.
+ * @param algorithm the one that key is used with, unless the key itself names it.
+ */
+export function firstKeySet(folder: string, algorithm: string): StoredKey[] {
   const first = readFirstKey(folder);
   if (first === undefined) return [];
   const jwk = firstKeyAsJwk(first);
@@ -213,7 +232,7 @@ export function takenIn(folder: string, algorithm: string): StoredKey[] {
     OKP: "EdDSA",
     oct: "HS256",
   };
-  const alg = jwk.alg ?? (familyOf(algorithm) === jwk.kty ? algorithm : byKind[jwk.kty!]!);
+  const alg = jwk.alg ?? (keyTypeOf(algorithm) === jwk.kty ? algorithm : byKind[jwk.kty!]!);
   const created = fs.statSync(firstFile(folder)).mtime.toISOString();
   return [{ alg, status: "active", created, jwk }];
 }
@@ -228,12 +247,12 @@ function isCreated(file: string): boolean {
   }
 }
 
-/** A random secret as text: 64 characters, enough for every HMAC algorithm. */
+/** Makes a random secret as text: 64 characters, enough for every HMAC algorithm (RFC 7518 section 3.2). */
 export const newSecret = (): string => randomBytes(48).toString("base64url");
 
 const ecCurves: Record<string, string> = { ES256: "P-256", ES384: "P-384", ES512: "P-521" };
 
-/** Makes a private key, or a secret, for an algorithm of the `algorithm` setting. */
+/** Makes a private key, or a secret for an HMAC algorithm. */
 export async function newJwk(alg: string): Promise<Jwk> {
   if (alg.startsWith("HS")) return { kty: "oct", k: randomBytes(64).toString("base64url") };
   const rsa = {
@@ -245,5 +264,5 @@ export async function newJwk(alg: string): Promise<Jwk> {
   const params = alg in ecCurves ? { name: "ECDSA", namedCurve: ecCurves[alg]! } : alg === "EdDSA" ? "Ed25519" : rsa;
   const { privateKey } = (await crypto.subtle.generateKey(params, true, ["sign", "verify"])) as CryptoKeyPair;
   const { kty, crv, x, y, n, e, d, p, q, dp, dq, qi } = await crypto.subtle.exportKey("jwk", privateKey);
-  return JSON.parse(JSON.stringify({ kty, crv, x, y, n, e, d, p, q, dp, dq, qi })) as Jwk; // without what is undefined
+  return JSON.parse(JSON.stringify({ kty, crv, x, y, n, e, d, p, q, dp, dq, qi })) as Jwk; // drops undefined members
 }

@@ -1,21 +1,26 @@
-/** Flags and environment -> settings, by the names in the settings schema: flags first, then the environment. */
-import { parseArgs } from "node:util";
+/** Reads settings from flags and environment, by the names in the settings schema: flags first, then the environment. */
+import type { ArgsDef, CommandDef } from "citty";
 import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
 import { didYouMean, flagOf } from "../settings/describe.ts";
 import { isMemoryStore } from "../stores/open.ts";
+import { type CommandLineProblems, readFlags } from "./command-line.ts";
 
-/** What the server has beyond the handler's settings. */
+/** The store where neither flag nor variable names one. */
+export const defaultStore = "file:./data";
+
+/** What the server program is started with. */
 export interface ServerOptions {
+  /** Address to listen on. */
   host: string;
+  /** Port to listen on; 0 takes a free one. */
   port: number;
   /** Store URL: `memory:`, `file:./data`. */
   store: string;
-  /** One line for each request. */
+  /** Whether each request is one log line. */
   requestLog: boolean;
-  /** Processes that serve. */
+  /** Number of processes that serve. */
   workers: number;
-  help: boolean;
-  /** For `createJwtEndpoints`; what is not set is absent. */
+  /** For `createJwtEndpoints`; a setting that was not given is absent. */
   settings: Record<string, unknown>;
 }
 
@@ -28,7 +33,7 @@ const serverOptions: ServerOption[] = [
     name: "store",
     env: "JWT_STORE",
     form: "text",
-    default: "file:./data",
+    default: defaultStore,
     description: "`memory:` or `file:./folder`.",
   },
   {
@@ -47,19 +52,57 @@ const serverOptions: ServerOption[] = [
   },
 ];
 
-/** Everything the command line knows. */
+/** Lists the server's own options and, after them, every setting that a flag can give. */
 export function listOptions(): (ServerOption & { flag: string })[] {
   const settings = describeSettings().filter(({ form }) => form !== "none");
   return [...serverOptions.map((option) => ({ ...option, flag: flagOf(option.name) })), ...settings];
 }
 
-/** Those that the program gives its own workers. */
+/** How help names the value of a flag. */
+const valueHints: Record<ServerOption["form"], string> = {
+  text: "text",
+  number: "number",
+  duration: "duration",
+  boolean: "true|false",
+  list: "a,b",
+  none: "",
+};
+
+/** Derives the server's flags from its options. Each takes a value, as its variable does. */
+function serverFlags(): ArgsDef {
+  const flags = listOptions().map(({ flag, env, form, description, default: value }) => {
+    const isShown = ["string", "number", "boolean"].includes(typeof value) && value !== "";
+    const text = `${description} [${env}]`;
+    return [
+      flag,
+      {
+        type: "string" as const,
+        valueHint: valueHints[form],
+        description: text,
+        ...(isShown && { default: `${value}` }),
+      },
+    ] as const;
+  });
+  return Object.fromEntries(flags);
+}
+
+/** Describes the server program for its help. */
+export const serverCommand = (): CommandDef => ({
+  meta: {
+    name: "jwt-endpoints",
+    description:
+      "Serves the JWT endpoints. Every flag has an environment variable, shown in brackets; the flag comes first.",
+  },
+  args: serverFlags(),
+});
+
+/** Begins the variables that the program gives its own workers. */
 const ownVariables = "JWT_ENDPOINTS_";
-/** Where an empty text would stand for a key that nobody has chosen. */
+/** Variables that hold a key: empty, they would stand for a key that nobody has chosen. */
 const neverEmpty = new Set(["JWT_SIGNING_KEY", "JWT_VERIFYING_KEY", "JWT_JWK_URL"]);
 
 /**
- * Refuses variables that would go unnoticed: misspelt ones, and a key that is empty because what was to fill it is.
+ * Refuses misspelt `JWT_` variables and empty keys, which would otherwise go unnoticed.
  * @throws {SettingError} in one line that names the nearest variable, and no value.
  */
 export function checkVariables(env: Record<string, string | undefined>): void {
@@ -80,25 +123,22 @@ function variablesOf(env: Record<string, string | undefined>): string[] {
   try {
     return Object.keys(env).filter((name) => name.startsWith("JWT_"));
   } catch {
-    // Deno lets a program that may read some variables ask for them by name alone.
+    // Deno lists variables only to a program that may read all of them.
     console.error("jwt-endpoints: misspelt JWT_ variables go unnoticed; to refuse them takes all of --allow-env");
     return [...neverEmpty].filter((name) => env[name] !== undefined);
   }
 }
 
 /**
- * @param args the command line after the program's name.
+ * Reads what the server is started with.
+ * @param args the words after the program's name.
  * @throws {SettingError} for an unknown flag or variable or a value of the wrong form, in one line.
  */
 export function readOptions(args: string[], env: Record<string, string | undefined>): ServerOptions {
   checkVariables(env);
-  const known = listOptions();
-  const values = readFlags(
-    args,
-    known.map(({ flag }) => flag),
-  );
+  const values = args.length === 0 ? {} : readFlags(args, serverFlags(), commandLineProblems);
   const result: Record<string, unknown> = {};
-  for (const option of known) {
+  for (const option of listOptions()) {
     const { name, flag } = option;
     const text = values[flag] ?? (env[option.env] || undefined); // an empty variable counts as not set
     const fallback = serverOptions.some((own) => own.name === name) ? option.default : undefined;
@@ -115,35 +155,21 @@ export function readOptions(args: string[], env: Record<string, string | undefin
   if (workers > 1 && isMemoryStore(store)) {
     throw new SettingError(`setting workers: ${workers} processes can't share the store memory:; use a file: store`);
   }
-  return { host, port, store, requestLog, workers, help: values.help !== undefined, settings: { ...settings } };
+  return { host, port, store, requestLog, workers, settings: { ...settings } };
 }
 
-function readFlags(args: string[], flags: string[]): Record<string, string | undefined> {
-  const options = Object.fromEntries(flags.map((flag) => [flag, { type: "string" as const }]));
-  const help = { help: { type: "boolean", short: "h" } } as const;
-  const { values, tokens } = parseArgs({ args, options: { ...options, ...help }, strict: false, tokens: true });
-  for (const token of tokens) {
-    if (token.kind === "option-terminator") continue;
-    // A stray text isn't quoted: it may be a key.
-    if (token.kind === "positional") throw new SettingError("the command line has a text that belongs to no flag");
-    const { name, rawName, value, inlineValue } = token;
-    if (name === "help") continue;
-    if (!flags.includes(name)) {
-      const hint = didYouMean(
-        rawName,
-        flags.map((flag) => `--${flag}`),
-      );
-      throw new SettingError(`setting ${rawName} is not a flag of the server${hint || "; see --help"}`);
-    }
-    if (value === undefined || (!inlineValue && /^-./.test(value))) {
-      throw new SettingError(`setting ${rawName} lacks its value; a value that begins with - takes ${rawName}=`);
-    }
-  }
-  return values as Record<string, string | undefined>;
-}
+/** Words the problems of the server's command line. A stray argument isn't quoted: it may be a key. */
+const commandLineProblems: CommandLineProblems = {
+  unknownFlag: (flag, hint) => new SettingError(`setting ${flag} is not a flag of the server${hint || "; see --help"}`),
+  missingValue: (flag) =>
+    new SettingError(`setting ${flag} lacks its value; a value that begins with - takes ${flag}=`),
+  needlessValue: (flag) => new SettingError(`setting ${flag} takes no value`),
+  unknownValue: (flag, options) => new SettingError(`setting ${flag} is not one of ${options.join(", ")}`),
+  argumentCount: () => new SettingError("the command line has a text that belongs to no flag"),
+};
 
 function convert({ name, form, default: fallback }: ServerOption, text: string): unknown {
-  if (fallback === false && text === "false") return false; // what is off by default can be said to be off
+  if (fallback === false && text === "false") return false; // such as `throttle`, which takes a rate or false
   switch (form) {
     case "number":
       if (!/^\d+$/.test(text)) throw new SettingError(`setting ${name}: ${JSON.stringify(text)} is not a whole number`);
@@ -159,7 +185,7 @@ function convert({ name, form, default: fallback }: ServerOption, text: string):
   }
 }
 
-/** A JWK comes as JSON; in PEM, an environment variable may hold `\n` for its line ends. */
+/** Reads a key from text: a JWK is JSON, and PEM in a variable may have `\n` for its line ends. */
 function readKey(text: string): unknown {
   if (text.startsWith("-----BEGIN")) return text.replaceAll("\\n", "\n");
   if (!text.startsWith("{")) return text;
@@ -173,13 +199,4 @@ function readKey(text: string): unknown {
 function setPath(target: Record<string, unknown>, [key, ...rest]: string[], value: unknown): void {
   if (rest.length === 0) target[key!] = value;
   else setPath((target[key!] ??= {}) as Record<string, unknown>, rest, value);
-}
-
-export function helpText(): string {
-  const rows = listOptions().map(
-    ({ flag, env, description }) => `  --${flag.padEnd(24)} ${env.padEnd(28)} ${description}`,
-  );
-  return ["Serves the JWT endpoints. Every flag has an environment variable; flags come first.", "", ...rows].join(
-    "\n",
-  );
 }

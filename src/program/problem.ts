@@ -1,26 +1,31 @@
-/** What a program says of the error that ends it: one line for what its operator can mend, else the stack. */
+/** Words the error that ends a program: one line for what its operator can mend, a stack for a bug. */
 import { constants } from "node:os";
 import { SettingError, StoreError } from "../index.ts";
 import { StoreUrlError } from "../stores/open.ts";
 
-/** An error whose message is meant for the operator, as a setting's and a store's are. */
-export class UsageError extends Error {}
-
-/** Codes of the system that a mistake in the program causes. */
-const ownFaults = ["EBADF", "EFAULT", "EINVAL"];
-const lookUpFailures = ["ENOTFOUND", "EAI_AGAIN"];
-
-/** Whether the system refused something: a file, an address, a process. */
-function isSystemError(error: unknown): boolean {
-  const { code } = error as { code?: unknown };
-  if (typeof code !== "string" || ownFaults.includes(code)) return false;
-  return Object.hasOwn(constants.errno, code) || lookUpFailures.includes(code);
+/** An error that the person at the keyboard can mend. Its message is one line and holds no password, hash or token. */
+export class UsageError extends Error {
+  override readonly name: string = "UsageError";
 }
 
-/** One line that says what is wrong and what to do; for what nobody foresaw, the stack. */
+/** System error codes that only a bug in the program causes. */
+const bugCodes = ["EBADF", "EFAULT", "EINVAL"];
+const lookUpCodes = ["ENOTFOUND", "EAI_AGAIN"];
+
+/** Returns whether the system refused something: a file, an address, a process. */
+function isSystemError(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  if (typeof code !== "string" || bugCodes.includes(code)) return false;
+  return Object.hasOwn(constants.errno, code) || lookUpCodes.includes(code);
+}
+
+/**
+ * Words an error for its operator.
+ * @returns one line that says what is wrong and what to do; the stack for an error that only a bug can cause.
+ */
 export function problemOf(error: unknown): string {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause.name === "NotCapable") return denial(cause.message, error instanceof StoreError);
+    if (cause.name === "NotCapable") return denialLine(cause.message, error instanceof StoreError);
   }
   return isForeseen(error) ? (error as Error).message.replace(/\s*\n\s*/g, " ") : stackOf(error);
 }
@@ -31,22 +36,23 @@ function isForeseen(error: unknown): boolean {
   return isSystemError(error);
 }
 
-/** With those of its causes. */
+/** Returns the stack of an error and of its causes. */
 function stackOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const stack = error.stack ?? String(error);
   return error.cause === undefined ? stack : `${stack}\ncaused by: ${stackOf(error.cause)}`;
 }
 
-/** What the server reads from the environment. */
+/** The variables that the server reads, as Deno's flag takes them. */
 const variables = "PORT,HOST,JWT_*";
 const storeFile = /^(.*)\/(keys\.json|signing\.key|journal-\d)[^/]*$/;
 
 /**
- * Names the flag that gives a permission.
+ * Names the flag that gives a permission Deno denied.
  * @param message Deno's, which names the permission.
+ * @param isOfStore whether the file store asked for it; a store is read and written.
  */
-function denial(message: string, isOfStore: boolean): string {
+function denialLine(message: string, isOfStore: boolean): string {
   const [, kind, what] = /^Requires (\S+) access(?: to "?(.*?)"?)?, run again/.exec(message) ?? [];
   if (kind === undefined) return message;
   const flags = what === undefined ? `--allow-${kind}` : flagsFor(kind, what, isOfStore);

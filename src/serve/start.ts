@@ -1,4 +1,4 @@
-/** The server program, the same on every runtime: options, store, first start, listen, log, shut down. */
+/** The server program, the same on every runtime: options, store, keys, first user, listen, log, stop. */
 import process from "node:process";
 import { setInterval } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,24 +9,18 @@ import {
   type LogEvent,
   type Store,
   createJwtEndpoints,
-  createPasswords,
 } from "../index.ts";
 import { fail } from "../errors.ts";
-import { logToStandardError } from "../settings/log.ts";
-import { openStore, storeFolder } from "../stores/open.ts";
-import { introduceFirstUser } from "./first-user.ts";
-import {
-  ensureFirstKey,
-  firstKeyAsJwk,
-  hasKeySet,
-  newJwk,
-  newSecret,
-  readFirstKey,
-  readKeySet,
-} from "../program/key-file.ts";
-import { type Handle, type Output, type Send, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
-import { type ServerOptions, helpText, readOptions } from "../program/options.ts";
+import { renderHelp, wantsHelp } from "../program/command-line.ts";
+import { createHasher } from "../program/hasher.ts";
+import { keySettings } from "../program/key-settings.ts";
+import { type ServerOptions, readOptions, serverCommand } from "../program/options.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
+import { logToStandardError } from "../settings/log.ts";
+import { openStore } from "../stores/open.ts";
+import { introduceFirstUser } from "./first-user.ts";
+import { type Handle, type Output, type Send, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
+import { type End, endWith, lastLinesMs, stopOnSignal, stopWithWatcher, whenAnswered } from "./shutdown.ts";
 import {
   type Fork,
   WorkerEnded,
@@ -35,37 +29,98 @@ import {
   startWorkers,
   tellListening,
   whenReady,
-  whenWatcherIsGone,
   workerCount,
   workerPort,
 } from "./workers.ts";
 
-/** How often expired facts are dropped from the store. */
+/** How often expired facts are dropped from the store, in milliseconds. */
 const flushMs = 600_000;
-/** How long a request in flight may take once the server is told to stop. */
-const shutdownMs = 10_000;
-/** How long the rest of a request may take to come then. */
-const restMs = 1000;
-/** A terminal and npm send the same signal twice. */
-const sameSignalMs = 1000;
-/** How long after a failure the first user is tried again. */
+/** How long after a failure the first user is tried again, in milliseconds. */
 const introduceAgainMs = 5000;
-/** How long the end waits for a slow reader of the log. */
-const lastLinesMs = 1000;
+
+export interface Listening {
+  /** Such as `http://127.0.0.1:8000`. */
+  url: string;
+  /** Accepts no more requests, and resolves when those under way are answered. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens with a runtime's own HTTP server; each entry file brings one. Rejects when it can't listen.
+ * @param handle returns the response to a request; it never throws nor rejects.
+ * @param isShared whether other processes listen on the same address.
+ */
+export type Listen = (handle: Handle, address: { host: string; port: number }, isShared: boolean) => Promise<Listening>;
+
+/**
+ * Runs the server until a signal stops it. An error that the operator can mend is one line and exit code 1.
+ * @param runtime name and version, such as `Node 20.19.0`.
+ * @param send writes to the standard streams; for runtimes on which those of `node:process` block.
+ */
+export async function start(
+  runtime: string,
+  listen: Listen,
+  fork: Fork,
+  send: Record<"stdout" | "stderr", Send> = { stdout: sendTo(process.stdout), stderr: sendTo(process.stderr) },
+): Promise<void> {
+  const args = process.argv.slice(2);
+  const output = takeOver(send);
+  const end = endWith(output);
+  let prepared: Prepared | undefined;
+  try {
+    if (wantsHelp(args)) return console.log(await renderHelp(serverCommand()));
+    const options = readOptions(args, process.env);
+    prepared = await prepare(options);
+    const { endpoints, store, readiness } = prepared;
+    readiness.isReady = false;
+    const told: Told = { prepared, options, runtime, output };
+    const isWorker = workerCount() !== undefined;
+    if (options.workers > 1 && !isWorker) return await watchWorkers(told, fork, end);
+
+    const underWay = new Set<HttpRequest>();
+    const handle = options.requestLog
+      ? withRequestLog(endpoints.handle, underWay, endpoints.settings.prefix, output)
+      : withUnderWay(endpoints.handle, underWay);
+    const server = await listen(handle, options, isWorker).catch(cannotListen(options));
+    const stop = async (): Promise<void> => {
+      await Promise.race([server.close(), whenAnswered(underWay)]);
+      await store.close();
+    };
+    const giveUp = () => store.close();
+    const becomeReady = () => void (readiness.isReady = true);
+    if (isWorker) {
+      stopWithWatcher(stop, giveUp, end);
+      whenReady(becomeReady);
+      tellListening(server.url);
+    } else {
+      stopOnSignal(stop, giveUp, end);
+      await announce(server.url, told, becomeReady);
+    }
+  } catch (error) {
+    await prepared?.store.close();
+    if (!(error instanceof WorkerEnded)) console.error(`jwt-endpoints: ${problemOf(error)}`);
+    await end(1);
+  }
+}
 
 export interface Prepared {
   endpoints: JwtEndpoints;
   store: Store;
-  /** What `/readyz` goes by, beside the store. */
+  /** Until it is ready, `/readyz` returns 503 whatever the store says. */
   readiness: { isReady: boolean };
   /**
-   * Gives a store that never had a user its first, and tells of it: its password is shown this once, never stored.
+   * Gives a store that never had a user its first one. Its password is printed once and never stored.
+   * @param address the URL in front of `/jwt/`.
    * @param print resolves to whether the text is out.
+   * @param onMade called when the store has a user, or needs none.
    */
   introduce(address: string, print: (text: string) => Promise<boolean>, onMade?: () => void): Promise<void>;
 }
 
-/** Everything but the listening: checks settings, opens the store, makes a key where none is. */
+/**
+ * Prepares everything but the listening: checks the settings, opens the store, and makes a key where there is none.
+ * @throws {SettingError} for a wrong setting, before anything is opened or made.
+ */
 export async function prepare(options: ServerOptions): Promise<Prepared> {
   adaptToWorker(options);
   const endpointsWith = async (given: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
@@ -73,44 +128,59 @@ export async function prepare(options: ServerOptions): Promise<Prepared> {
     await endpoints.ready().catch(unlessReadable);
     return endpoints;
   };
-  // Wrong settings show before anything is opened or made; warnings are for those that are used.
+  // The first endpoints only check the settings; they log nothing, so that each warning comes once.
   const trial = { store: await openStore("memory:"), log: () => {} };
-  await endpointsWith({ ...trial, ...(await keySettings(options, { makes: false })) });
+  await endpointsWith({ ...trial, ...(await keySettings(options, "try")) });
   const store = await openStore(options.store);
   try {
-    const log = { log: workerCount() === undefined ? logToStandardError : logOfWorker };
     const readiness = { isReady: true };
-    const served: Store = {
-      ...store,
-      ping() {
-        if (!readiness.isReady) throw fail("store_unavailable", { text: "The server is starting.", retryAfter: 1 });
-        return store.ping();
-      },
-    };
-    const keys = await keySettings(options, { makes: true });
-    const endpoints = await endpointsWith({ store: served, ...log, ...keys });
+    const endpoints = await endpointsWith({
+      store: withReadiness(store, readiness),
+      log: workerCount() === undefined ? logToStandardError : logOfWorker,
+      ...(await keySettings(options, "make")),
+    });
     flushRegularly(store, flushMs);
-    const hash = (password: string) => createPasswords(endpoints.settings.hashing).hash(password);
-    const introduce: Prepared["introduce"] = (address, print, onMade = () => {}) =>
-      introduceFirstUser(store, { hash, onMade, tell: (password) => print(credentials(password, address, endpoints)) });
-    return { endpoints, store, readiness, introduce };
+    const hash = async (password: string) => (await createHasher(endpoints.settings.hashing)).hash(password);
+    return {
+      endpoints,
+      store,
+      readiness,
+      introduce: (address, print, onMade = () => {}) =>
+        introduceFirstUser(store, {
+          hash,
+          onMade,
+          tell: (password) => print(credentials(password, address, endpoints)),
+        }),
+    };
   } catch (error) {
     await store.close();
     throw error;
   }
 }
 
-/** A store that could be opened and takes no writes, on a full disk for one, has said so, and tokens can be verified. */
+/** Lets a store that was opened but takes no writes pass, on a full disk for one: it has logged so, and tokens verify. */
 function unlessReadable(error: { code?: unknown }): void {
   if (error.code !== "STORE_UNAVAILABLE") throw error;
 }
 
-/** The process that watches the workers has told what it would tell of the settings. */
+/** Makes `ping`, which `/readyz` calls, fail until the server is ready. */
+const withReadiness = (store: Store, readiness: { isReady: boolean }): Store => ({
+  ...store,
+  ping() {
+    if (!readiness.isReady) throw fail("store_unavailable", { text: "The server is starting.", retryAfter: 1 });
+    return store.ping();
+  },
+});
+
+/** Leaves out the warnings about settings, which the process that watches the workers has logged already. */
 function logOfWorker(event: LogEvent): void {
   if (event.code !== "setting_without_effect" && event.code !== "weak_setting") logToStandardError(event);
 }
 
-/** Drops expired facts now and then. A failure is told once, until it works again. */
+/**
+ * Drops expired facts from the store at an interval. A failure is logged once, until it works again.
+ * @param ms the interval in milliseconds.
+ */
 export function flushRegularly(store: Store, ms: number): void {
   let isFailing = false;
   const flush = async (): Promise<void> => {
@@ -125,7 +195,7 @@ export function flushRegularly(store: Store, ms: number): void {
   setInterval(() => void flush(), ms).unref();
 }
 
-/** Unless it is set, how many hashes are computed at once is a matter of the machine, not of each worker. */
+/** Gives a worker the port that all share, and its share of the hashes that the machine can compute at once. */
 function adaptToWorker(options: ServerOptions): void {
   const workers = workerCount();
   if (workers === undefined) return;
@@ -134,158 +204,27 @@ function adaptToWorker(options: ServerOptions): void {
   settings.hashing = { concurrency: hashesPerWorker(workers), ...(settings.hashing as object | undefined) };
 }
 
-/**
- * The settings that say which keys there are. A file store's folder holds its own, which may change while the server
- * runs; `--signing-key` stands beside them, and a server that is told where others' public keys are makes none.
- * @param makes whether a key may be put into the folder; without, a key that is to come is only tried out.
- */
-async function keySettings(
-  { store, settings }: ServerOptions,
-  { makes }: { makes: boolean },
-): Promise<Partial<JwtEndpointsSettings>> {
-  const { signingKey, algorithm = "HS256" } = settings as { signingKey?: string; algorithm?: string };
-  const given = signingKey === undefined ? {} : { signingKey };
-  const folder = storeFolder(store);
-  const onlyVerifies = settings.jwkUrl !== undefined || settings.verifyingKey !== undefined;
-  const needsKey = signingKey === undefined && !onlyVerifies;
-  const fresh = async () => (/^(RS|PS|ES|EdDSA)/.test(algorithm) ? newJwk(algorithm) : newSecret());
-  if (folder === undefined) return needsKey ? { signingKey: await fresh() } : given;
-  const ring = () => readKeySet(folder, settings.algorithm as string | undefined);
-  if (hasKeySet(folder) || signingKey !== undefined) return { ...given, keys: ring };
-  if (!needsKey) return given;
-  const first = readFirstKey(folder) ?? (makes ? ensureFirstKey(folder, await fresh()) : undefined);
-  if (!makes) return { signingKey: first ?? (await fresh()) };
-  // Not as `signingKey`, which would stay good for as long as the server runs.
-  const active = { ...firstKeyAsJwk(first!), alg: algorithm };
-  return { keys: () => ring() ?? { active } };
+/** What a server that listens has to tell. */
+interface Told {
+  prepared: Prepared;
+  options: ServerOptions;
+  /** Name and version. */
+  runtime: string;
+  output: Output;
 }
 
-export interface Listening {
-  /** Such as `http://127.0.0.1:8000`. */
-  url: string;
-  /** Takes no more requests, and resolves when those under way are answered. */
-  close(): Promise<void>;
-}
-
-/**
- * What an entry file brings: its runtime's server around the handler's plain handle. Rejects when it can't listen.
- * @param isShared whether other processes listen on the same address.
- */
-export type Listen = (handle: Handle, address: { host: string; port: number }, isShared: boolean) => Promise<Listening>;
-
-/**
- * Runs the server until it is told to stop; a mistake of whoever starts it is one line and exit code 1.
- * @param send how to write to the standard streams, where those of `node:process` block.
- */
-export async function start(
-  runtime: string,
-  listen: Listen,
-  fork: Fork,
-  send: Record<"stdout" | "stderr", Send> = { stdout: sendTo(process.stdout), stderr: sendTo(process.stderr) },
-): Promise<void> {
-  const args = process.argv.slice(2);
-  if (args.includes("--help") || args.includes("-h")) return console.log(helpText());
-  const output = takeOver(send);
-  const end = endWith(output);
-  let prepared: Prepared | undefined;
-  try {
-    const options = readOptions(args, process.env);
-    const isWorker = workerCount() !== undefined;
-    prepared = await prepare(options);
-    const { endpoints, store, readiness } = prepared;
-    const becomeReady = () => void (readiness.isReady = true);
-    readiness.isReady = false;
-    if (options.workers > 1 && !isWorker) return await watchWorkers(prepared, options, runtime, fork, output, end);
-    const { prefix } = endpoints.settings;
-    const underWay = new Set<HttpRequest>();
-    const handle = options.requestLog
-      ? withRequestLog(endpoints.handle, underWay, prefix, output)
-      : withUnderWay(endpoints.handle, underWay);
-    const server = await listen(handle, options, isWorker).catch(cannotListen(options));
-    const stop = async (): Promise<void> => {
-      await Promise.race([server.close(), whenAnswered(underWay)]);
-      await store.close();
-    };
-    const giveUp = () => store.close();
-    if (!isWorker) {
-      stopWhenAsked(stop, giveUp, end);
-      return await announce(server.url, prepared, options, runtime, output, becomeReady);
-    }
-    stopWithWatcher(stop, giveUp, end);
-    whenReady(becomeReady);
-    tellListening(server.url);
-  } catch (error) {
-    await prepared?.store.close();
-    if (!(error instanceof WorkerEnded)) console.error(`jwt-endpoints: ${problemOf(error)}`);
-    await end(1);
-  }
-}
-
-type End = (code: number) => Promise<never>;
-
-/** Ends the process, with the last lines of the log. */
-const endWith =
-  ({ stdout, stderr }: Output): End =>
-  async (code) => {
-    await Promise.all([stdout.drain(lastLinesMs), stderr.drain(lastLinesMs)]);
-    process.exit(code);
-  };
-
-/** Resolves when all that came whole within some time is answered; the rest ends with the process. */
-async function whenAnswered(underWay: Set<HttpRequest>): Promise<void> {
-  await sleep(restMs);
-  do
-    await sleep(50); // also for the last answers to leave
-  while ([...underWay].some((asked) => !asked.isReading));
-}
-
-/** The first signal stops, with time for requests under way; the second ends at once. */
-function stopWhenAsked(stop: () => Promise<void>, giveUp: () => unknown, end: End): void {
-  let since: number | undefined;
-  const asked = async (): Promise<void> => {
-    if (since !== undefined) {
-      if (performance.now() - since < sameSignalMs) return;
-      giveUp();
-      process.exit(1);
-    }
-    since = performance.now();
-    setTimeout(() => void Promise.resolve(giveUp()).finally(() => end(1)), shutdownMs);
-    await stop();
-    await end(0);
-  };
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => void asked());
-}
-
-/** A worker stops when it is told to, however often: a terminal and some supervisors tell it besides who watches it. */
-function stopWithWatcher(stop: () => Promise<void>, giveUp: () => unknown, end: End): void {
-  let stopping: Promise<void> | undefined;
-  const told = () => {
-    if (stopping !== undefined) return;
-    setTimeout(() => void Promise.resolve(giveUp()).finally(() => end(1)), shutdownMs);
-    stopping = stop().then(() => end(0));
-  };
-  process.on("SIGTERM", told);
-  whenWatcherIsGone(told);
-  for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
-}
-
-async function watchWorkers(
-  prepared: Prepared,
-  options: ServerOptions,
-  runtime: string,
-  fork: Fork,
-  output: Output,
-  end: End,
-): Promise<void> {
+/** Runs the process that watches the workers: starts them, tells where they listen, and makes the first user. */
+async function watchWorkers(told: Told, fork: Fork, end: End): Promise<void> {
+  const { options, prepared } = told;
   const port = await freePort(options).catch(cannotListen(options));
   const forkHere = (env: Record<string, string>) => fork(env, { ...options, port });
   const workers = await startWorkers(forkHere, { ...options, port }, () => void end(1));
-  stopWhenAsked(workers.stop, workers.kill, end);
-  await announce(workers.url, prepared, options, runtime, output, workers.becomeReady);
-  await prepared.store.close(); // the workers have their own
+  stopOnSignal(workers.stop, workers.kill, end);
+  await announce(workers.url, told, workers.becomeReady);
+  await prepared.store.close(); // each worker has opened its own
 }
 
-/** Runtimes have no code in common for an address that is none; what they throw then says it. */
+/** Words a failure to listen. Runtimes share no code for an address that does not exist, so their own reason is shown. */
 const cannotListen =
   ({ host, port }: ServerOptions) =>
   (cause: Error): never => {
@@ -298,14 +237,12 @@ const cannotListen =
     throw new UsageError(message, { cause });
   };
 
-async function announce(
-  url: string,
-  { endpoints, introduce }: Prepared,
-  options: ServerOptions,
-  runtime: string,
-  { stdout }: Output,
-  onMade: () => void,
-): Promise<void> {
+/**
+ * Prints where and how the server runs, then gives the store its first user. That is tried again until it works.
+ * @param onMade called when the store has a user, or needs none.
+ */
+async function announce(url: string, { prepared, options, runtime, output }: Told, onMade: () => void): Promise<void> {
+  const { endpoints, introduce } = prepared;
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
   console.log(`store    ${options.store}`);
@@ -314,7 +251,7 @@ async function announce(
   console.log(`runtime  ${runtime}`);
   const print = (text: string) => {
     console.log(text);
-    return stdout.drain(lastLinesMs);
+    return output.stdout.drain(lastLinesMs);
   };
   for (let isFailing = false; ; isFailing = true) {
     try {
@@ -326,9 +263,10 @@ async function announce(
   }
 }
 
+/** Words the first user's password, with a command to paste. */
 function credentials(password: string, address: string, { settings }: JwtEndpoints): string {
   const body = JSON.stringify({ [settings.usernameField]: "admin", password });
   const command = `curl -X POST ${address}/jwt/create/ -H 'Content-Type: application/json' -d '${body}'`;
-  const told = `The store was empty. It now has the user "admin" with this password, shown only once: ${password}`;
-  return `\n${told}\nTry it:\n  ${command}\n`;
+  const introduction = `The store was empty. It now has the user "admin" with this password, shown only once: ${password}`;
+  return `\n${introduction}\nTry it:\n  ${command}\n`;
 }

@@ -1316,8 +1316,8 @@ command("refuses what it can't do in one line", async () => {
     [["generate", "--algorithm", "none"], /"none" is not known; accepted: HS256/],
     [["rotate", "--keep", "long"], /"long" is not a duration/],
     [["rotate", "--keep", "999999999w"], /"999999999w" is not a duration/],
-    [["rotate", "--kid", "x"], /Unknown option '--kid'/],
-    [["list", "x"], /list: too many arguments/],
+    [["rotate", "--kid", "x"], /^unknown flag --kid for rotate; /],
+    [["list", "x"], /^list takes no arguments/],
     [["turn"], /unknown command "turn"; accepted: list, generate, rotate, retire/],
   ];
   const results = await Promise.all(cases.map(([args]) => run(folder, ...args)));

@@ -72,7 +72,7 @@ const allowed: Record<string, string[]> = {
   "stores/memory": ["stores/forgetting"],
   "stores/file/": ["stores/", "node:"],
   "stores/postgres": ["stores/", "node:"],
-  "program/": ["program/", "index", "errors", "settings/", "stores/", "node:"],
+  "program/": ["program/", "index", "errors", "settings/", "stores/", "type citty", "citty", "node:"],
   "serve/": [
     "serve/",
     "program/",
