@@ -1,10 +1,45 @@
 /**
- * What some runtimes have of their own that WebCrypto and the like offer only slower or not at all: Node's modules (Node,
- * Deno and Bun have them) and Bun's hash. Found by feature, here alone; whoever uses them has another way for runtimes
- * without.
+ * Built-ins of some runtimes that are faster than the standard globals: Node's modules (also in Deno and Bun) and Bun's
+ * SHA-256. They are looked up by feature, here alone; each user has a path for runtimes without them. The types are
+ * written by hand, so that the core compiles without those of any runtime.
  */
-export const nodeCrypto = globalThis.process?.getBuiltinModule?.("node:crypto");
-export const nodeBuffer = globalThis.process?.getBuiltinModule?.("node:buffer")?.Buffer;
-/** SHA-256 of some bytes, into 32 others. */
-export const bunSha256 = (globalThis as { Bun?: { SHA256?: { hash(bytes: Uint8Array, into: Uint8Array): unknown } } })
-  .Bun?.SHA256;
+interface NodeCrypto {
+  createHmac(
+    hash: string,
+    key: object,
+  ): { update(text: string, encoding: "latin1"): { digest(encoding: "base64url"): string } };
+  createSecretKey(bytes: Uint8Array): object;
+  scrypt(
+    password: Uint8Array,
+    salt: Uint8Array,
+    length: number,
+    options: { N: number; r: number; p: number; maxmem: number },
+    done: (error: Error | null, key: Uint8Array) => void,
+  ): void;
+}
+
+interface NodeBuffer extends Uint8Array {
+  toString(encoding?: "latin1" | "utf8", start?: number, end?: number): string;
+}
+
+interface Runtime {
+  process?: { getBuiltinModule?(name: string): unknown };
+  Bun?: { SHA256?: { hash(bytes: Uint8Array, into: Uint8Array): unknown } };
+}
+
+const runtime = globalThis as unknown as Runtime;
+const builtin = (name: string): unknown => runtime.process?.getBuiltinModule?.(name);
+
+export const nodeCrypto = builtin("node:crypto") as NodeCrypto | undefined;
+export const nodeBuffer = (
+  builtin("node:buffer") as
+    | {
+        Buffer: {
+          alloc(size: number): NodeBuffer;
+          from(bytes: ArrayBuffer, start: number, length: number): NodeBuffer;
+        };
+      }
+    | undefined
+)?.Buffer;
+/** Writes the SHA-256 of `bytes` into the 32 bytes of `into`. */
+export const bunSha256 = runtime.Bun?.SHA256;

@@ -1,26 +1,26 @@
 /**
  * Django's `argon2$argon2id$v=19$m=102400,t=2,p=8$salt$hash` (RFC 9106), computed by the optional package
- * `@node-rs/argon2` on threads of its own. A hash takes 100 MiB while it is computed, times `hashing.concurrency`.
+ * `@node-rs/argon2` off the main thread. Each hash in computation takes 100 MiB, up to `hashing.concurrency` at once.
  */
-import { type PasswordHasher, randomSalt, requirePackage } from "./index.ts";
+import { type PasswordHasher, randomSalt, requirePackage } from "./hasher.ts";
 
 /** Django's work factors; memory in KiB. */
 const memoryCost = 102_400;
 const timeCost = 2;
 const parallelism = 8;
-/** A damaged or hostile hash must not take the machine's memory, or hold a place for minutes. */
+/** Limits for stored hashes: a damaged or hostile one must not exhaust the memory or compute for minutes. */
 const maxMemory = 1_048_576;
 const maxWork = 16 * maxMemory; // KiB times passes
-/** The least of OWASP's equal pairs of memory and passes, from 46 MiB once to 7 MiB five times. */
+/** The lowest memory and the lowest work among OWASP's recommended pairs, from 46 MiB × 1 to 7 MiB × 5. */
 const leastMemory = 7168;
 const leastWork = 35_840;
 
 const load = requirePackage<typeof import("@node-rs/argon2")>("@node-rs/argon2", "argon2");
 
-/** Without padding, and without bits to spare in the last character: the engine refuses them. */
+/** Base64 without padding and without set spare bits in the last character: the engine refuses both. */
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048])?$/;
 
-/** All that the engine refuses is refused here, so that its own errors are none of the hash. */
+/** Refuses everything the engine would refuse, so that an error of the engine is never the hash's fault. */
 function decode(encoded: string) {
   const form =
     /^argon2\$(argon2(?:id|i|d))\$(?:v=(16|19)\$)?m=([1-9]\d{0,9}),t=([1-9]\d{0,9}),p=([1-9]\d{0,2})\$([^$]{11,86})\$([^$]{16,172})$/;

@@ -1,14 +1,14 @@
 /**
- * Django's `bcrypt_sha256$$2b$12$…`, bcrypt over the SHA-256 of the password in hex, and `bcrypt$$2b$12$…`, bcrypt over its
- * first 72 bytes, computed by the optional package `@node-rs/bcrypt` on threads of its own.
+ * Django's `bcrypt_sha256$$2b$12$…` (bcrypt over the hex SHA-256 of the password) and `bcrypt$$2b$12$…` (bcrypt over its
+ * first 72 bytes), computed by the optional package `@node-rs/bcrypt` off the main thread.
  */
-import { type PasswordHasher, requirePackage } from "./index.ts";
+import { type PasswordHasher, requirePackage } from "./hasher.ts";
 
 const cost = 12; // Django's
-/** Each step takes twice as long; 16 takes seconds. The engine knows none below 4. */
+/** Each step doubles the time; 16 takes seconds. The engine supports none below 4. */
 const minCost = 4;
 const maxCost = 16;
-/** OWASP's. */
+/** OWASP's minimum. */
 const leastCost = 10;
 
 const load = requirePackage<typeof import("@node-rs/bcrypt")>("@node-rs/bcrypt", "bcrypt");
@@ -31,7 +31,7 @@ function bcryptWith(
     ready: async () => void (await load()),
     async hash(password) {
       const text = await (await load()).hash(await prepare(password), cost);
-      return `${algorithm}$${text.replace("$2y$", "$2b$")}`; // two names of one thing, of which Python knows this
+      return `${algorithm}$${text.replace("$2y$", "$2b$")}`; // both name the same algorithm; Python's bcrypt reads `$2b$`
     },
     isValid: (encoded) => form.test(encoded) && costOf(encoded) >= minCost && costOf(encoded) <= maxCost,
     async verify(password, encoded) {
@@ -43,7 +43,7 @@ function bcryptWith(
     isSufficient: (encoded) => costOf(encoded) >= leastCost,
     async spend(password, work) {
       const { hash } = await load();
-      // What one cost lacks to another is a sum of the costs between, each of which is a power of two.
+      // Costs are powers of two, so any amount of work is the sum of one hash per set bit.
       for (let step = minCost; 2 ** step <= work; step++) {
         if ((work & (2 ** step)) !== 0) await hash(await prepare(password), step);
       }
@@ -51,6 +51,6 @@ function bcryptWith(
   };
 }
 
-/** Only verified, for what it ignores of long passwords. */
+/** Verified, but never made: it ignores everything after 72 bytes. */
 export const bcrypt = (): PasswordHasher => bcryptWith("bcrypt", (password) => password);
 export const bcryptSha256 = (): PasswordHasher => bcryptWith("bcrypt_sha256", sha256Hex);

@@ -1,17 +1,17 @@
 /**
- * Django's `pbkdf2_sha256$iterations$salt$hash` and `pbkdf2_sha1$…` (RFC 8018 §5.2; hash in padded base64), computed by
- * WebCrypto, which works off the main thread.
+ * Django's `pbkdf2_sha256$iterations$salt$hash` and `pbkdf2_sha1$…` (RFC 8018 section 5.2; the hash in padded base64),
+ * computed by WebCrypto off the main thread.
  */
 import { defaultIterations, maxIterations } from "./formats.ts";
-import { type PasswordHasher, randomSalt, sameBytes } from "./index.ts";
+import { type PasswordHasher, randomSalt, sameBytes } from "./hasher.ts";
 
 const utf8 = new TextEncoder();
 
-/** @param iterations of new hashes; a stored hash with fewer is due for an upgrade. */
+/** @param iterations those of new hashes; a stored hash with fewer is weak. */
 export const pbkdf2Sha256 = (iterations: number): PasswordHasher =>
   pbkdf2("pbkdf2_sha256", "SHA-256", /^pbkdf2_sha256\$([1-9]\d{0,9})\$([^$]+)\$([A-Za-z0-9+/]{43}=)$/, iterations);
 
-/** SHA-1 takes no fewer iterations here than SHA-256: a weaker hash needs more, not less. */
+/** Takes the iterations of SHA-256: OWASP asks even more of SHA-1, the weaker hash. */
 export const pbkdf2Sha1 = (iterations: number): PasswordHasher =>
   pbkdf2("pbkdf2_sha1", "SHA-1", /^pbkdf2_sha1\$([1-9]\d{0,9})\$([^$]+)\$([A-Za-z0-9+/]{27}=)$/, iterations);
 

@@ -1,9 +1,9 @@
 /**
- * Django's `scrypt$n$salt$r$p$hash` (RFC 7914; hash of 64 bytes in padded base64), computed by `node:crypto` on a thread of
- * its own, or else in turns of the event loop.
+ * Django's `scrypt$n$salt$r$p$hash` (RFC 7914; 64 bytes in padded base64), computed by `node:crypto` off the main thread,
+ * or by `@noble/hashes` in slices of the event loop.
  */
 import { nodeCrypto } from "../native.ts";
-import { type PasswordHasher, randomSalt, sameBytes } from "./index.ts";
+import { type PasswordHasher, randomSalt, sameBytes } from "./hasher.ts";
 
 interface Work {
   N: number;
@@ -11,12 +11,12 @@ interface Work {
   p: number;
 }
 
-const work: Work = { N: 16_384, r: 8, p: 5 }; // of Django 5.1; 4.x has a p of 1
+const work: Work = { N: 16_384, r: 8, p: 5 }; // Django 5.1; Django 4.x has p = 1
 const hashBytes = 64;
-/** A damaged or hostile hash must not take the machine's memory, or hold a place for minutes. */
+/** Limits for stored hashes: a damaged or hostile one must not exhaust the memory or compute for minutes. */
 const maxMemory = 1 << 30;
 const maxWork = 1 << 24;
-/** OWASP's least N, and the work of Django 4.x, which an attacker can't do as fast as 600,000 iterations of PBKDF2. */
+/** OWASP's lowest N, and the work of Django 4.x, which costs an attacker more than 600,000 iterations of PBKDF2. */
 const leastN = 8192;
 const leastWork = 16_384 * 8;
 
@@ -40,7 +40,7 @@ function decode(encoded: string) {
   const parts = form.exec(encoded);
   if (parts === null) return undefined;
   const [N, r, p] = [Number(parts[1]), Number(parts[3]), Number(parts[4])];
-  if (N < 2 || !Number.isInteger(Math.log2(N)) || N >= 2 ** (16 * r)) return undefined; // RFC 7914 §2
+  if (N < 2 || !Number.isInteger(Math.log2(N)) || N >= 2 ** (16 * r)) return undefined; // RFC 7914 section 2
   if (128 * r * (N + p) > maxMemory || N * r * p > maxWork) return undefined;
   return { N, r, p, salt: parts[2]!, hash: parts[5]! };
 }
