@@ -20,8 +20,8 @@ const runtimes: Record<string, (file: string) => [program: string, args: string[
   bun: (file) => [bin("bun"), ["run", file]],
 };
 
-/** What npm packs is the same whoever runs it later, and packing needs npm: once is enough. */
-const nodeOnly = new Set(["package.test.ts"]);
+/** Suites about the project's files, which are the same on every runtime. */
+const nodeOnly = new Set(["package.test.ts", "lint.test.ts", "core.test.ts"]);
 
 const asked = process.argv.slice(2);
 const parts = asked.filter((word) => !(word in runtimes));
