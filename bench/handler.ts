@@ -5,9 +5,11 @@
 import { Buffer } from "node:buffer";
 import { type HttpRequest, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { accessClaims, byJose } from "./contestants.ts";
-import { type Column, report, versionsOf } from "./results.ts";
-import { makeTokens, median, perSecond, progressOf, quick, rotated, rounded, roundsOr, secret, tidy } from "./tools.ts";
+import { median, medianRatio } from "../test/support/statistics.ts";
+import { makeTokens } from "../test/support/tokens.ts";
+import { accessClaims, byJose } from "./lib/contestants.ts";
+import { type Column, report, versionsOf } from "./lib/results.ts";
+import { perSecond, progressOf, quick, rotated, rounded, roundsOr, secret, tidy } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 3 : 9);
 const roundMs = quick ? 100 : 400;
@@ -33,7 +35,7 @@ const plain = (route: string, body: string): HttpRequest => ({
 });
 const plainHeaders = { get: (name: string) => (name === "content-type" ? "application/json" : null) };
 
-const tokens = makeTokens(quick ? 20_000 : 100_000, "1");
+const tokens = makeTokens(secret, quick ? 20_000 : 100_000, "1");
 const bodies = tokens.map((token) => JSON.stringify({ token }));
 let next = 0;
 const nextIndex = (): number => (next = (next + 1) % tokens.length);
@@ -124,7 +126,7 @@ const rows = [...rates].map(([subject, all]) => ({
   us: tidy(1e6 / median(all)),
   us_min: tidy(1e6 / Math.max(...all)),
   us_max: tidy(1e6 / Math.min(...all)),
-  to_nothing: tidy(median(all.map((rate, round) => rate / noneRates[round]!))),
+  to_nothing: tidy(medianRatio(all, noneRates)),
 }));
 report(
   "handler",

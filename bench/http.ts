@@ -9,8 +9,11 @@
 import { spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import process from "node:process";
-import { contestants, packages } from "./contestants.ts";
-import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./load.ts";
+import { familyOf } from "../test/support/processes.ts";
+import { median } from "../test/support/statistics.ts";
+import { makeTokens } from "../test/support/tokens.ts";
+import { contestants, packages } from "./lib/contestants.ts";
+import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./lib/load.ts";
 import {
   type Server,
   addDjoser,
@@ -19,11 +22,10 @@ import {
   startOurs,
   startPeer,
   stopAll,
-  treeOf,
   versionsOfServers,
-} from "./programs.ts";
-import { type Column, type Table, report } from "./results.ts";
-import { bare, makeTokens, median, ours, progressOf, quick, rotated, rounded, roundsOr, tidy } from "./tools.ts";
+} from "./lib/programs.ts";
+import { type Column, type Table, report } from "./lib/results.ts";
+import { bare, ours, progressOf, quick, rotated, rounded, roundsOr, tidy, secret } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 1 : 7);
 /** CPU time is told in steps of 10 ms. */
@@ -40,7 +42,7 @@ interface Pinned extends Server {
 }
 
 function pinned(server: Server): Pinned {
-  const pids = treeOf(server.child.pid!);
+  const pids = familyOf(server.child.pid!);
   for (const pid of pids) pinTo(pid, "0");
   return { ...server, pids };
 }
@@ -80,7 +82,7 @@ async function measure(): Promise<void> {
   const loads: Load[] = [];
   try {
     for (const title of Object.keys(contestants)) {
-      servers.set(title, await startPeer(title, "bench/contestants.ts", title));
+      servers.set(title, await startPeer(title, "bench/lib/contestants.ts", title));
     }
     servers.set(ours, await startOurs("memory:", "--hashing-iterations", "1"));
     const notes = await addDjoser(servers, 1);
@@ -96,7 +98,7 @@ async function measure(): Promise<void> {
     else loads.push(wrk);
     const refreshOf = (title: string) =>
       JSON.stringify({ refresh: refreshTokens.get(title) ?? refreshTokens.get(ours) });
-    const one = JSON.stringify({ token: makeTokens(1, "1")[0] });
+    const one = JSON.stringify({ token: makeTokens(secret, 1, "1")[0] });
     await compare(loads, subjectsOf(subjects, refreshOf, one), notes);
   } finally {
     for (const load of loads) load.stop();

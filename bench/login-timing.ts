@@ -1,8 +1,9 @@
 /** Whether the time of a refused login tells which users there are, or what is stored of them. */
 import { type JwtEndpoints, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { type Column, report } from "./results.ts";
-import { median, quick, rotated, roundsOr, secret, tidy } from "./tools.ts";
+import { median } from "../test/support/statistics.ts";
+import { type Column, report } from "./lib/results.ts";
+import { quick, rotated, roundsOr, secret, tidy } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 1 : 25);
 const password = "correct horse";

@@ -25,7 +25,10 @@ for (let arg = args.shift(); arg !== undefined; arg = args.shift()) {
 const usual = benches.filter((name) => name !== "soak" || flags.includes("--quick"));
 for (const name of names.length > 0 ? names : usual) {
   const begin = performance.now();
-  const [code] = (await once(start(`bench/${name}.ts`, flags, { stdio: "inherit" }), "exit")) as [number | null];
+  const [code] = (await once(
+    start(name === "chart" ? "bench/lib/chart.ts" : `bench/${name}.ts`, flags, { stdio: "inherit" }),
+    "exit",
+  )) as [number | null];
   if (code !== 0) {
     console.error(`the bench ${name} failed`);
     process.exit(1);

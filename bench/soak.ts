@@ -11,21 +11,12 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { setInterval } from "node:timers";
 import { projectRoot, runtime, start, temporaryFolder, until } from "../test/support/runtime.ts";
-import { isAllOfOurs, toldBy } from "./programs.ts";
-import { type Column, report } from "./results.ts";
-import {
-  credentialsIn,
-  makeTokens,
-  median,
-  ours,
-  percentile,
-  quick,
-  residentOf,
-  rounded,
-  secret,
-  tidy,
-  urlIn,
-} from "./tools.ts";
+import { residentOf } from "../test/support/processes.ts";
+import { median, percentile } from "../test/support/statistics.ts";
+import { makeTokens } from "../test/support/tokens.ts";
+import { isAllOfOurs, toldBy } from "./lib/programs.ts";
+import { type Column, report } from "./lib/results.ts";
+import { credentialsIn, ours, quick, rounded, secret, tidy, urlIn } from "./lib/tools.ts";
 
 /** How often figures are taken. */
 const sampleMs = quick ? 500 : 2000;
@@ -99,7 +90,7 @@ async function runLoad({ url, credentials }: Target): Promise<void> {
   };
   let fresh: string[] = [];
   const freshToken = (): string => {
-    if (fresh.length === 0) fresh = makeTokens(500, "1");
+    if (fresh.length === 0) fresh = makeTokens(secret, 500, "1");
     return fresh.pop()!;
   };
   const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -116,7 +107,7 @@ async function runLoad({ url, credentials }: Target): Promise<void> {
     expect("verify bad", status === 400 && text === '{"non_field_errors":["Token is invalid or expired"]}', status);
   }
 
-  const one = makeTokens(1, "1")[0]!;
+  const one = makeTokens(secret, 1, "1")[0]!;
   const isPair = (status: number, text: string) =>
     status === 200 && text.includes('"refresh"') && text.includes('"access"');
   const kinds: Record<keyof typeof workers, () => Promise<void>> = {

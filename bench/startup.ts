@@ -8,9 +8,11 @@ import net from "node:net";
 import process from "node:process";
 import { openFileStore } from "../src/stores/file/index.ts";
 import { command, projectRoot, runtime, temporaryFolder } from "../test/support/runtime.ts";
-import { build } from "./programs.ts";
-import { type Column, report, versionsOf } from "./results.ts";
-import { median, newUsers, quick, residentOf, rotated, rounded, roundsOr, secret, tidy, urlIn } from "./tools.ts";
+import { residentOf } from "../test/support/processes.ts";
+import { median } from "../test/support/statistics.ts";
+import { build } from "./lib/programs.ts";
+import { type Column, report, versionsOf } from "./lib/results.ts";
+import { newUsers, quick, rotated, rounded, roundsOr, secret, tidy, urlIn } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 2 : 11);
 const users = 100_000;

@@ -10,8 +10,9 @@ import { type FileStore, openFileStore } from "../src/stores/file/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import type { Store } from "../src/stores/store.ts";
 import { start, temporaryFolder } from "../test/support/runtime.ts";
-import { type Row, type Table, report } from "./results.ts";
-import { median, newUsers, perSecond, quick, rounded, roundsOr, secret, tidy } from "./tools.ts";
+import { median } from "../test/support/statistics.ts";
+import { type Row, type Table, report } from "./lib/results.ts";
+import { newUsers, perSecond, quick, rounded, roundsOr, secret, tidy } from "./lib/tools.ts";
 
 const userCounts = quick ? [100_000] : [100_000, 1_000_000];
 const users = userCounts[0]!;

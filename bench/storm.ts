@@ -15,7 +15,9 @@ import process from "node:process";
 import { promisify } from "node:util";
 import { createPasswords } from "../src/passwords/index.ts";
 import { runtime, start, temporaryFolder } from "../test/support/runtime.ts";
-import { byJose, claimsOf, expressApp, fastifyApp, honoApp, packages, serveFetch, serveNode } from "./contestants.ts";
+import { median, percentile } from "../test/support/statistics.ts";
+import { claimsOf, makeTokens } from "../test/support/tokens.ts";
+import { byJose, expressApp, fastifyApp, honoApp, packages, serveFetch, serveNode } from "./lib/contestants.ts";
 import {
   type Server,
   addDjoser,
@@ -26,21 +28,9 @@ import {
   startPeer,
   stopAll,
   versionsOfServers,
-} from "./programs.ts";
-import { type Column, report } from "./results.ts";
-import {
-  makeTokens,
-  median,
-  ours,
-  percentile,
-  perSecond,
-  progressOf,
-  quick,
-  rotated,
-  rounded,
-  roundsOr,
-  tidy,
-} from "./tools.ts";
+} from "./lib/programs.ts";
+import { type Column, report } from "./lib/results.ts";
+import { ours, perSecond, progressOf, quick, rotated, rounded, roundsOr, tidy, secret } from "./lib/tools.ts";
 
 const cores = availableParallelism();
 /** Logins kept under way: no core is idle for want of one. */
@@ -198,7 +188,7 @@ async function runPhase({ url, prefix, credentials }: Omit<Server, "child">, pha
   };
   const askAtPace = async (connection: number) => {
     const every = 1000 / (phase.asks === "verify" ? verifiesPerSecond : refreshesPerSecond);
-    const tokens = phase.asks === "verify" ? makeTokens(Math.ceil(phase.ms / every) + 1, "1") : [];
+    const tokens = phase.asks === "verify" ? makeTokens(secret, Math.ceil(phase.ms / every) + 1, "1") : [];
     const once =
       phase.asks === "verify" ? verifyOnce(tokens.map((token) => JSON.stringify({ token }))) : refreshOnce(connection);
     const first = performance.now() + (connection * every) / pacedConnections;

@@ -5,10 +5,12 @@
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { temporaryFolder } from "../test/support/runtime.ts";
-import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./load.ts";
-import { type Server, logIn, startOurs, stopAll, treeOf, versionsOfServers } from "./programs.ts";
-import { type Column, report } from "./results.ts";
-import { median, progressOf, quick, residentOf, rotated, rounded, roundsOr, tidy } from "./tools.ts";
+import { familyOf, residentOf } from "../test/support/processes.ts";
+import { median } from "../test/support/statistics.ts";
+import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./lib/load.ts";
+import { type Server, logIn, startOurs, stopAll, versionsOfServers } from "./lib/programs.ts";
+import { type Column, report } from "./lib/results.ts";
+import { progressOf, quick, rotated, rounded, roundsOr, tidy } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 1 : 7);
 const roundMs = quick ? 200 : 2000;
@@ -31,7 +33,7 @@ interface Subject {
 }
 
 async function subjectsOf(workers: number, server: Server): Promise<Subject[]> {
-  const own = { workers, url: server.url, pids: treeOf(server.child.pid!) };
+  const own = { workers, url: server.url, pids: familyOf(server.child.pid!) };
   const refresh = JSON.stringify({ refresh: await logIn(server) });
   return [
     { ...own, case: "verify, every token new", path: "/jwt/verify/", answer: "{}" },

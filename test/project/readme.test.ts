@@ -9,7 +9,7 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { benchTable, benchTableIn, chartFile, drawChart } from "../../bench/chart.ts";
+import { benchTable, benchTableIn, chartFile, drawChart } from "../../bench/lib/chart.ts";
 import { type JwtEndpoints, type JwtEndpointsSettings, createJwtEndpoints, describeSettings } from "../../src/index.ts";
 import { listOptions, readOptions } from "../../src/program/options.ts";
 import { memoryStore } from "../../src/stores/memory.ts";

@@ -1,19 +1,10 @@
 /** Which runtime a test runs on, and how to start another program on the same one. */
-import { type ChildProcess, type SpawnOptions, execFileSync, spawn, spawnSync } from "node:child_process";
-import {
-  closeSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  rmdirSync,
-  writeSync,
-} from "node:fs";
-import { type AddressInfo, connect, createServer } from "node:net";
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, rmSync, rmdirSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+
+export * from "./processes.ts";
 
 export type Runtime = "node" | "deno" | "bun";
 
@@ -55,78 +46,12 @@ export function start(file: string, args: string[] = [], options: SpawnOptions =
   return child;
 }
 
-/** Everything a child writes, and how it ends. */
-export async function finished(child: ChildProcess): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  let [stdout, stderr] = ["", ""];
-  child.stdout?.on("data", (chunk: Uint8Array) => (stdout += chunk.toString()));
-  child.stderr?.on("data", (chunk: Uint8Array) => (stderr += chunk.toString()));
-  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
-  return { code, stdout, stderr };
-}
-
 /** A folder of its own for a test, gone with the process. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(path.join(tmpdir(), "jwt-endpoints-"));
   folders.push(folder);
   return folder;
 }
-
-/** Waits until something holds. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string, ms = 10_000): Promise<void> {
-  for (const end = Date.now() + ms; !(await condition());) {
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-/** Every process that has not ended: its id, its parent's and its arguments. */
-export function processes(): { pid: number; parent: number; args: string }[] {
-  const lines = existsSync("/proc/self/stat")
-    ? readdirSync("/proc").map(readProcess)
-    : execFileSync("ps", ["-A", "-o", "pid=,ppid=,stat=,args="], { encoding: "utf8" }).split("\n");
-  return lines.flatMap((line) => {
-    const [pid, parent, state, ...args] = line.trim().split(/\s+/);
-    return state === undefined || state.startsWith("Z")
-      ? []
-      : [{ pid: Number(pid), parent: Number(parent), args: args.join(" ") }];
-  });
-}
-
-/** What `ps` says of a process, for machines without it. */
-function readProcess(pid: string): string {
-  try {
-    const [state, parent] = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ");
-    return [pid, parent, state, readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ")].join(" ");
-  } catch {
-    return ""; // none, or ended meanwhile
-  }
-}
-
-export const isAlive = (pid: number): boolean => processes().some((each) => each.pid === pid);
-
-/** A process and all that it has started, as far as each one's parent still lives. */
-export function familyOf(pid: number): number[] {
-  const all = processes();
-  const family = [pid];
-  for (const member of family) family.push(...all.flatMap((each) => (each.parent === member ? [each.pid] : [])));
-  return family;
-}
-
-/** A port that nobody listens on just now. */
-export async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
-
-/** Whether something listens on a port of this machine. */
-export const isListening = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1", () => resolve(true));
-    socket.once("error", () => resolve(false)).once("connect", () => socket.destroy());
-  });
 
 /** A small file system of its own, where this process may mount one: as root, on Linux. */
 export function mountTmpfs(size: string): string | undefined {

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import path from "node:path";
 import process from "node:process";
-import { projectRoot, runtime } from "../test/support/runtime.ts";
+import { projectRoot, runtime } from "../../test/support/runtime.ts";
 import { quick } from "./tools.ts";
 
 /** A figure of a row: `key` names it in the file, `text` says how the table shows it. */

@@ -1,7 +1,7 @@
 /** What benches start beside themselves: servers, ours among them, and programs that are asked by line. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -10,8 +10,8 @@ import {
   missingPackages,
   prepareDatabase,
   python,
-} from "../test/fixtures/djoser/site.ts";
-import { projectRoot, runtime, start, temporaryFolder, until } from "../test/support/runtime.ts";
+} from "../../test/fixtures/djoser/site.ts";
+import { projectRoot, runtime, start, temporaryFolder, until } from "../../test/support/runtime.ts";
 import { versionsOf } from "./results.ts";
 import { credentialsIn, ours, secret, urlIn } from "./tools.ts";
 
@@ -127,37 +127,6 @@ export async function logIn({ url, prefix, credentials }: Server): Promise<strin
   const answer = await fetch(`${url}${prefix}/jwt/create/`, request);
   if (!answer.ok) throw new Error(`a log-in answered ${answer.status}`);
   return ((await answer.json()) as { refresh: string }).refresh;
-}
-
-/** Fields of `/proc/<pid>/stat` from the third on, which is the state. */
-const statOf = (pid: number): string[] => readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ");
-
-/** A process and its children, theirs too; where there is no `/proc`, itself. */
-export function treeOf(root: number): number[] {
-  const found = [root];
-  try {
-    const parents = readdirSync("/proc").flatMap((name) => {
-      try {
-        return /^\d+$/.test(name) ? [[Number(name), Number(statOf(Number(name))[1])] as const] : [];
-      } catch {
-        return []; // ended meanwhile
-      }
-    });
-    for (const pid of found) found.push(...parents.flatMap(([child, parent]) => (parent === pid ? [child] : [])));
-  } catch {
-    // not Linux
-  }
-  return found;
-}
-
-/** User and system time in ms; Linux only. */
-export function cpuMsOf(pids: readonly number[]): number | undefined {
-  try {
-    const ticks = pids.map(statOf).map((fields) => Number(fields[11]) + Number(fields[12])); // of 1/100 s
-    return ticks.reduce((sum, each) => sum + each) * 10;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Of our server as {@link startOurs} starts it, of packages in `node_modules`, and of Djoser where it is measured. */

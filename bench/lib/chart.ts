@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import { projectRoot } from "../test/support/runtime.ts";
+import { projectRoot } from "../../test/support/runtime.ts";
 import { type Kept, type Row, folder } from "./results.ts";
 import { bare, ours } from "./tools.ts";
 

@@ -7,10 +7,12 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import { temporaryFolder } from "../test/support/runtime.ts";
-import { answerLines, cpuMsOf, startAsked } from "./programs.ts";
+import { temporaryFolder } from "../../test/support/runtime.ts";
+import { cpuMsOf } from "../../test/support/processes.ts";
+import { makeTokens } from "../../test/support/tokens.ts";
+import { answerLines, startAsked } from "./programs.ts";
 import { versionsOf } from "./results.ts";
-import { makeTokens, quick } from "./tools.ts";
+import { quick, secret } from "./tools.ts";
 
 export const connections = 32;
 /** Far more than any cache of tokens has places for. */
@@ -82,7 +84,7 @@ export function tellAnswers(): void {
 async function loadWithUndici(): Promise<void> {
   const { Pool } = await import("undici"); // here, since Bun's own has none
   const pools = new Map<string, InstanceType<typeof Pool>>();
-  const bodies = makeTokens(tokenCount, "1").map((token) => JSON.stringify({ token }));
+  const bodies = makeTokens(secret, tokenCount, "1").map((token) => JSON.stringify({ token }));
   const headers = { "content-type": "application/json" };
   let next = 0;
   await answerLines<Work, Done>(async (work) => {
@@ -114,7 +116,7 @@ async function loadWithUndici(): Promise<void> {
 }
 
 export function startUndici(): Load {
-  const { ask, stop } = startAsked<Work, Done>("bench/load.ts", "--undici", ...(quick ? ["--quick"] : []));
+  const { ask, stop } = startAsked<Work, Done>("bench/lib/load.ts", "--undici", ...(quick ? ["--quick"] : []));
   return { name: `undici ${versionsOf(["undici"]).undici}`, tokens: tokenCount, run: ask, stop };
 }
 
@@ -149,7 +151,7 @@ export async function startWrk(): Promise<Load | undefined> {
   const script = path.join(folder, "load.lua");
   const [tokens, one] = [path.join(folder, "tokens"), path.join(folder, "one")];
   writeFileSync(script, wrkScript);
-  const bodies = makeTokens(wrkTokenCount, "1").map((token) => `${JSON.stringify({ token })}\n`);
+  const bodies = makeTokens(secret, wrkTokenCount, "1").map((token) => `${JSON.stringify({ token })}\n`);
   writeFileSync(tokens, bodies.join(""), { mode: 0o600 });
   let used = 0;
   return {

@@ -1,8 +1,6 @@
 /** What the benches share: how long they may take, how far they are, medians, tokens, what servers tell. */
-import { createHmac, randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import process from "node:process";
-import type { NewUser } from "../src/stores/store.ts";
+import type { NewUser } from "../../src/stores/store.ts";
 
 /** `--quick` tells whether everything works; its figures are rough. */
 export const quick = process.argv.includes("--quick");
@@ -47,12 +45,6 @@ export const [ours, bare] = ["jwt-endpoints", "bare"];
 
 export const secret = "a signing key for benches, long enough for HS256";
 
-export function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
 /** Starts with another one each round, so that none always comes first. */
 export function rotated<T>(items: readonly T[], round: number): T[] {
   const start = round % items.length;
@@ -62,25 +54,12 @@ export function rotated<T>(items: readonly T[], round: number): T[] {
 /** Four digits: more than a bench can tell. */
 export const tidy = (value: number): number => Number(value.toPrecision(4));
 
-/** The value that so great a share of sorted ones does not exceed; 0 of none. */
-export const percentile = (sorted: readonly number[], share: number): number =>
-  sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
-
 /** Where a server says that it listens; `undefined` before it has. */
 export const urlIn = (told: string): string | undefined => /http:\/\/127\.0\.0\.1:\d+/.exec(told)?.[0];
 
 /** The first user of our server's store, as it tells of it. */
 export const credentialsIn = (told: string): { username: string; password: string } =>
   JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!) as { username: string; password: string };
-
-/** Memory of another process, in bytes; `undefined` where there is no `/proc`. */
-export function residentOf(pid: number): number | undefined {
-  try {
-    return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))![1]) * 1024;
-  } catch {
-    return undefined;
-  }
-}
 
 /** Users for a store, whose hash no password fits. */
 export function* newUsers(count: number): Iterable<NewUser> {
@@ -91,18 +70,6 @@ export function* newUsers(count: number): Iterable<NewUser> {
 }
 
 export const rounded = (value: number): string => Math.round(value).toLocaleString("en");
-
-/** Access tokens of one user, all different. Made synchronously: jose would take longer than the bench. */
-export function makeTokens(count: number, userId: string): string[] {
-  const part = (data: unknown) => Buffer.from(JSON.stringify(data)).toString("base64url");
-  const head = part({ alg: "HS256", typ: "JWT" });
-  const iat = Math.floor(Date.now() / 1000);
-  return Array.from({ length: count }, () => {
-    const jti = randomUUID().replaceAll("-", "");
-    const text = `${head}.${part({ token_type: "access", exp: iat + 3600, iat, jti, user_id: userId })}`;
-    return `${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
-  });
-}
 
 /** Keeps `width` calls under way for some time, and answers how many ended per second. */
 export async function perSecond(call: () => Promise<unknown>, ms: number, width: number): Promise<number> {

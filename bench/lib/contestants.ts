@@ -6,20 +6,14 @@ import { createSecretKey } from "node:crypto";
 import { type Server, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import process from "node:process";
-import { runtime } from "../test/support/runtime.ts";
+import { runtime } from "../../test/support/runtime.ts";
+import { claimsOf } from "../../test/support/tokens.ts";
 import { bare, secret } from "./tools.ts";
 
 type Claims = Record<string, unknown>;
 
-/** Those of a new token. */
-export const claimsOf = (token_type: string, seconds: number, user_id: unknown = "1"): Claims => {
-  const iat = Math.floor(Date.now() / 1000);
-  const jti = crypto.randomUUID().replaceAll("-", "");
-  return { token_type, exp: iat + seconds, iat, jti, user_id };
-};
-
 /** What an access token takes over from its refresh token, as ours does. */
-export const accessClaims = ({ user_id }: Claims): Claims => claimsOf("access", 300, user_id);
+export const accessClaims = ({ user_id }: Claims) => claimsOf("access", 300, user_id);
 
 const invalid = { non_field_errors: ["Token is invalid or expired"] };
 const tell = (port: number) => console.log(`http://127.0.0.1:${port}`);
