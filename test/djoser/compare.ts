@@ -1,0 +1,115 @@
+/** Sends the same request to both sides and judges what differs. */
+import * as assert from "uvu/assert";
+import type { Case, Dialect } from "../fixtures/djoser/cases.ts";
+import type { Answer, Question } from "../fixtures/djoser/site.ts";
+import type { Both } from "./both.ts";
+import { departures } from "./departures.ts";
+
+/** How often each departure has occurred. */
+export const occurred = new Map<string, number>();
+
+type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+
+function decoded(segment: string): { [name: string]: Json } {
+  const binary = atob(segment.replaceAll("-", "+").replaceAll("_", "/"));
+  const text = new TextDecoder().decode(Uint8Array.from(binary, (c) => c.charCodeAt(0)));
+  return JSON.parse(text.replace('"x":NaN,', "")) as { [name: string]: Json }; // Python writes NaN, which is not JSON
+}
+
+const ownTimes = new Set(["exp", "iat"]);
+
+/** A token as what must be the same of it: names, types, lifetimes, and the values of all claims that are not its own. */
+function essence(token: string, { jtiClaim, refreshExpClaim }: Dialect): Json {
+  const [header = "", payload = ""] = token.split(".");
+  const claims = decoded(payload);
+  const iat = claims.iat as number;
+  // Each of the two tokens of Simple JWT reads the clock by itself.
+  assert.ok(Math.abs(Date.now() / 1000 - iat) < 10, "iat is not now");
+  for (const [name, value] of Object.entries(claims)) {
+    if (ownTimes.has(name) || name === refreshExpClaim) claims[name] = Number.isInteger(value) ? "time" : "odd";
+    if (name === jtiClaim) claims[name] = /^[0-9a-f]{32}$/.test(value as string) ? "id" : "odd";
+    // In steps, for seconds that go by between the two on a busy machine; of a sliding token's second time some have gone
+    // by since the login.
+    const step = name === "exp" ? 25 : 60;
+    if (name === "exp" || name === refreshExpClaim) {
+      claims[`life of ${name}`] = Math.round(((value as number) - iat) / step);
+    }
+  }
+  return { header: decoded(header), claims };
+}
+
+function flat(value: Json, dialect: Dialect, path: string, into: Map<string, string>): Map<string, string> {
+  if (Array.isArray(value)) {
+    into.set(path, `list of ${value.length}`);
+    value.forEach((one, index) => flat(one, dialect, `${path}[${index}]`, into));
+  } else if (typeof value === "object" && value !== null) {
+    into.set(path, "object");
+    for (const [name, one] of Object.entries(value)) flat(one, dialect, `${path}.${name}`, into);
+  } else if (/^body\.(access|refresh|token)$/.test(path) && typeof value === "string" && value.includes(".")) {
+    flat(essence(value, dialect), dialect, path, into);
+  } else into.set(path, JSON.stringify(value));
+  return into;
+}
+
+function flatAnswer(
+  { status, headers, text }: Answer,
+  { endpoint, method }: Case,
+  dialect: Dialect,
+): Map<string, string> {
+  const all = new Map<string, string>([["status", String(status)]]);
+  for (const name of ["content-type", "www-authenticate", "allow"]) {
+    // Who may be asked what at a host's own resource is the host's to say.
+    if (!(name === "allow" && endpoint === "whoami")) all.set(name, String(headers.get(name)));
+  }
+  if (method === "HEAD") return all; // gunicorn sends the body that there must not be
+  let body: Json;
+  try {
+    body = JSON.parse(text) as Json;
+  } catch {
+    return all.set("body", `not JSON: ${text.slice(0, 200)}`);
+  }
+  return flat(body, dialect, "body", all);
+}
+
+/** Names of what differs, with both values. */
+function differences(asked: Case, theirs: Answer, ours: Answer, dialect: Dialect): Map<string, string> {
+  const [a, b] = [flatAnswer(theirs, asked, dialect), flatAnswer(ours, asked, dialect)];
+  const found = new Map<string, string>();
+  for (const name of new Set([...a.keys(), ...b.keys()])) {
+    if (a.get(name) !== b.get(name)) found.set(name, `${a.get(name)} | ${b.get(name)}`);
+  }
+  const hasToken = /"(access|refresh|token)":"/.test(ours.text);
+  if (found.size === 0 && theirs.text !== ours.text && !hasToken && asked.method !== "HEAD")
+    found.set("spelling", `${theirs.text} | ${ours.text}`);
+  return found;
+}
+
+/** The same question to both, unless ours is told. */
+export async function compare(both: Both, asked: Case, askedOfUs: Question = asked) {
+  const [theirs, ours] = await Promise.all([both.theirs(asked), both.ours(askedOfUs)]);
+  return { theirs, ours, problem: judge(asked, theirs, ours, both) };
+}
+
+/** Names what differs without being a known departure. */
+function judge(asked: Case, theirs: Answer, ours: Answer, both: Both): string | undefined {
+  const left = differences(asked, theirs, ours, both.dialect);
+  for (const [name, { when, theirs: a, ours: b, covers = /^/ }] of Object.entries(departures)) {
+    if (left.size === 0) break;
+    const covered = [...left.keys()].filter((key) => covers.test(key));
+    if (covered.length === 0 || !when(asked, both) || a?.(theirs) === false || b?.(ours) === false) continue;
+    for (const key of covered) left.delete(key);
+    occurred.set(name, (occurred.get(name) ?? 0) + 1);
+  }
+  if (left.size === 0) return undefined;
+  const { method, path, marks } = asked;
+  const shown = ({ status, text }: Answer) =>
+    `${status} ${withoutTokens(text.replace(/^\s*<[^]*<title>([^<]*)<[^]*/, "$1")).slice(0, 300)}`;
+  const list = left.has("status")
+    ? `    Django: ${shown(theirs)}\n    ours:   ${shown(ours)}`
+    : [...left].map(([name, values]) => `    ${name}: ${values} (Django | ours)`).join("\n");
+  return `${method} ${path} [${[...marks].join("; ")}]\n${list}`;
+}
+
+export function withoutTokens(text: string): string {
+  return text.replaceAll(/[\w-]{20,}\.[\w-]{20,}\.[\w-]{8,}/g, "…");
+}
