@@ -11,7 +11,8 @@ import {
   prepareDatabase,
   python,
 } from "../../test/fixtures/djoser/site.ts";
-import { projectRoot, runtime, start, temporaryFolder, until } from "../../test/support/runtime.ts";
+import { projectRoot, runtime, start, temporaryFolder } from "../../test/support/runtime.ts";
+import { until } from "../../test/support/processes.ts";
 import { versionsOf } from "./results.ts";
 import { credentialsIn, ours, secret, urlIn } from "./tools.ts";
 

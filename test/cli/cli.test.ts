@@ -14,7 +14,8 @@ import { openFileStore } from "../../src/stores/file/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { openStore } from "../../src/stores/open.ts";
 import type { Store, User } from "../../src/stores/store.ts";
-import { command, environmentWith, finished, projectRoot, start, temporaryFolder, until } from "../support/runtime.ts";
+import { command, environmentWith, projectRoot, start, temporaryFolder } from "../support/runtime.ts";
+import { finished, until } from "../support/processes.ts";
 
 const passwords = createPasswords();
 // Every password of these tests contains "hunter", so that any output can be searched for it.

@@ -5,7 +5,8 @@ import { Agent, request } from "undici";
 import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { addContractUsers, iterations, makeToken, secret } from "../support/contract.ts";
-import { runtime, start, until } from "../support/runtime.ts";
+import { runtime, start } from "../support/runtime.ts";
+import { until } from "../support/processes.ts";
 
 interface Answered {
   status: number;

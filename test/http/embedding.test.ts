@@ -14,7 +14,8 @@ import * as assert from "uvu/assert";
 import { type LogEvent, createJwtEndpoints, createPasswords } from "../../src/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import hono from "../examples/hono.ts";
-import { keptIn, projectRoot, runtime, start, until } from "../support/runtime.ts";
+import { keptIn, projectRoot, runtime, start } from "../support/runtime.ts";
+import { until } from "../support/processes.ts";
 
 const credentials = { username: "ada", password: "correct horse" };
 const environment = { ...process.env, PORT: "0", BUN_PORT: "0", NO_COLOR: "1" };

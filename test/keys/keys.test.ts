@@ -33,14 +33,13 @@ import { signToken } from "../../src/tokens/sign.ts";
 import { verifyToken } from "../../src/tokens/verify.ts";
 import {
   environmentWith,
-  finished,
   keptIn,
   runtime,
   command as runtimeCommand,
   start,
   temporaryFolder,
-  until,
 } from "../support/runtime.ts";
+import { finished, until } from "../support/processes.ts";
 
 const utf8 = new TextEncoder();
 const secret = "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz-0123456789-";

@@ -19,7 +19,8 @@ import {
 import { openFileStore } from "../../src/stores/file/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import type { Store, UserChanges } from "../../src/stores/store.ts";
-import { command, finished, projectRoot, temporaryFolder, until, keptIn } from "../support/runtime.ts";
+import { command, projectRoot, temporaryFolder, keptIn } from "../support/runtime.ts";
+import { finished, until } from "../support/processes.ts";
 
 /** Made by Django 3.2: `make_password(password)`, and PBKDF2PasswordHasher().encode for the last ones. */
 const recordings: [password: string, encoded: string][] = [

@@ -21,16 +21,8 @@ import { type Platform, build } from "esbuild";
 import { request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import {
-  familyOf,
-  freePort,
-  isAlive,
-  isListening,
-  projectRoot,
-  runtime,
-  temporaryFolder,
-  until,
-} from "../support/runtime.ts";
+import { familyOf, freePort, isAlive, isListening, until } from "../support/processes.ts";
+import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
 
 const program = `
 import { createJwtEndpoints, describeSettings, SettingError, StoreError } from "jwt-endpoints";

@@ -25,16 +25,13 @@ import {
 import {
   environmentWith,
   fillDisk,
-  finished,
-  freePort,
-  isListening,
   mountTmpfs,
   projectRoot,
   runtime,
   start,
   temporaryFolder,
-  until,
 } from "../support/runtime.ts";
+import { finished, freePort, isListening, until } from "../support/processes.ts";
 
 const entry = `src/serve/${runtime}.ts`;
 

@@ -3,7 +3,8 @@ import fs from "node:fs";
 import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { runtime, start, until } from "../support/runtime.ts";
+import { runtime, start } from "../support/runtime.ts";
+import { until } from "../support/processes.ts";
 
 const verifyHead = (length: number, more = ""): string =>
   `POST /jwt/verify/ HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n${more}\r\n`;

@@ -5,16 +5,8 @@ import http from "node:http";
 import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import {
-  finished,
-  isAlive,
-  processes,
-  projectRoot,
-  runtime,
-  start,
-  temporaryFolder,
-  until,
-} from "../support/runtime.ts";
+import { finished, isAlive, processes, until } from "../support/processes.ts";
+import { projectRoot, runtime, start, temporaryFolder } from "../support/runtime.ts";
 
 const entry = `src/serve/${runtime}.ts`;
 

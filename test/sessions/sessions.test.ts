@@ -18,7 +18,8 @@ import {
 } from "../../src/index.ts";
 import { openFileStore } from "../../src/stores/file/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import { finished, keptIn, runtime, start, temporaryFolder, until } from "../support/runtime.ts";
+import { finished, until } from "../support/processes.ts";
+import { keptIn, runtime, start, temporaryFolder } from "../support/runtime.ts";
 
 const secret = "a secret of the session suite, 32 bytes or more";
 const begin = 1_850_000_000;

@@ -20,7 +20,8 @@ import { networkFileSystem } from "../../src/stores/file/folder.ts";
 import { createState, memoryStore } from "../../src/stores/memory.ts";
 import { openStore } from "../../src/stores/open.ts";
 import { type Store, type User, type UsernameMatching, completeUser, foldUsername } from "../../src/stores/store.ts";
-import { command, fillDisk, finished, mountTmpfs, runtime, start, temporaryFolder, until } from "../support/runtime.ts";
+import { command, fillDisk, mountTmpfs, runtime, start, temporaryFolder } from "../support/runtime.ts";
+import { finished, until } from "../support/processes.ts";
 
 const stores: [name: string, open: () => Store | Promise<Store>][] = [
   ["memory", () => memoryStore()],
