@@ -1,25 +1,28 @@
 /**
- * `JSON.parse`, with the error texts of Python's `json` module: they are part of what a Django site answers ("JSON parse
- * error - Expecting value: line 1 column 1 (char 0)"), and they tell where the mistake is, never what stands there.
+ * `JSON.parse` with the error texts of Python's `json` module ("Expecting value: line 1 column 1 (char 0)"), which a Django
+ * site sends. They name the position of an error, never the text there. Own code: no package has these texts.
  */
 
-/** A position in a text that is not JSON, in Python's words. */
+/** A text that is not JSON. The message is Python's. */
 export class JsonError extends Error {}
 
-/** @throws {JsonError} */
+/**
+ * Parses JSON.
+ * @throws {JsonError}
+ */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new JsonError(describe(text));
+    throw new JsonError(describeError(text));
   }
 }
 
 const literals: Record<string, string> = { n: "null", t: "true", f: "false" };
 const nonFinite = ["NaN", "Infinity", "-Infinity"];
 
-/** Walks the text as Python's scanner does, to the first mistake. A loop, since nesting may be as deep as a body is long. */
-function describe(text: string): string {
+/** Returns the text for the first error, which it finds as Python's scanner does. A loop, since a body may nest deeply. */
+function describeError(text: string): string {
   const at = (message: string, position: number): string => {
     // Python counts code points, JavaScript UTF-16 units.
     const before = Array.from(text.slice(0, position));
@@ -32,7 +35,7 @@ function describe(text: string): string {
   const skipSpace = () => {
     while (i < text.length && " \t\n\r".includes(text[i]!)) i++;
   };
-  /** Moves past a string, or answers what is wrong with it. */
+  /** Moves past a string. Returns the text of an error in it. */
   const readString = (): string | undefined => {
     const start = i++;
     for (; i < text.length; i++) {
@@ -50,7 +53,7 @@ function describe(text: string): string {
     return at("Unterminated string starting at", start);
   };
   const open: ("[" | "{")[] = [];
-  /** Moves past a key and its colon, or answers what is wrong. */
+  /** Moves past a key and its colon. Returns the text of an error in them. */
   const readKey = (): string | undefined => {
     if (text[i] !== '"') return at("Expecting property name enclosed in double quotes", i);
     const problem = readString();
