@@ -7,11 +7,13 @@ import { jwks } from "./endpoints/jwks.ts";
 import { refresh, refreshSliding } from "./endpoints/refresh.ts";
 import { revokeUser } from "./sessions/rotation.ts";
 import { verify } from "./endpoints/verify.ts";
-import { type JwtEndpointsError, SettingError, fail, isFailure } from "./errors.ts";
-import { mediaTypes, readData } from "./http/body.ts";
+import { type JwtEndpointsError, fail, isFailure } from "./errors.ts";
+import { readData } from "./http/body.ts";
 import { type Cookies, createCookies } from "./http/cookies.ts";
 import { withCors } from "./http/cors.ts";
-import { type HttpResponse, type HttpRequest, requestFrom, fetchWith, toResponse } from "./http/message.ts";
+import { fetchWith, toHttpRequest, toResponse } from "./http/fetch.ts";
+import { type HttpRequest, type HttpResponse, hasValidHost, pathOf } from "./http/message.ts";
+import { acceptsJson, mediaTypes } from "./http/negotiate.ts";
 import { renderData, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
@@ -120,7 +122,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   async function authenticated(request: Request, options: AuthenticateOptions = {}): Promise<Authenticated> {
     let header = request.headers.get(settings.authHeaderName);
     if (header === null && cookies !== undefined) {
-      const asked = requestFrom(request);
+      const asked = toHttpRequest(request);
       const token = cookies.read(asked, settings.authTokenClasses[0] === "SlidingToken" ? "token" : "access");
       // Any site may open a WebSocket, and read what comes of it.
       const isSafe = /^(GET|HEAD|OPTIONS)$/.test(request.method) && !request.headers.has("upgrade");
@@ -225,7 +227,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   }
   const routed = settings.cors === false ? answerAlone : withCors(answerAlone, settings);
   const handle = (asked: HttpRequest): MaybePromise<HttpResponse> =>
-    notInHost.test(asked.headers.get("host") ?? "") ? answerToError(fail("bad_host"), asked, undefined) : routed(asked);
+    hasValidHost(asked) ? routed(asked) : answerToError(fail("bad_host"), asked, undefined);
 
   /** The token from the cookie when the body has none; what the cookies carry leaves the body. */
   async function withCookies(jar: Cookies, asked: HttpRequest, route: Route, data: unknown): Promise<HttpResponse> {
@@ -333,36 +335,4 @@ function describe({ about: { name, description, fields }, post }: Route): unknow
   const field = (label: string) => ({ type: "string", required: true, read_only: false, label });
   const described = fields.map((key) => [key, field(key[0]!.toUpperCase() + key.slice(1).replaceAll("_", " "))]);
   return { ...common, actions: { POST: Object.fromEntries(described) } };
-}
-
-/**
- * What no `Host` of one name or address holds. Some servers make the URL of it as it came, so that with a slash or a
- * question mark the path would be the sender's choice. Two of them arrive joined by a comma and a space.
- */
-const notInHost = /[\s/?#@\\]/;
-
-/** The path of a URL, decoded. Cheaper than `new URL` on the way of every request. */
-function pathOf(url: string): string {
-  // Bun makes no whole URL for a request without Host; a path may well hold a URL, in its query.
-  const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
-  if (start === -1) return "";
-  let end = start;
-  while (end < url.length && url[end] !== "?" && url[end] !== "#") end++; // a pattern takes Deno 3 µs
-  const path = url.slice(start, end);
-  if (!path.includes("%")) return path;
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    return path; // not UTF-8, so no route of ours
-  }
-}
-
-/** Whether an `Accept` header takes JSON (RFC 9110 §12.5.1); none takes everything. */
-function acceptsJson(accept: string | null): boolean {
-  if (accept === null || accept === "*/*" || accept.trim() === "") return true;
-  return accept.split(",").some((range) => {
-    const [type, ...parameters] = range.split(";").map((part) => part.trim().toLowerCase());
-    if (type !== "*/*" && type !== "application/*" && type !== "application/json") return false;
-    return !parameters.some((parameter) => /^q=0(\.0*)?$/.test(parameter));
-  });
 }

@@ -1,6 +1,7 @@
 /** Serves on Bun: the handler's plain `handle` on `Bun.serve`. */
 import process from "node:process";
-import { fetchWith, lingerMs, toResponse } from "../http/message.ts";
+import { lingerMs } from "../http/body.ts";
+import { fetchWith, toResponse } from "../http/fetch.ts";
 import type { HttpResponse } from "../index.ts";
 import { type Listen, start } from "./start.ts";
 import { forkWith } from "./workers.ts";

@@ -1,6 +1,6 @@
 /** Serves on Deno: the handler's plain `handle` on `Deno.serve`. */
 import process from "node:process";
-import { fetchWith } from "../http/message.ts";
+import { fetchWith } from "../http/fetch.ts";
 import type { Send } from "./request-log.ts";
 import type { ServerOptions } from "../program/options.ts";
 import { type Listen, start } from "./start.ts";

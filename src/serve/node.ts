@@ -8,7 +8,7 @@ import process from "node:process";
 import type { Duplex } from "node:stream";
 import { setInterval, setTimeout } from "node:timers";
 import type { HttpResponse, HttpRequest } from "../index.ts";
-import { BodyBuffer, decodeUtf8, lingerMs, restLimit, tooLarge, unreadable } from "../http/message.ts";
+import { BodyBuffer, decodeUtf8, lingerMs, restLimit, tooLarge, unreadable } from "../http/body.ts";
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
 import type { Handle } from "./request-log.ts";
 import { type Listen, start } from "./start.ts";

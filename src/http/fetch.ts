@@ -1,0 +1,211 @@
+/** The plain exchange behind `Request` and `Response`, for hosts and servers that speak Fetch. */
+import { fail } from "../errors.ts";
+import { type MaybePromise, after } from "../maybe-promise.ts";
+import { BodyBuffer, decodeUtf8, restLimit, tooLarge, unreadable } from "./body.ts";
+import type { Handle, HttpRequest, HttpResponse } from "./message.ts";
+
+/** How a server of ours treats bodies of undeclared length. Without it, a body that does not end is the host's concern. */
+export interface BodyGuard {
+  /** The pause between two chunks after which a body may be refused, in milliseconds. */
+  pause?: number;
+  /** Makes the response for a request whose body may go on beyond {@link restLimit}; it closes the connection. */
+  cut?: (response: HttpResponse) => Response;
+}
+
+/**
+ * Handles a Fetch `Request`.
+ * @param ip returns the client's address; by default it is the `ip` that some servers add to a request.
+ */
+export function fetchWith(
+  handle: Handle,
+  request: Request,
+  ip?: () => string | undefined,
+  guard?: BodyGuard,
+): Promise<Response> {
+  const plain = new FetchRequest(request, ip, guard);
+  const cut = guard?.cut;
+  if (cut === undefined) return Promise.resolve(after(handle(plain), toResponse));
+  return Promise.resolve(
+    after(handle(plain), (response) =>
+      response.status >= 400 && plain.mayGoOn() ? cut(response) : toResponse(response),
+    ),
+  );
+}
+
+export const toHttpRequest = (request: Request): HttpRequest => new FetchRequest(request);
+
+export function toResponse({ status, headers, cookies, body }: HttpResponse): Response {
+  // Deno registers a response for finalization when it is made with more than its type: one microsecond slower than
+  // adding the other headers afterwards.
+  const { "content-type": type, ...others } = headers;
+  const init: ResponseInit = type === undefined ? { status } : { status, headers: { "content-type": type } };
+  const response = new Response(status === 204 ? null : body, init);
+  for (const name in others) response.headers.append(name, others[name]!);
+  for (const cookie of cookies ?? []) response.headers.append("set-cookie", cookie);
+  return response;
+}
+
+/** How long reading the rest of a refused body may delay the response, if the server can't read after it; in milliseconds. */
+const restMs = 500;
+
+/** The part of Node's `IncomingMessage` that reading a body needs. */
+interface NodeBody {
+  readonly readableDidRead?: boolean;
+  readonly destroyed?: boolean;
+  /** The unparsed body, which some hosts keep. */
+  readonly rawBody?: unknown;
+  /** Set by body parsers such as Express's. */
+  readonly body?: unknown;
+  on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
+  on(event: "end" | "close", listener: () => void): unknown;
+  on(event: "error", listener: (error: unknown) => void): unknown;
+}
+
+class FetchRequest implements HttpRequest {
+  readonly #request: Request;
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Headers;
+  readonly #ip: (() => string | undefined) | undefined;
+  readonly #guard: BodyGuard | undefined;
+  #isWhole = false;
+  isReading = false;
+  constructor(request: Request, ip?: () => string | undefined, guard?: BodyGuard) {
+    this.#request = request;
+    this.#ip = ip;
+    this.#guard = guard;
+    this.method = request.method;
+    this.url = request.url;
+    this.headers = request.headers;
+  }
+  get ip(): string | undefined {
+    return this.#ip === undefined ? (this.#request as { ip?: string }).ip : this.#ip();
+  }
+
+  text(limit: number): MaybePromise<string> {
+    return this.#read(limit, decodeUtf8);
+  }
+  bytes(limit: number): MaybePromise<Uint8Array<ArrayBuffer>> {
+    return this.#read(limit, (bytes) => bytes);
+  }
+  get parsed(): unknown {
+    const node = this.#node;
+    return node?.readableDidRead && rawBodyOf(node) === undefined ? node.body : undefined;
+  }
+
+  /** Returns whether more of the body may follow than a server should read. */
+  mayGoOn(): boolean {
+    if (this.#isWhole) return false;
+    const declared = this.headers.get("content-length");
+    return declared === null ? this.#request.body !== null : Number(declared) > restLimit;
+  }
+
+  /** Node's request behind this one, if srvx made it: reading from there takes half the time. */
+  get #node(): NodeBody | undefined {
+    return (this.#request as { runtime?: { node?: { req?: NodeBody } } }).runtime?.node?.req;
+  }
+
+  #read<T>(limit: number, decode: (bytes: Uint8Array<ArrayBuffer>) => T): MaybePromise<T> {
+    const request = this.#request;
+    const declared = this.headers.get("content-length");
+    if (declared !== null && Number(declared) > limit) throw tooLarge(limit);
+    if (declared === "0") return decode(new Uint8Array(0));
+    const node = this.#node;
+    if (node !== undefined) return after(readNode(node, limit), decode);
+    if (request.bodyUsed) throw fail("body_already_read");
+    // The getter `body` makes a stream, which costs more than all the rest, so only an undeclared length reads it.
+    if (declared !== null) {
+      this.isReading = true;
+      return request.arrayBuffer().then((buffer) => {
+        this.#isWhole = true;
+        this.isReading = false;
+        if (buffer.byteLength > limit) throw tooLarge(limit); // a `Request` made by a program may declare any length
+        return decode(new Uint8Array(buffer));
+      }, throwUnreadable);
+    }
+    if (request.body === null) return decode(new Uint8Array(0));
+    this.isReading = true;
+    return this.#readStream(request.body, limit).then(decode);
+  }
+
+  /** Reads a body of undeclared length up to the limit, and a little further if the server then closes the connection. */
+  async #readStream(stream: ReadableStream<Uint8Array<ArrayBuffer>>, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { pause, cut } = this.#guard ?? {};
+    const body = new BodyBuffer(limit);
+    const reader = openReader(stream);
+    let refusal: unknown;
+    const refuse = (error: unknown) => {
+      refusal = error;
+      reader.cancel().catch(() => {}); // ends the pending read
+    };
+    let size = -1;
+    const watch = () => {
+      if (body.size === size) refuse(endless());
+      size = body.size;
+    };
+    let timer = pause === undefined ? undefined : setInterval(watch, pause);
+    try {
+      for (let spare = new ArrayBuffer(4096); ;) {
+        const { done, value } = await reader.read(new Uint8Array(spare));
+        if (done) break;
+        spare = value.buffer;
+        if (body.add(value)) continue;
+        if (cut === undefined || body.size > limit + restLimit) refuse(tooLarge(limit));
+        else timer ??= setTimeout(refuse, restMs, tooLarge(limit));
+      }
+    } catch (cause) {
+      throw refusal ?? unreadable(cause);
+    } finally {
+      clearTimeout(timer);
+    }
+    this.isReading = false;
+    if (refusal !== undefined) throw refusal;
+    this.#isWhole = true;
+    return body.bytes();
+  }
+}
+
+type Reader = Pick<ReadableStreamBYOBReader, "cancel"> & {
+  read(into: Uint8Array<ArrayBuffer>): Promise<ReadableStreamReadResult<Uint8Array<ArrayBuffer>>>;
+};
+
+/** Opens a reader that fills a given buffer, if the stream can: Deno otherwise allocates 64 KiB for each chunk. */
+function openReader(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Reader {
+  if (stream.locked) throw fail("body_already_read");
+  try {
+    return stream.getReader({ mode: "byob" }) as Reader;
+  } catch {
+    return stream.getReader(); // not a stream of bytes
+  }
+}
+
+/** Returns the bytes of a body that a host on Node has read already, if it kept them. */
+function rawBodyOf({ rawBody, body }: NodeBody): Uint8Array | undefined {
+  if (rawBody instanceof Uint8Array) return rawBody;
+  return typeof body === "string" ? new TextEncoder().encode(body) : body instanceof Uint8Array ? body : undefined;
+}
+
+function readNode(node: NodeBody, limit: number): MaybePromise<Uint8Array<ArrayBuffer>> {
+  const body = new BodyBuffer(limit);
+  const raw = rawBodyOf(node);
+  if (raw !== undefined) {
+    body.add(raw);
+    return body.bytes();
+  }
+  if (node.readableDidRead) throw fail("body_already_read");
+  if (node.destroyed) throw unreadable("the connection has ended");
+  return new Promise((resolve, reject) => {
+    node.on("data", (chunk) => {
+      if (!body.add(chunk)) reject(tooLarge(limit));
+    });
+    node.on("end", () => body.size <= limit && resolve(body.bytes()));
+    node.on("error", (error) => reject(unreadable(error)));
+    node.on("close", () => reject(unreadable(undefined)));
+  });
+}
+
+function throwUnreadable(cause: unknown): never {
+  throw unreadable(cause);
+}
+
+const endless = () => fail("body_too_large", { text: "Request body of undeclared length does not end." });
