@@ -1,19 +1,19 @@
 /**
- * Every way a request can fail, as data: a stable code, the HTTP status and the text (Django REST framework's and
- * Simple JWT's wording). Endpoints throw `fail(code)`; how it looks on the wire is decided in `http/render.ts` alone.
+ * The table of errors: a stable code, the HTTP status and the text (Django REST framework's and Simple JWT's wording).
+ * Endpoints throw `fail(code)`; `http/render.ts` makes the response.
  */
 import { Boom } from "@hapi/boom";
 
-interface Failure {
-  status: number;
-  text: string;
-  /** The `code` member that Simple JWT sends beside `detail`. */
-  code?: string;
+interface ErrorRow {
+  readonly status: number;
+  readonly text: string;
+  /** The member `code` that Simple JWT sends beside `detail`. */
+  readonly code?: string;
 }
 
-const tokenNotValid = (text: string): Failure => ({ status: 401, text, code: "token_not_valid" });
+const tokenNotValid = (text: string): ErrorRow => ({ status: 401, text, code: "token_not_valid" });
 
-const failures = {
+const rows = {
   // credentials and tokens
   invalid_credentials: { status: 401, text: "No active account found with the given credentials" },
   no_active_account: { status: 401, text: "No active account found for the given token." },
@@ -25,7 +25,7 @@ const failures = {
   token_no_refresh_exp: tokenNotValid("Token has no 'refresh_exp' claim"),
   token_refresh_expired: tokenNotValid("Token 'refresh_exp' claim has expired"),
   token_blacklisted: tokenNotValid("Token is blacklisted"),
-  // Simple JWT's verify view answers this one as a validation error, not as a 401.
+  // Simple JWT's verify view sends a validation error here, where its refresh view sends a 401.
   verify_blacklisted: { status: 400, text: "Token is blacklisted" },
   password_changed: { status: 401, text: "The user's password has been changed.", code: "password_changed" },
   // the Authorization header, for `authenticate`
@@ -64,31 +64,31 @@ const failures = {
   },
   store_unavailable: { status: 503, text: "The store is unavailable. Try again later." },
   internal_error: { status: 500, text: "Internal server error." },
-} satisfies Record<string, Failure>;
+} satisfies Record<string, ErrorRow>;
 
-export type ErrorCode = keyof typeof failures;
+export type ErrorCode = keyof typeof rows;
 
-/** Read-only and without a prototype, so a code that comes from outside can never reach `Object.prototype`. */
-export const errorTable: Readonly<Record<ErrorCode, Failure>> = Object.freeze(
-  Object.assign(Object.create(null), failures) as Record<ErrorCode, Failure>,
+/** The rows by code, without a prototype: `isFailure` looks up codes that another program may have made. */
+export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = Object.freeze(
+  Object.assign(Object.create(null), rows) as Record<ErrorCode, ErrorRow>,
 );
 
-/** What a Boom error made by {@link fail} carries. */
+/** The `data` of a Boom error made by {@link fail}. */
 export interface ErrorData {
   code: ErrorCode;
-  /** Field name → texts, for `field_errors`. */
+  /** Texts by the name of the field, for `field_errors`. */
   fields?: Record<string, string[]>;
-  /** Seconds until another try makes sense; sent as `Retry-After`. */
+  /** When to try again, in seconds; sent as `Retry-After`. */
   retryAfter?: number;
-  /** Which rule a token broke, for each type it was taken for (`access_token_invalid` only). */
+  /** Why the token was refused as each of the accepted types, for `access_token_invalid`. */
   reasons?: [type: "access" | "refresh" | "sliding", code: ErrorCode][];
 }
 
 export type JwtEndpointsError = Boom<ErrorData>;
 
 /**
- * Makes the Boom error for a code; throw what it returns.
- * @param text replaces the table's text, for the few that name what was wrong. Never a secret, password or token.
+ * Makes the Boom error for a code, to be thrown.
+ * @param details `text` replaces the table's text where it can name the problem; never a secret, password or token.
  */
 export function fail(
   code: ErrorCode,
@@ -100,13 +100,25 @@ export function fail(
   return error;
 }
 
-/** Whether an error was made by {@link fail}, in this copy of the module or in another. */
+/** Returns whether an error was made by {@link fail}, by this copy of the module or another. */
 export function isFailure(error: unknown): error is JwtEndpointsError {
   const data = (error as Boom<ErrorData> | undefined)?.data;
   return (error as Boom | undefined)?.isBoom === true && typeof data?.code === "string" && data.code in errorTable;
 }
 
-/** A wrong or inconsistent setting. Its message is one line that names the setting, never the value of a secret. */
-export class SettingError extends TypeError {
-  override readonly name = "SettingError";
+/** Codes of errors that stores and password hashing throw, and the codes they get here. */
+const codesFromBelow: ReadonlyMap<unknown, ErrorCode> = new Map([
+  ["STORE_UNAVAILABLE", "store_unavailable"],
+  ["PASSWORD_QUEUE_FULL", "login_queue_full"],
+]);
+
+/** When a client should try again if the store is unavailable, in seconds. */
+const storeRetryAfter = 5;
+
+/** Returns the error that a client gets for anything thrown: `internal_error` unless the error has a known code. */
+export function toFailure(error: unknown): JwtEndpointsError {
+  if (isFailure(error)) return error;
+  const { code, retryAfter = storeRetryAfter } = (error ?? {}) as { code?: unknown; retryAfter?: number };
+  const known = codesFromBelow.get(code);
+  return known === undefined ? fail("internal_error") : fail(known, { retryAfter });
 }

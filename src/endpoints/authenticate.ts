@@ -1,55 +1,40 @@
+/** Verifies an access token for a resource of the host or of ours, in the order and words of Simple JWT's JWTAuthentication. */
 import { type ErrorCode, fail, isFailure } from "../errors.ts";
+import { findUserOf, isVoid } from "../sessions/rotation.ts";
 import type { User } from "../stores/store.ts";
 import { type Claims, type TokenType, isPasswordUnchanged, userIdFrom } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import type { Context } from "./endpoint.ts";
-import { findUserOf, isVoid } from "../sessions/rotation.ts";
 
 export interface Authenticated {
-  /** The verified claims of the token. */
+  /** The verified claims of the token; a copy that the host may change. */
   claims: Claims;
   user: User;
 }
 
 export interface AuthenticateOptions {
-  /** Types of token that are let in. Default: what `authTokenClasses` names, `["access"]`. */
+  /** The types of token that are accepted. Default: those of `authTokenClasses`, `["access"]`. */
   tokenTypes?: readonly TokenType[];
-  /** Claims the token must have, with these values; of a claim that is a list, one of its values. */
+  /** Claims that the token must have, with their values; for a claim that is a list, one of its values. */
   claims?: Readonly<Record<string, unknown>>;
 }
 
-/**
- * Whom an `Authorization` header speaks for (RFC 6750 §2.1), in the order and words of Simple JWT's JWTAuthentication.
- * Revoked tokens, ended sessions and changed passwords count as at the endpoints.
- */
-export async function authenticate(
-  context: Context,
-  header: string | null,
-  {
-    tokenTypes = context.settings.authTokenClasses.map((name) => tokenTypesByClass[name]),
-    claims: wanted = {},
-  }: AuthenticateOptions,
-): Promise<Authenticated> {
-  const { settings, keys } = context;
-  const [scheme = "", token, ...rest] = (header ?? "").trim().split(/[ \t]+/);
-  // Schemes are case-insensitive (RFC 9110 §11.1).
-  const isOurs = settings.authHeaderTypes.some((type) => type.toLowerCase() === scheme.toLowerCase());
-  if (!isOurs) throw fail("not_authenticated");
-  if (token === undefined || rest.length > 0) throw fail("bad_authorization_header");
+const tokenTypesByClass = { AccessToken: "access", SlidingToken: "sliding" } as const;
 
-  const keySet = await keys();
-  const reasons: [TokenType, ErrorCode][] = [];
-  let claims: Claims | undefined;
-  for (const type of tokenTypes) {
-    try {
-      claims = await verifyToken(settings, keySet, token, type);
-      break;
-    } catch (error) {
-      if (!isFailure(error) || error.output.statusCode !== 401) throw error;
-      reasons.push([type, error.data!.code]);
-    }
-  }
-  if (claims === undefined) throw fail("access_token_invalid", { reasons });
+/**
+ * Returns the claims and the user of a token. Revoked tokens, ended sessions and changed passwords are refused, as at the
+ * endpoints.
+ * @throws `access_token_invalid`, `no_user_claim`, `user_not_found`, `user_inactive`, `password_changed`;
+ * `insufficient_scope` when a required claim is missing or has another value.
+ */
+export async function authenticateToken(
+  context: Context,
+  token: string,
+  options: AuthenticateOptions,
+): Promise<Authenticated> {
+  const { settings } = context;
+  const { tokenTypes = settings.authTokenClasses.map((name) => tokenTypesByClass[name]) } = options;
+  const claims = await verifyAs(context, token, tokenTypes);
   const user = await findUserOf(context, claims);
   if (await isVoid(context, claims, user)) {
     const type = claims[settings.tokenTypeClaim] as TokenType;
@@ -59,11 +44,24 @@ export async function authenticate(
   if (user === undefined) throw fail("user_not_found");
   if (settings.checkUserIsActive && !user.isActive) throw fail("user_inactive");
   if (!isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
-  for (const [name, value] of Object.entries(wanted)) {
+  for (const [name, value] of Object.entries(options.claims ?? {})) {
     const found = Object.hasOwn(claims, name) ? claims[name] : undefined;
     if (found === undefined || !([found].flat() as unknown[]).includes(value)) throw fail("insufficient_scope");
   }
-  return { claims: structuredClone(claims), user }; // the host's to change; these may be remembered
+  return { claims: structuredClone(claims), user }; // the original may be in the cache of verified tokens
 }
 
-const tokenTypesByClass = { AccessToken: "access", SlidingToken: "sliding" } as const;
+/** Verifies a token as each of the given types in turn, and names the reason for each in the error. */
+async function verifyAs({ settings, keys }: Context, token: string, types: readonly TokenType[]): Promise<Claims> {
+  const keySet = await keys();
+  const reasons: [TokenType, ErrorCode][] = [];
+  for (const type of types) {
+    try {
+      return await verifyToken(settings, keySet, token, type);
+    } catch (error) {
+      if (!isFailure(error) || error.output.statusCode !== 401) throw error;
+      reasons.push([type, error.data!.code]);
+    }
+  }
+  throw fail("access_token_invalid", { reasons });
+}

@@ -1,13 +1,11 @@
 /**
- * Outcome or error -> answer. The only file that knows the response profiles: `djoser`, where every 400 carries
- * `non_field_errors`, and `simplejwt`, which is what a live Djoser + Simple JWT site sends.
+ * Renders data and errors as responses. The only file that knows the response profiles: `djoser`, where every 400 has
+ * `non_field_errors`, and `simplejwt`, the responses of a live Djoser + Simple JWT site.
  */
-import type { ErrorCode, ErrorData, JwtEndpointsError } from "../errors.ts";
-import { errorTable } from "../errors.ts";
-import type { Settings } from "../settings/types.ts";
+import { type ErrorCode, type ErrorData, type JwtEndpointsError, errorTable } from "../errors.ts";
+import type { Settings } from "../settings/schema.ts";
+import { challenge } from "./bearer.ts";
 import type { HttpResponse } from "./message.ts";
-
-export type Profile = Settings["responses"];
 
 const baseHeaders = {
   "content-type": "application/json",
@@ -15,7 +13,11 @@ const baseHeaders = {
   "x-content-type-options": "nosniff",
 };
 
-/** @param allow the methods of the resource, for `Allow`; none for an unknown path. */
+/**
+ * Renders the result of an endpoint.
+ * @param allow the methods of the resource, for `Allow`; `undefined` for an unknown path.
+ * @param headers replace those that every response has.
+ */
 export function renderData(
   data: unknown,
   status: number,
@@ -28,7 +30,7 @@ export function renderData(
 
 const headersByAllow = new Map<string | undefined, Readonly<Record<string, string>>>();
 
-/** The same object for the same methods, so that a server can prepare what it makes of it. */
+/** Returns the same object for the same methods, so that a server can prepare its headers once. */
 function headersFor(allow: string | undefined): Readonly<Record<string, string>> {
   let headers = headersByAllow.get(allow);
   if (headers === undefined) {
@@ -39,8 +41,10 @@ function headersFor(allow: string | undefined): Readonly<Record<string, string>>
 }
 
 /**
- * @param atEndpoint whether it is an answer of one of the JWT endpoints, the only ones the `djoser` profile reshapes: a
- * host's own resource, guarded by `authenticate`, answers 401 in both.
+ * Renders an error in the profile of the setting `responses`.
+ * @param allow the methods of the resource, for `Allow`; `undefined` for an unknown path.
+ * @param atEndpoint whether one of the JWT endpoints failed. A host's own resource behind `authenticate` gets Simple JWT's
+ * 401 in both profiles.
  */
 export function renderError(
   error: JwtEndpointsError,
@@ -53,35 +57,22 @@ export function renderError(
   const headers: Record<string, string> = {};
   if (data.retryAfter !== undefined) headers["retry-after"] = String(data.retryAfter);
   if (status === 401 || (status === 403 && !atEndpoint)) {
-    headers["www-authenticate"] = challenge(settings.authHeaderTypes[0]!, atEndpoint ? undefined : data.code);
+    headers["www-authenticate"] = challenge(settings, atEndpoint ? undefined : data.code);
   }
   return renderData(body, status, allow, headers);
 }
 
-/** RFC 6750 §3: to whom sent no token at all, nothing is said of an error. The endpoints say what Simple JWT does. */
-function challenge(scheme: string, code: ErrorCode | undefined): string {
-  const error =
-    code === undefined || code === "not_authenticated"
-      ? undefined
-      : code === "bad_authorization_header"
-        ? "invalid_request"
-        : code === "insufficient_scope"
-          ? code
-          : "invalid_token";
-  return `${scheme} realm="api"${error === undefined ? "" : `, error="${error}", error_description="${errorTable[code!].text}"`}`;
-}
+type RenderBody = (data: ErrorData, error: JwtEndpointsError) => { status: number; body: unknown };
 
-type Render = (data: ErrorData, error: JwtEndpointsError) => { status: number; body: unknown };
-
-/** The one text that Djoser documents in words of its own. */
+/** Texts that Djoser documents with a wording of its own. */
 const djoserTexts: Partial<Record<ErrorCode, string>> = {
   invalid_credentials: "Unable to log in with provided credentials.",
 };
 
-/** Simple JWT's names. */
+/** The class names of Simple JWT. */
 const tokenClasses = { access: "AccessToken", refresh: "RefreshToken", sliding: "SlidingToken" };
 
-const profiles: Record<Profile, Render> = {
+const profiles: Record<Settings["responses"], RenderBody> = {
   djoser(data, error) {
     const { code, fields } = data;
     const status = error.output.statusCode;

@@ -1,21 +1,31 @@
+/** Limits how often a client may log in, as DRF's SimpleRateThrottle does; each process counts for itself. */
 import { fail } from "../errors.ts";
-
-export interface Rate {
-  limit: number;
-  seconds: number;
-}
+import type { Settings } from "../settings/schema.ts";
+import type { HttpRequest } from "./message.ts";
 
 /**
- * At most `limit` requests in any `seconds` for one client, as DRF's SimpleRateThrottle; counts in this process only.
- * @param now the clock, in milliseconds.
- * @returns a function to call once for each request. It throws `throttled`, with the seconds to wait.
+ * Makes the throttle of the setting `throttle`: at most `limit` requests of one client within any `seconds`.
+ * @param onUnknownClient called when the host provides no address; such clients share one count.
+ * @returns a function to call once per login; `undefined` when the setting is off. It throws `throttled`, with the seconds
+ * to wait.
  */
-export function createThrottle({ limit, seconds }: Rate, now: () => number): (client: string) => void {
+export function createThrottle(
+  { throttle, clientAddress, now }: Settings,
+  onUnknownClient: () => void,
+): ((request: HttpRequest) => void) | undefined {
+  if (throttle === false) return undefined;
+  const { limit, seconds } = throttle;
   const span = seconds * 1000;
   const history = new Map<string, number[]>(); // client -> times, oldest first; least recently seen client first
-  return (client) => {
+  return (request) => {
+    const client = clientAddress(request);
+    if (client === undefined) onUnknownClient();
+    count(client ?? "");
+  };
+
+  function count(client: string): void {
     const time = now();
-    // A time ahead is of before the clock was set back: it would count for far too long.
+    // A time in the future was counted before the clock was set back; it would stay for too long.
     const times = (history.get(client) ?? []).filter((then) => then > time - span && then <= time);
     history.delete(client);
     history.set(client, times);
@@ -30,5 +40,5 @@ export function createThrottle({ limit, seconds }: Rate, now: () => number): (cl
       throw fail("throttled", { text, retryAfter });
     }
     times.push(time);
-  };
+  }
 }
