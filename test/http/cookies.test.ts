@@ -8,14 +8,14 @@ import { addContractUsers, iterations, makeToken, secret } from "../support/cont
 import { runtime, start } from "../support/runtime.ts";
 import { until } from "../support/processes.ts";
 
-interface Answered {
+interface Received {
   status: number;
   headers: Record<string, string | undefined>;
   setCookies: string[];
   body: Record<string, unknown>;
 }
 
-type Send = (path: string, headers: Record<string, string>, body: string) => Promise<Answered>;
+type Send = (path: string, headers: Record<string, string>, body: string) => Promise<Received>;
 
 /** A client that keeps cookies as a browser does: by name, until they expire, with the attributes it was given. */
 function browser(send: Send, own: Record<string, string> = {}) {
@@ -24,18 +24,18 @@ function browser(send: Send, own: Record<string, string> = {}) {
     jar,
     async post(endpoint: string, data?: Record<string, unknown>, headers: Record<string, string> = {}) {
       const cookie = [...jar].map(([name, { value }]) => `${name}=${value}`).join("; ");
-      const answer = await send(
+      const response = await send(
         `/jwt/${endpoint}/`,
         { "content-type": "application/json", ...own, ...headers, ...(cookie !== "" && { cookie }) },
         data === undefined ? "" : JSON.stringify(data),
       );
-      for (const text of answer.setCookies) {
+      for (const text of response.setCookies) {
         const [pair, ...attributes] = text.split("; ");
         const [name, value] = pair!.split("=") as [string, string];
         if (attributes.includes("Max-Age=0")) jar.delete(name);
         else jar.set(name, { value, attributes });
       }
-      return answer;
+      return response;
     },
   };
 }
@@ -52,10 +52,10 @@ async function inProcess(more: Partial<JwtEndpointsSettings> = {}) {
   };
   const endpoints = createJwtEndpoints({ ...settings, ...more });
   const send: Send = async (path, headers, body) => {
-    const answer = await endpoints.fetch(new Request(`http://localhost${path}`, { method: "POST", headers, body }));
-    const setCookies = answer.headers.getSetCookie();
-    const body_ = JSON.parse(await answer.text());
-    return { status: answer.status, headers: Object.fromEntries(answer.headers), setCookies, body: body_ };
+    const response = await endpoints.fetch(new Request(`http://localhost${path}`, { method: "POST", headers, body }));
+    const setCookies = response.headers.getSetCookie();
+    const body_ = JSON.parse(await response.text());
+    return { status: response.status, headers: Object.fromEntries(response.headers), setCookies, body: body_ };
   };
   return { endpoints, send, store };
 }
@@ -95,7 +95,7 @@ it("give way to a token in the body", async () => {
   assert.is((await post("refresh", { refresh: "nonsense" })).status, 400);
 });
 
-it("count where the body has null or nothing for the token, as clients send that never see one", async () => {
+it("are read when the token in the body is missing, null or blank", async () => {
   const { send } = await inProcess({ rotateRefreshTokens: true });
   const { post, jar } = browser(send);
   assert.equal(
@@ -139,8 +139,8 @@ it("may carry the access token too, which authenticate then reads", async () => 
   const cookie = `other=1; __Host-access=${jar.get("__Host-access")!.value}`;
   const me = endpoints.protect((_, { user }) => new Response(user.username));
   const ask = async (headers: Record<string, string>, method = "GET") => {
-    const answer = await me(new Request("http://localhost/me", { method, headers }));
-    return [answer.status, await answer.text()];
+    const response = await me(new Request("http://localhost/me", { method, headers }));
+    return [response.status, await response.text()];
   };
   assert.equal(await ask({ cookie }), [200, "ada"]);
   assert.equal(await ask({ cookie, origin: "http://localhost" }, "POST"), [200, "ada"]);
@@ -154,20 +154,20 @@ it("may carry the access token too, which authenticate then reads", async () => 
   assert.is((await ask({ cookie, authorization: "Bearer x" }))[0], 401, "a header comes first");
 });
 
-it("that carry the access token alone do not make a logout without a token look done", async () => {
+it("do not let a logout without a token pass when they carry the access token alone", async () => {
   const { send } = await inProcess({ cookies: { carry: ["access"] } });
   const { post, jar } = browser(send);
   const { refresh } = (await post("create", credentials)).body;
   assert.equal([...jar.keys()], ["__Host-access"]);
-  const answer = await post("logout");
-  assert.equal([answer.status, answer.body.refresh], [400, ["This field is required."]]);
+  const response = await post("logout");
+  assert.equal([response.status, response.body.refresh], [400, ["This field is required."]]);
   assert.is((await post("refresh", { refresh })).status, 200);
   assert.is((await post("logout", { refresh })).status, 200);
   assert.is(jar.size, 0);
   assert.is((await post("refresh", { refresh })).status, 400);
 });
 
-it("are worth nothing to other sites", async () => {
+it("are refused when another site made the request", async () => {
   const { send } = await inProcess({ cors: ["https://app.example.org"] });
   const { post, jar } = browser(send);
   await post("create", credentials);
@@ -182,10 +182,10 @@ it("are worth nothing to other sites", async () => {
   ];
   for (const headers of refused) {
     for (const [endpoint, data] of [["create", credentials], ["refresh"], ["logout"]] as const) {
-      const answer = await post(endpoint, data, headers);
-      assert.is(answer.status, 403, `${endpoint} ${JSON.stringify(headers)}`);
-      assert.equal(answer.body, { detail: "Cross-site requests are not accepted here." });
-      assert.equal(answer.setCookies, []);
+      const response = await post(endpoint, data, headers);
+      assert.is(response.status, 403, `${endpoint} ${JSON.stringify(headers)}`);
+      assert.equal(response.body, { detail: "Cross-site requests are not accepted here." });
+      assert.equal(response.setCookies, []);
     }
   }
   const accepted: Record<string, string>[] = [
@@ -199,18 +199,18 @@ it("are worth nothing to other sites", async () => {
   assert.is(jar.get("__Host-refresh")!.value, before);
 });
 
-it("know their own host as proxies write it", async () => {
+it("accept their own host as proxies write it", async () => {
   const { endpoints } = await inProcess();
   const post = async (headers: Record<string, string>, url = "/jwt/logout/"): Promise<number> => {
     const get = (name: string): string | null => headers[name] ?? null;
-    const answer = endpoints.handle({
+    const response = endpoints.handle({
       method: "POST",
       url,
       headers: { get },
       bytes: () => new Uint8Array(),
       text: () => "",
     });
-    return (await answer).status;
+    return (await response).status;
   };
   const statuses: [origin: string, host: string | undefined, status: number][] = [
     ["https://app.example.org", "app.example.org", 200],
@@ -239,7 +239,7 @@ it("know their own host as proxies write it", async () => {
   assert.is(await post({ origin: "null" }, "http://[::1]/jwt/logout/"), 403);
 });
 
-it("are worth nothing to a page of http where the request is one of https, whatever its host", async () => {
+it("are refused when a page by HTTP makes a request by HTTPS, whatever its host", async () => {
   const { endpoints } = await inProcess();
   const post = async (url: string, origin: string, more: Record<string, string> = {}): Promise<number> => {
     const headers = { host: "app.example.org", origin, "content-type": "application/json", ...more };
@@ -259,12 +259,12 @@ it("are worth nothing to a page of http where the request is one of https, whate
   assert.is(await post(http, https, { "sec-fetch-site": "same-origin" }), 200);
 });
 
-it("travel to exact origins only, never to every one", async () => {
+it("travel to exact origins only, never to all", async () => {
   const { send } = await inProcess({ cors: ["https://app.example.org"] });
-  const answer = await browser(send).post("create", credentials, { origin: "https://app.example.org" });
-  assert.is(answer.headers["access-control-allow-origin"], "https://app.example.org");
-  assert.is(answer.headers["access-control-allow-credentials"], "true");
-  assert.is(answer.headers.vary, "Origin");
+  const response = await browser(send).post("create", credentials, { origin: "https://app.example.org" });
+  assert.is(response.headers["access-control-allow-origin"], "https://app.example.org");
+  assert.is(response.headers["access-control-allow-credentials"], "true");
+  assert.is(response.headers.vary, "Origin");
   for (const [more, message] of [
     [{ cors: "*" }, /^setting cors: "\*" can't be used with cookies; accepted: exact origins$/],
     [{ cookies: { carry: ["refresh"], sameSite: "none", secure: false } }, /^setting cookies.secure can't be off/],
@@ -282,7 +282,7 @@ it("travel to exact origins only, never to every one", async () => {
   }
 });
 
-it("have the attributes that are asked for", async () => {
+it("have the attributes of the settings", async () => {
   for (const [cookies, wanted] of [
     [{ sameSite: "lax", domain: "example.org" }, /^__Secure-refresh=.+; Domain=example.org; .*SameSite=Lax$/],
     [{ secure: false }, /^refresh=[^;]+; Max-Age=86400; Path=\/; HttpOnly; SameSite=Strict$/],
@@ -322,10 +322,15 @@ it("work with the real server over a socket", async () => {
   const dispatcher = new Agent();
   const origin = /http:\/\/[^/\s]+/.exec(told)![0];
   const send: Send = async (path, headers, body) => {
-    const answer = await request(origin + path, { method: "POST", headers, body, dispatcher });
-    const all = answer.headers as Record<string, string | string[]>;
+    const response = await request(origin + path, { method: "POST", headers, body, dispatcher });
+    const all = response.headers as Record<string, string | string[]>;
     const setCookies = [all["set-cookie"] ?? []].flat();
-    return { status: answer.statusCode, headers: {}, setCookies, body: (await answer.body.json()) as Answered["body"] };
+    return {
+      status: response.statusCode,
+      headers: {},
+      setCookies,
+      body: (await response.body.json()) as Received["body"],
+    };
   };
   const { post, jar } = browser(send, { origin });
   const login = await post("create", JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!));
@@ -334,15 +339,15 @@ it("work with the real server over a socket", async () => {
   const [first] = [jar.get("__Host-refresh")!.value];
   assert.equal([(await post("refresh")).status, jar.get("__Host-refresh")!.value === first], [200, false]);
   assert.is((await post("refresh", {}, { origin: "https://evil.example" })).status, 403);
-  // As a proxy splits them that takes them from HTTP/2.
+  // A proxy splits cookies in this way when it takes them from HTTP/2.
   const socket = net.connect(Number(new URL(origin).port), "127.0.0.1");
-  let answer = "";
-  socket.on("data", (chunk: Uint8Array) => (answer += chunk.toString()));
+  let response = "";
+  socket.on("data", (chunk: Uint8Array) => (response += chunk.toString()));
   const cookie = `Cookie: other=1\r\nCookie: __Host-refresh=${jar.get("__Host-refresh")!.value}\r\nCookie: more=2\r\n`;
   socket.write(`POST /jwt/refresh/ HTTP/1.1\r\nHost: x\r\n${cookie}Content-Length: 0\r\n\r\n`);
-  await until(() => answer.includes("\r\n\r\n"), "the answer is there");
+  await until(() => response.includes("\r\n\r\n"), "the response has come");
   socket.destroy();
-  assert.match(answer, /^HTTP\/1\.1 200 /);
+  assert.match(response, /^HTTP\/1\.1 200 /);
   assert.is((await post("logout")).status, 200);
   assert.is(jar.size, 0);
   await dispatcher.close?.(); // not in the undici that Bun brings

@@ -20,7 +20,7 @@ import { until } from "../support/processes.ts";
 const credentials = { username: "ada", password: "correct horse" };
 const environment = { ...process.env, PORT: "0", BUN_PORT: "0", NO_COLOR: "1" };
 
-/** Serves a module's default export with what its runtime has for that. */
+/** Serves a module's default export with its runtime's own tool for that. */
 function serveModule(file: string): ChildProcess {
   if (runtime === "bun") return start(file, [], { env: environment });
   if (runtime === "node") {
@@ -34,7 +34,7 @@ function serveModule(file: string): ChildProcess {
   return child;
 }
 
-/** Runs `use` with the address that the child tells of, and stops the child. */
+/** Calls `use` with the address that the child prints, then stops the child. */
 async function withServer(child: ChildProcess, use: (url: string) => Promise<void>): Promise<void> {
   let told = "";
   const listen = (chunk: Uint8Array) => (told += chunk.toString());
@@ -61,7 +61,7 @@ async function post(url: string, data: unknown) {
   return { status: statusCode, body: (await body.json()) as Record<string, string> };
 }
 
-/** A login, what it is good for, and three refusals. */
+/** Logs in, uses both tokens, and expects three refusals. Returns the access token. */
 async function useTokens(url: string): Promise<string> {
   const { status, body } = await post(`${url}/jwt/create/`, credentials);
   assert.is(status, 200);
@@ -118,7 +118,7 @@ it("mounts in a node:http server beside other routes", async () => {
   });
 });
 
-/** The handler for hosts of Node's, and what it logs. */
+/** The handler for hosts on Node, and its log. */
 async function nodeHandler(prefix: string) {
   const log: LogEvent[] = [];
   const store = memoryStore();
@@ -130,11 +130,11 @@ async function nodeHandler(prefix: string) {
 }
 
 async function postRaw(url: string, type: string, body: string) {
-  const answer = await request(url, { method: "POST", headers: { "content-type": type }, body });
-  return { status: answer.statusCode, text: await answer.body.text() };
+  const response = await request(url, { method: "POST", headers: { "content-type": type }, body });
+  return { status: response.statusCode, text: await response.body.text() };
 }
 
-it("takes what Express has parsed, read or left", async () => {
+it("accepts a body that Express has parsed, read or left", async () => {
   const app = express();
   const { handler, log } = await nodeHandler("/auth");
   app.use(
@@ -187,7 +187,7 @@ it("takes what Express has parsed, read or left", async () => {
   }
 });
 
-it("takes what Fastify has parsed, where it is handed over, and says so where it is not", async () => {
+it("accepts a body that Fastify has parsed and handed over, and warns when it is not handed over", async () => {
   const app = fastify();
   const { handler, log } = await nodeHandler("/auth");
   app.all("/auth/*", (incoming, reply) => {
@@ -213,7 +213,7 @@ it("takes what Fastify has parsed, where it is handed over, and says so where it
   }
 });
 
-it("says where Express takes its path off what it mounts", async () => {
+it("warns when Express strips its mount path", async () => {
   const app = express();
   const { handler, log } = await nodeHandler("/auth");
   const without = await nodeHandler("");
@@ -235,7 +235,7 @@ it("says where Express takes its path off what it mounts", async () => {
   }
 });
 
-it("refuses a body by its size, and one that is not UTF-8, under a host of Node's", async () => {
+it("refuses a body that is too large or not UTF-8, under a host on Node", async () => {
   const { handler } = await nodeHandler("");
   const server = createServer(handler).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -243,8 +243,8 @@ it("refuses a body by its size, and one that is not UTF-8, under a host of Node'
   const ask = async (body: Uint8Array, declared: boolean) => {
     const stream = () => Readable.from([body.subarray(0, 5), body.subarray(5)]);
     const headers = { "content-type": "application/json" };
-    const answer = await request(url, { method: "POST", headers, body: declared ? body : stream() });
-    return [answer.statusCode, await answer.body.text()];
+    const response = await request(url, { method: "POST", headers, body: declared ? body : stream() });
+    return [response.statusCode, await response.body.text()];
   };
   try {
     for (const declared of [true, false]) {
@@ -271,8 +271,8 @@ it("guards a route of a Hono application, over a socket", async () => {
   await withServer(serveModule("test/examples/hono.ts"), async (url) => {
     const access = await useTokens(`${url}/auth`);
     await useProtectedRoute(async (headers) => {
-      const { statusCode, headers: answered, body } = await request(`${url}/me`, { headers });
-      return { status: statusCode, challenge: answered["www-authenticate"], body: await body.json() };
+      const { statusCode, headers: received, body } = await request(`${url}/me`, { headers });
+      return { status: statusCode, challenge: received["www-authenticate"], body: await body.json() };
     }, access);
   });
 });

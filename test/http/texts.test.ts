@@ -1,6 +1,6 @@
 /**
- * What clients read: status, body and challenge of every failure in both profiles, frozen in `fixtures/answers.json`.
- * A change there is a change of the protocol; `npx tsx test/http/texts.test.ts --write` makes it on purpose.
+ * Status, body and challenge of every error in both profiles, frozen in `fixtures/answers.json`. A change there changes the
+ * protocol; `npx tsx test/http/texts.test.ts --write` makes it on purpose.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -15,7 +15,7 @@ import { projectRoot } from "../support/runtime.ts";
 const file = path.join(projectRoot, "test/fixtures/answers.json");
 const profiles = ["djoser", "simplejwt"] as const;
 
-/** Details that some failures come with. */
+/** The details that some errors carry. */
 const details: Partial<Record<ErrorCode, Parameters<typeof fail>[1]>> = {
   field_errors: { fields: { username: ["This field is required."], password: ["This field may not be blank."] } },
   access_token_invalid: { reasons: [["access", "token_wrong_type"]] },
@@ -25,8 +25,8 @@ const details: Partial<Record<ErrorCode, Parameters<typeof fail>[1]>> = {
   keys_unavailable: { retryAfter: 5 },
 };
 
-function answersNow(): Record<string, unknown> {
-  const answers: Record<string, unknown> = {};
+function responsesNow(): Record<string, unknown> {
+  const frozen: Record<string, unknown> = {};
   for (const code of Object.keys(errorTable) as ErrorCode[]) {
     const error = fail(code, details[code]);
     const entry: Record<string, unknown> = {};
@@ -44,28 +44,32 @@ function answersNow(): Record<string, unknown> {
         };
       }
     }
-    assert.equal(entry["guard, djoser"], entry["guard, simplejwt"], "a guard of the host answers alike in both");
+    assert.equal(
+      entry["guard, djoser"],
+      entry["guard, simplejwt"],
+      "a host's own resource gets the same in both profiles",
+    );
     entry.guard = entry["guard, djoser"];
     delete entry["guard, djoser"];
     delete entry["guard, simplejwt"];
-    answers[code] = entry;
+    frozen[code] = entry;
   }
-  return answers;
+  return frozen;
 }
 
-if (process.argv.includes("--write")) writeFileSync(file, `${JSON.stringify(answersNow(), null, 2)}\n`);
+if (process.argv.includes("--write")) writeFileSync(file, `${JSON.stringify(responsesNow(), null, 2)}\n`);
 
 const it = suite("texts and codes");
 
-it("are what they were", () => {
+it("equal the frozen ones", () => {
   const frozen = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
-  const now = answersNow();
+  const now = responsesNow();
   assert.equal(Object.keys(now), Object.keys(frozen));
   for (const code of Object.keys(frozen)) assert.equal(now[code], frozen[code], code);
 });
 
-it("say non_field_errors in every 400 of the djoser profile", () => {
-  for (const [code, entry] of Object.entries(answersNow())) {
+it("have non_field_errors in every 400 of the djoser profile", () => {
+  for (const [code, entry] of Object.entries(responsesNow())) {
     const { status, body } = (entry as { djoser: { status: number; body: Record<string, unknown> } }).djoser;
     assert.is.not(status, 401, code);
     if (status === 400) assert.ok(Array.isArray(body.non_field_errors), code);
