@@ -122,3 +122,8 @@ export function toFailure(error: unknown): JwtEndpointsError {
   const known = codesFromBelow.get(code);
   return known === undefined ? fail("internal_error") : fail(known, { retryAfter });
 }
+
+/** A wrong or inconsistent setting. Its message is one line that names the setting, never the value of a secret. */
+export class SettingError extends TypeError {
+  override readonly name = "SettingError";
+}

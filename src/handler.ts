@@ -17,7 +17,9 @@ import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
 import { createPasswords } from "./passwords/index.ts";
 import { type Route, createRouter } from "./routes.ts";
 import { revokeUser } from "./sessions/rotation.ts";
-import { type JwtEndpointsSettings, type Settings, SettingError, parseSettings } from "./settings/schema.ts";
+import type { JwtEndpointsSettings, Settings } from "./settings/types.ts";
+import { SettingError } from "./errors.ts";
+import { parseSettings } from "./settings/parse.ts";
 import { createReports, reportSettings } from "./reports.ts";
 
 export interface JwtEndpoints {

@@ -1,9 +1,45 @@
 /**
- * Built-ins that are faster than the standard ones, found by feature and only here: two modules of Node's, which Deno and
- * Bun have too, and Bun's hash. Each is undefined elsewhere, and its callers then use standard globals.
+ * Built-ins of some runtimes that are faster than the standard globals: Node's modules (also in Deno and Bun) and Bun's
+ * SHA-256. They are looked up by feature, here alone; each user has a path for runtimes without them. The types are
+ * written by hand, so that the core compiles without those of any runtime.
  */
-export const nodeCrypto = globalThis.process?.getBuiltinModule?.("node:crypto");
-export const nodeBuffer = globalThis.process?.getBuiltinModule?.("node:buffer")?.Buffer;
-/** SHA-256 of the first array, written into the second, of 32 bytes. */
-export const bunSha256 = (globalThis as { Bun?: { SHA256?: { hash(bytes: Uint8Array, into: Uint8Array): unknown } } })
-  .Bun?.SHA256;
+interface NodeCrypto {
+  createHmac(
+    hash: string,
+    key: object,
+  ): { update(text: string, encoding: "latin1"): { digest(encoding: "base64url"): string } };
+  createSecretKey(bytes: Uint8Array): object;
+  scrypt(
+    password: Uint8Array,
+    salt: Uint8Array,
+    length: number,
+    options: { N: number; r: number; p: number; maxmem: number },
+    done: (error: Error | null, key: Uint8Array) => void,
+  ): void;
+}
+
+interface NodeBuffer extends Uint8Array {
+  toString(encoding?: "latin1" | "utf8", start?: number, end?: number): string;
+}
+
+interface Runtime {
+  process?: { getBuiltinModule?(name: string): unknown };
+  Bun?: { SHA256?: { hash(bytes: Uint8Array, into: Uint8Array): unknown } };
+}
+
+const runtime = globalThis as unknown as Runtime;
+const builtin = (name: string): unknown => runtime.process?.getBuiltinModule?.(name);
+
+export const nodeCrypto = builtin("node:crypto") as NodeCrypto | undefined;
+export const nodeBuffer = (
+  builtin("node:buffer") as
+    | {
+        Buffer: {
+          alloc(size: number): NodeBuffer;
+          from(bytes: ArrayBuffer, start: number, length: number): NodeBuffer;
+        };
+      }
+    | undefined
+)?.Buffer;
+/** Writes the SHA-256 of `bytes` into the 32 bytes of `into`. */
+export const bunSha256 = runtime.Bun?.SHA256;

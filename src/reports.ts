@@ -1,13 +1,8 @@
 /** What the log reports to operator and host: settings, the way the endpoints are mounted, and unexpected errors. */
 import type { JwtEndpointsError } from "./errors.ts";
 import { pathOf } from "./http/message.ts";
-import {
-  type JwtEndpointsSettings,
-  type LogEvent,
-  type Settings,
-  settingsWithoutEffect,
-  weakSetting,
-} from "./settings/schema.ts";
+import type { JwtEndpointsSettings, LogEvent, Settings } from "./settings/types.ts";
+import { settingsWithoutEffect, weakSetting } from "./settings/check.ts";
 
 export interface Reports {
   /** Warns, once, that the throttle counts all clients as one. */

@@ -1,6 +1,6 @@
 /** Bearer tokens in requests (RFC 6750): where the token is read from, and the challenge of a refusal. */
 import { type ErrorCode, errorTable, fail } from "../errors.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { Cookies } from "./cookies.ts";
 import type { HttpRequest } from "./message.ts";
 

@@ -2,7 +2,7 @@
 import { parseCookie, stringifySetCookie } from "cookie";
 import { fail, isFailure } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { HttpRequest } from "./message.ts";
 
 type Field = "refresh" | "access" | "token";

@@ -1,6 +1,6 @@
 /** CORS (Fetch standard, "CORS protocol"). Own code: published middleware wraps `Response`, which the plain path never makes. */
 import { after } from "../maybe-promise.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { Handle } from "./message.ts";
 
 /**

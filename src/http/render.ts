@@ -3,7 +3,7 @@
  * `non_field_errors`, and `simplejwt`, the responses of a live Djoser + Simple JWT site.
  */
 import { type ErrorCode, type ErrorData, type JwtEndpointsError, errorTable } from "../errors.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import { challenge } from "./bearer.ts";
 import type { HttpResponse } from "./message.ts";
 

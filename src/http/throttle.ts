@@ -1,6 +1,6 @@
 /** Limits how often a client may log in, as DRF's SimpleRateThrottle does; each process counts for itself. */
 import { fail } from "../errors.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Settings } from "../settings/types.ts";
 import type { HttpRequest } from "./message.ts";
 
 /**

@@ -4,7 +4,8 @@ import * as assert from "uvu/assert";
 import { Agent, request } from "undici";
 import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import { addContractUsers, iterations, makeToken, secret } from "../support/contract.ts";
+import { addContractUsers, iterations, makeToken } from "../support/contract-client.ts";
+import { secret } from "../support/contract-client.ts";
 import { runtime, start } from "../support/runtime.ts";
 import { until } from "../support/processes.ts";
 

@@ -13,15 +13,9 @@ import { problemOf } from "../../src/program/problem.ts";
 import { flushRegularly } from "../../src/serve/start.ts";
 import { openFileStore } from "../../src/stores/file/index.ts";
 import { openStore } from "../../src/stores/open.ts";
-import {
-  type Answer,
-  type Asked,
-  addContractUsers,
-  httpContract,
-  iterations,
-  makeToken,
-  secret,
-} from "../support/contract.ts";
+import { type Answer, type Asked, httpContract } from "../support/contract.ts";
+import { secret } from "../support/contract-client.ts";
+import { addContractUsers, iterations, makeToken } from "../support/contract-client.ts";
 import {
   environmentWith,
   fillDisk,

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints } from "../../src/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import { secret } from "../support/contract.ts";
+import { secret } from "../support/contract-client.ts";
 
 const settings = suite("settings together");
 

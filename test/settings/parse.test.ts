@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
 import { parseHashing, parseSettings } from "../../src/settings/parse.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import { secret } from "../support/contract.ts";
+import { secret } from "../support/contract-client.ts";
 
 const settings = suite("settings");
 
