@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- [names] [flags]`: in turn, each in its own process, on the runtime this one runs on. Without names all
- * but `soak`, which takes minutes; a quick run has that too. `chart` draws what was measured before.
+ * `npm run bench -- [names] [flags]` runs benches in turn, each in its own process, on this runtime. Without names it runs
+ * all but `soak`, which takes minutes; `--quick` runs `soak` too. `chart` draws what was measured before.
  */
 import { once } from "node:events";
 import process from "node:process";
@@ -9,7 +9,7 @@ import { start } from "../test/support/runtime.ts";
 const benches = ["login-timing", "handler", "http", "stores", "workers", "storm", "startup", "soak"];
 const names: string[] = [];
 const flags: string[] = [];
-/** Whether a value follows. Each bench reads those it knows. */
+/** The flags, and whether a value follows. Each bench reads those it knows. */
 const accepted: Record<string, boolean> = { "--quick": false, "--rounds": true, "--minutes": true };
 
 const args = process.argv.slice(2);
@@ -18,7 +18,7 @@ for (let arg = args.shift(); arg !== undefined; arg = args.shift()) {
   else if ([...benches, "chart"].includes(arg)) names.push(arg);
   else {
     const flagNames = "--quick, --rounds N (all but soak) and --minutes M (soak)";
-    console.error(`there is no bench ${JSON.stringify(arg)}; accepted: ${benches.join(", ")}, chart, ${flagNames}`);
+    console.error(`no bench is named ${JSON.stringify(arg)}; accepted: ${benches.join(", ")}, chart, ${flagNames}`);
     process.exit(1);
   }
 }

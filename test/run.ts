@@ -1,6 +1,6 @@
 /**
- * Runs every `*.test.ts` below `test/` as a program of its own under Node, Deno and Bun, side by side on all cores, and ends
- * with the slowest and the sum: `N passed, M failed, K skipped`. Arguments narrow it down: runtime names, and parts of paths
+ * Runs every `*.test.ts` below `test/` as a program of its own under Node, Deno and Bun, side by side on all cores. Ends with
+ * the slowest files and the sum, `N passed, M failed, K skipped`. Arguments select runtimes and parts of paths
  * (`npm test -- node tokens`).
  */
 import { spawn } from "node:child_process";
@@ -23,9 +23,9 @@ const runtimes: Record<string, (file: string) => [program: string, args: string[
 /** Suites about the project's files, which are the same on every runtime. */
 const nodeOnly = new Set(["package.test.ts", "lint.test.ts", "core.test.ts"]);
 
-const asked = process.argv.slice(2);
-const parts = asked.filter((word) => !(word in runtimes));
-const names = Object.keys(runtimes).filter((name) => !asked.some((word) => word in runtimes) || asked.includes(name));
+const words = process.argv.slice(2);
+const parts = words.filter((word) => !(word in runtimes));
+const names = Object.keys(runtimes).filter((name) => !words.some((word) => word in runtimes) || words.includes(name));
 const files = fs
   .readdirSync(path.join(root, "test"), { recursive: true, encoding: "utf8" })
   .filter((name) => name.endsWith(".test.ts") && (parts.length === 0 || parts.some((part) => name.includes(part))));
@@ -41,7 +41,7 @@ interface Run extends Outcome {
   seconds: number;
 }
 
-/** Runs a program to its end, and reads uvu's closing counts from what it prints. */
+/** Runs a program to its end and reads uvu's closing counts from its output. */
 async function run(program: string, args: string[]): Promise<Outcome & { output: string }> {
   const child = spawn(program, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
   const timer = setTimeout(() => child.kill("SIGKILL"), fileLimitMs);
@@ -53,8 +53,8 @@ async function run(program: string, args: string[]): Promise<Outcome & { output:
   clearTimeout(timer);
   const count = (label: string): number => Number(new RegExp(`^ +${label}: +(\\d+)`, "m").exec(output)?.[1] ?? 0);
   const [total, passed, skipped] = [count("Total"), count("Passed"), count("Skipped")];
-  const failed = total - passed; // uvu's total leaves out what was skipped
-  // A program that ends badly or reports nothing counts as one failure more, whatever it says it has passed.
+  const failed = total - passed; // uvu's total does not include skipped tests
+  // A program that ends with an error or reports no tests is one failure more, even if all its tests have passed.
   const isBroken = (code !== 0 && failed <= 0) || total + skipped === 0;
   if (isBroken) output += `\nended with code ${code} after ${fileLimitMs / 1000} s at most\n`;
   return { passed, failed: isBroken ? failed + 1 : failed, skipped, output };
@@ -72,10 +72,17 @@ async function runFile(name: string, file: string): Promise<Run> {
   return { ...outcome, title, seconds };
 }
 
-/** The longest first, by the size of their source, so that no core is left with a long one at the end. */
+/** Parts of the paths of files that take long, the longest first. */
+const slow = ["djoser/", "tokens/fuzz", "cli/", "stores/", "project/package", "serve/", "passwords/formats"];
+const rank = (file: string): number => {
+  const index = slow.findIndex((part) => file.includes(part));
+  return index === -1 ? slow.length : index;
+};
+
+/** Long files come first, so that no core is left with one at the end; the size of the source decides between others. */
 const waiting = files
   .map((file) => ({ file, size: fs.statSync(path.join(root, "test", file)).size }))
-  .toSorted((a, b) => b.size - a.size)
+  .toSorted((a, b) => rank(a.file) - rank(b.file) || b.size - a.size)
   .flatMap(({ file }) => names.map((name) => ({ name, file })))
   .filter(({ name, file }) => name === "node" || !nodeOnly.has(path.basename(file)));
 

@@ -1,4 +1,4 @@
-/** What benches start beside themselves: servers, ours among them, and programs that are asked by line. */
+/** Programs that benches start: our server, others, and helpers that exchange lines of JSON. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -22,12 +22,12 @@ export const credentials = { username: "ada", password: "correct horse" };
 export interface Server {
   child: ChildProcess;
   url: string;
-  /** In front of `/jwt/…`. */
+  /** The path before `/jwt/…`. */
   prefix: string;
   credentials: { username: string; password: string };
 }
 
-/** What a server says until it listens. */
+/** Waits until a server listens and returns what it has printed. */
 export async function toldBy(
   child: ChildProcess,
   title: string,
@@ -45,19 +45,19 @@ export async function toldBy(
   return told;
 }
 
-/** Our server tells of its first user last. */
+/** The curl line for the first user is the last that our server prints at its start. */
 export const isAllOfOurs = (told: string): boolean => told.includes("curl");
 
 const serving = { ...process.env, NODE_ENV: "production", JWT_SIGNING_KEY: secret };
 
-/** As the package has it, in `dist`; on Node. */
+/** Builds `dist` as in the package, for Node. */
 export function build(): void {
   const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
   const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", "src"], { cwd: projectRoot, encoding: "utf8" });
   if (status !== 0) throw new Error(`the build failed: ${stdout}`);
 }
 
-/** On Node what the package brings, which is built; elsewhere the source, which runs as it is. */
+/** Starts our server: on Node the built package, elsewhere the source. */
 export async function startOurs(store = "memory:", ...more: string[]): Promise<Server> {
   const flags = ["--port", "0", "--store", store, "--request-log", "false", ...more];
   if (runtime === "node") build();
@@ -70,16 +70,16 @@ export async function startOurs(store = "memory:", ...more: string[]): Promise<S
   return { child, url: urlIn(told)!, prefix: "", credentials: credentialsIn(told) };
 }
 
-/** A program of the benches that serves. */
+/** Starts a program of the benches that serves. */
 export async function startPeer(title: string, file: string, ...args: string[]): Promise<Server> {
   const child = start(file, args, { env: serving });
   return { child, url: urlIn(await toldBy(child, title))!, prefix: "", credentials };
 }
 
 /**
- * The Django site of the tests.
- * @param workers processes of gunicorn that serve it.
- * @param iterations of its password hashes; without them as few as the tests have.
+ * Starts the Django site of the tests.
+ * @param workers gunicorn's processes.
+ * @param iterations those of its password hashes; by default as few as in the tests.
  */
 export async function startDjoser(workers: number, iterations?: number): Promise<Server> {
   const { database } = prepareDatabase({ secret }, [credentials]);
@@ -92,7 +92,7 @@ export async function startDjoser(workers: number, iterations?: number): Promise
   return { child, url: urlIn(told)!, prefix: "/auth", credentials };
 }
 
-/** Settings beside those of the site. */
+/** Returns the environment of settings that extend the site's by a stronger hasher. */
 function strongHashes(iterations: number): Record<string, string> {
   const folder = temporaryFolder();
   const base = "from django.contrib.auth.hashers import PBKDF2PasswordHasher as Base";
@@ -103,7 +103,7 @@ function strongHashes(iterations: number): Record<string, string> {
   return { DJANGO_SETTINGS_MODULE: "strong_settings", PYTHONPATH: folder };
 }
 
-/** Starts it where it can be had, and says where it can't. */
+/** Starts Djoser if it is installed; returns a note for the report if not. */
 export async function addDjoser(
   servers: Map<string, Server>,
   ...of: Parameters<typeof startDjoser>
@@ -121,16 +121,16 @@ export async function stopAll(servers: Iterable<Server>): Promise<void> {
   }
 }
 
-/** Answers the refresh token. */
+/** Logs in and returns the refresh token. */
 export async function logIn({ url, prefix, credentials }: Server): Promise<string> {
   const headers = { "content-type": "application/json" };
   const request = { method: "POST", headers, body: JSON.stringify(credentials) };
   const answer = await fetch(`${url}${prefix}/jwt/create/`, request);
-  if (!answer.ok) throw new Error(`a log-in answered ${answer.status}`);
+  if (!answer.ok) throw new Error(`the login got status ${answer.status}`);
   return ((await answer.json()) as { refresh: string }).refresh;
 }
 
-/** Of our server as {@link startOurs} starts it, of packages in `node_modules`, and of Djoser where it is measured. */
+/** Returns the versions of our server, of packages in `node_modules`, and of Djoser if it is measured. */
 export function versionsOfServers(packages: readonly string[]): Record<string, string> {
   const { version } = JSON.parse(readFileSync(path.join(projectRoot, "package.json"), "utf8")) as { version: string };
   const own = { [ours]: `${version}, ${runtime === "node" ? "built" : "from source"}`, ...versionsOf(packages) };
@@ -142,8 +142,8 @@ export function versionsOfServers(packages: readonly string[]): Record<string, s
 }
 
 /**
- * A program of the benches on Node, whatever runs this one, that answers each line of JSON with another. It is to end when
- * its standard input does, so with this process at the latest.
+ * Starts a program of the benches on Node, on any runtime, that responds to each line of JSON with another. It ends when its
+ * standard input does, so no later than this process.
  */
 export function startAsked<Question, Answer>(file: string, ...args: string[]) {
   const stdio = ["pipe", "pipe", "inherit"] as const;
@@ -160,7 +160,7 @@ export function startAsked<Question, Answer>(file: string, ...args: string[]) {
   };
 }
 
-/** That program's side. */
+/** Runs the other side of {@link startAsked}. */
 export async function answerLines<Question, Answer>(answer: (question: Question) => Promise<Answer>): Promise<never> {
   for await (const line of createInterface({ input: process.stdin })) {
     console.log(JSON.stringify(await answer(JSON.parse(line) as Question)));

@@ -1,4 +1,4 @@
-/** What a bench found: a table on the terminal, and the same figures with the versions as `bench/results/<bench>.<runtime>.json`. */
+/** Reports a bench: a table on the terminal, and the figures with versions in `bench/results/<bench>.<runtime>.json`. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import path from "node:path";
@@ -6,14 +6,14 @@ import process from "node:process";
 import { projectRoot, runtime } from "../../test/support/runtime.ts";
 import { quick } from "./tools.ts";
 
-/** A figure of a row: `key` names it in the file, `text` says how the table shows it. */
+/** A column of a table: `key` names the figure in the file, `text` formats it for the table. */
 export interface Column {
   key: string;
   title: string;
   text?: (value: number) => string;
 }
 
-/** `undefined` is what could not be measured here. */
+/** The figures of a row; undefined if one could not be measured here. */
 export type Row = Record<string, string | number | undefined>;
 
 export interface Table {
@@ -22,17 +22,17 @@ export interface Table {
   rows: Row[];
 }
 
-/** What a file of results holds. */
+/** The content of a file of results. */
 export interface Kept {
   bench: string;
   date: string;
-  /** Of the runtime and of what was measured. */
+  /** Versions of the runtime and of what was measured. */
   versions: Record<string, string>;
   machine: { cores: number; cpu: string; platform: string };
   tables: { title: string; rows: Row[] }[];
 }
 
-/** Of packages in `node_modules`. */
+/** Returns the versions of packages in `node_modules`. */
 export function versionsOf(names: readonly string[]): Record<string, string> {
   const read = (file: string) => (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
   return Object.fromEntries(
@@ -40,12 +40,12 @@ export function versionsOf(names: readonly string[]): Record<string, string> {
   );
 }
 
-/** Of the machine, which is why it is asked for at once: a bench may pin itself to some of them later. */
+/** The cores of the machine; read now, because a bench may pin itself to some of them later. */
 const cores = availableParallelism();
 
 export const folder = path.join(projectRoot, "bench/results");
 
-/** Prints the tables of a bench and, unless they are a quick run's, keeps their figures. */
+/** Prints the tables of a bench and keeps their figures, except those of a quick run. */
 export function report(bench: string, tables: Table[], versions: Record<string, string> = {}): void {
   for (const table of tables) print(table);
   if (quick) return;

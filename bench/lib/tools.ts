@@ -1,11 +1,11 @@
-/** What the benches share: how long they may take, how far they are, medians, tokens, what servers tell. */
+/** What the benches share: their flags, their progress, and what they read from a server's output. */
 import process from "node:process";
 import type { NewUser } from "../../src/stores/store.ts";
 
-/** `--quick` tells whether everything works; its figures are rough. */
+/** `--quick` checks that everything works; its figures are rough. */
 export const quick = process.argv.includes("--quick");
 
-/** `--rounds N`, for a bench that is measured in rounds. */
+/** Returns N of `--rounds N`, or the usual number of rounds. */
 export function roundsOr(usual: number): number {
   const at = process.argv.indexOf("--rounds");
   const rounds = at === -1 ? usual : Number(process.argv[at + 1]);
@@ -15,10 +15,10 @@ export function roundsOr(usual: number): number {
 }
 
 /**
- * Says on stderr how far a bench is: on a terminal one line that is written over, else a line every 10 s at most.
- * @param rounds without the one before them that warms up.
- * @param steps of each round.
- * @returns what to call after each step.
+ * Reports on stderr how far a bench is: on a terminal in one line that is overwritten, else in a line every 10 s at most.
+ * @param rounds the rounds that count; one more before them warms up.
+ * @param steps the steps of each round.
+ * @returns a function to call after each step.
  */
 export function progressOf(bench: string, rounds: number, steps: number): () => void {
   const all = (rounds + 1) * steps;
@@ -40,28 +40,28 @@ export function progressOf(bench: string, rounds: number, steps: number): () => 
   };
 }
 
-/** How tables and the chart name our server, and the one that only parses JSON. */
+/** The names, in tables and chart, of our server and of the one that only parses JSON. */
 export const [ours, bare] = ["jwt-endpoints", "bare"];
 
 export const secret = "a signing key for benches, long enough for HS256";
 
-/** Starts with another one each round, so that none always comes first. */
+/** Returns the items with a different first one each round, so that no contestant always comes first. */
 export function rotated<T>(items: readonly T[], round: number): T[] {
   const start = round % items.length;
   return [...items.slice(start), ...items.slice(0, start)];
 }
 
-/** Four digits: more than a bench can tell. */
+/** Rounds to four digits, which is beyond the precision of any bench. */
 export const tidy = (value: number): number => Number(value.toPrecision(4));
 
-/** Where a server says that it listens; `undefined` before it has. */
+/** Returns the URL that a server has printed; undefined before it listens. */
 export const urlIn = (told: string): string | undefined => /http:\/\/127\.0\.0\.1:\d+/.exec(told)?.[0];
 
-/** The first user of our server's store, as it tells of it. */
+/** Returns the first user, whose password our server prints at its start. */
 export const credentialsIn = (told: string): { username: string; password: string } =>
   JSON.parse(/-d '(\{.*\})'/.exec(told)![1]!) as { username: string; password: string };
 
-/** Users for a store, whose hash no password fits. */
+/** Makes users whose stored hash matches no password. */
 export function* newUsers(count: number): Iterable<NewUser> {
   const passwordHash = `pbkdf2_sha256$600000$${"s".repeat(22)}$${"h".repeat(43)}=`;
   for (let i = 0; i < count; i++) {
@@ -71,7 +71,7 @@ export function* newUsers(count: number): Iterable<NewUser> {
 
 export const rounded = (value: number): string => Math.round(value).toLocaleString("en");
 
-/** Keeps `width` calls under way for some time, and answers how many ended per second. */
+/** Keeps `width` calls in flight for `ms` milliseconds and returns how many ended per second. */
 export async function perSecond(call: () => Promise<unknown>, ms: number, width: number): Promise<number> {
   const start = performance.now();
   let calls = 0;
