@@ -1,6 +1,6 @@
 /**
- * What `store.ts` promises, as cases that any store can be run against. No test runner is imported: a case gets a fresh,
- * empty store, throws when a promise is broken, and names it.
+ * The promises of `store.ts`, as cases that any store can be run against, under any test runner. A case takes a fresh,
+ * empty store and throws an error that names the promise when one is broken.
  *
  * ```ts
  * for (const [title, run] of storeCases) test(title, async () => run(await openMyStore()));
@@ -72,7 +72,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "answers undefined for a user it does not have",
+    "returns undefined for a user it does not have",
     async (store) => {
       for (const name of ["nobody", "", ...oddNames]) {
         check((await store.findUserByUsername(name)) === undefined, "an unknown name is undefined");
@@ -117,7 +117,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "keeps the time from which a user's tokens count, and has none at first",
+    "keeps a user's issued-before mark, and has none at first",
     async (store) => {
       const { id } = await store.addUser(newUser("una"));
       same((await store.findUserById(id))?.tokensValidFrom ?? null, null, "a new user has no such time");
@@ -140,7 +140,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "finds a name whatever its case where it is asked to, an exact one first, and none of several",
+    "finds a name of any case under case-insensitive matching, an exact one first, and none of several",
     async (store) => {
       const find = async (name: string) => (await store.findUserByUsername(name, "case-insensitive"))?.id;
       await store.addUser(newUser("Ada", { id: "1" }));
@@ -157,7 +157,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "takes names of any characters where case does not matter",
+    "takes names of any characters under case-insensitive matching",
     async (store) => {
       const matching = "case-insensitive";
       for (const name of oddNames) await store.addUser(newUser(name, { id: `id-${name}` }), matching);
@@ -171,7 +171,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "makes no two users whose names differ by case where it is told not to",
+    "refuses a name that differs by case alone under case-insensitive matching",
     async (store) => {
       const matching = "case-insensitive";
       const { id } = await store.addUser(newUser("Bea"), matching);
@@ -193,7 +193,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "minds case or not as each caller asks, whoever was there before",
+    "compares names by the matching of each call, whatever users there are",
     async (store) => {
       const matching = "case-insensitive";
       await store.addUser(newUser("gus", { id: "1" }), matching);
@@ -265,7 +265,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     async (store) => {
       const { id } = await store.addUser(newUser("ida"));
       const stands = await store.updateUser(id, { passwordHash: "new" }, { passwordHash: "old" });
-      same(stands?.passwordHash, hash, "the user that stands is answered");
+      same(stands?.passwordHash, hash, "the user that stands is returned");
       same(
         (await store.updateUser(id, { passwordHash: "new" }, { passwordHash: hash }))?.passwordHash,
         "new",
@@ -305,7 +305,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "tells the ids and names that users have given up",
+    "knows the ids and names that users have given up",
     async (store) => {
       const tell = async (field: string, values: string[]) => {
         const told: boolean[] = [];
@@ -336,7 +336,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "lets a user begin anew with a name that another had, and with no other",
+    "sets an issued-before mark for a name that another user had, and for no other",
     async (store) => {
       const { id } = await store.addUser(newUser("kim"));
       await store.addUser(newUser("lea"));
@@ -385,7 +385,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "tells the password hashes that it holds, if it tells any",
+    "returns the password hashes that it holds, if it has the method",
     async (store) => {
       if (store.passwordHashes === undefined) return;
       const { id } = await store.addUser(newUser("olga", { passwordHash: "scrypt$old" }));
@@ -399,11 +399,11 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
   [
     "adds a batch as a whole, from an iterable or an async one",
     async (store) => {
-      same(await store.addUsers([newUser("l1"), newUser("l2")]), 2, "the number of users is answered");
+      same(await store.addUsers([newUser("l1"), newUser("l2")]), 2, "the number of users is returned");
       async function* many() {
         for (let i = 0; i < 2500; i++) yield newUser(`m${i}`);
       }
-      same(await store.addUsers(many()), 2500, "the number of users is answered");
+      same(await store.addUsers(many()), 2500, "the number of users is returned");
       same(await store.addUsers([]), 0, "an empty batch is fine");
       same((await usernames(store)).length, 2502, "all are there");
       check((await store.findUserByUsername("m2499")) !== undefined, "the last one is found");
@@ -437,7 +437,7 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     },
   ],
   [
-    "hands out users that are no handles into the store",
+    "returns users whose change does not change the store",
     async (store) => {
       const added = (await store.addUser(newUser("pia"))) as { email: string; id: string };
       try {
@@ -457,12 +457,12 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
         "first",
         "the second learns the first one's",
       );
-      same(await store.get("successor", "jti-1"), "first", "peek tells what stands");
-      check((await store.get("successor", "jti-2")) === undefined, "an unclaimed fact is undefined");
+      same(await store.get("successor", "jti-1"), "first", "get returns what stands");
+      check((await store.get("successor", "jti-2")) === undefined, "a fact that was not written is undefined");
     },
   ],
   [
-    "tells all of many racing writers the same value",
+    "returns the same value to all of many racing writers",
     async (store) => {
       for (let round = 0; round < 5; round++) {
         const tries = Array.from({ length: 100 }, async (_, i) =>
@@ -488,26 +488,26 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
     async (store) => {
       await store.putIfAbsent("short", "past", "gone", Date.now() / 1000 - 1);
       check((await store.get("short", "past")) === undefined, "an expired fact is undefined");
-      same(await store.putIfAbsent("short", "past", "new", soon()), "new", "an expired fact can be claimed anew");
+      same(await store.putIfAbsent("short", "past", "new", soon()), "new", "an expired fact can be written anew");
       await store.putIfAbsent("short", "brief", "gone", Date.now() / 1000 + 0.05);
       await new Promise((resolve) => setTimeout(resolve, 80));
       check((await store.get("short", "brief")) === undefined, "a fact expires with time alone");
-      same(await store.putIfAbsent("short", "brief", "new", soon()), "new", "and can be claimed anew");
+      same(await store.putIfAbsent("short", "brief", "new", soon()), "new", "and can be written anew");
     },
   ],
   [
-    "forgets expired facts, and only those, when told to",
+    "drops expired facts, and only those, when told to",
     async (store) => {
       for (let i = 0; i < 5; i++) await store.putIfAbsent("flush", `past-${i}`, "x", Date.now() / 1000 - 1);
       await store.putIfAbsent("flush", "stays", "x", soon());
       const forgotten = await store.flushExpired();
-      check(forgotten >= 0 && forgotten <= 5, "the number of forgotten facts is answered"); // less what it forgot by itself
-      same(await store.flushExpired(), 0, "nothing is left to forget");
-      same(await store.get("flush", "stays"), "x", "a fact that is good stays");
+      check(forgotten >= 0 && forgotten <= 5, "the number of dropped facts is returned"); // less what it dropped by itself
+      same(await store.flushExpired(), 0, "nothing is left to drop");
+      same(await store.get("flush", "stays"), "x", "a fact that is valid stays");
     },
   ],
   [
-    "goes on while it forgets expired facts",
+    "serves while it drops expired facts",
     async (store) => {
       const ids = Array.from({ length: 500 }, (_, i) => `id-${i}`);
       const past = Date.now() / 1000 - 1;
@@ -515,11 +515,11 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       const flush = store.flushExpired();
       check((await store.get("busy", "id-0")) === undefined, "an expired fact is undefined");
       const answers = new Set(await Promise.all(ids.map(async (id) => store.putIfAbsent("busy", id, "new", soon()))));
-      same([...answers], ["new"], "an expired fact can be claimed anew at any moment");
+      same([...answers], ["new"], "an expired fact can be written anew at any moment");
       await flush;
       await store.flushExpired();
-      for (const id of ids) same(await store.get("busy", id), "new", "what was claimed meanwhile stays");
+      for (const id of ids) same(await store.get("busy", id), "new", "what was written meanwhile stays");
     },
   ],
-  ["answers a ping", async (store) => void (await store.ping())],
+  ["resolves a ping", async (store) => void (await store.ping())],
 ];

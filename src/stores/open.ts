@@ -1,14 +1,15 @@
 import type { Store } from "./store.ts";
 
-/** A URL that names no store. Its message is one line and holds nothing of the URL but its scheme. */
+/** Thrown for a URL that names no store. Its message is one line and holds nothing of the URL but its scheme. */
 export class StoreUrlError extends TypeError {
   override readonly name = "StoreUrlError";
 }
 
 /**
- * Opens the store that a URL names and loads only that one's code: `memory:` or `file:./data`.
+ * Opens the store that a URL names, `memory:` or `file:./data`, and loads only the code of that one.
  * @param endsSoon for programs that write once and end: a file store starts no thread for its writes.
- * @throws {StoreUrlError} for a URL that names no store; what the store itself throws when it can't be opened.
+ * @throws {StoreUrlError} for a URL that names no store.
+ * @throws {StoreError} when the store can't be opened.
  */
 export async function openStore(url: string, { endsSoon = false } = {}): Promise<Store> {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
@@ -28,12 +29,12 @@ function refusal(problem: string): StoreUrlError {
   return new StoreUrlError(`setting store ${problem}; accepted: memory: or file:./folder`);
 }
 
-/** Whether a URL names a store that lives in one process, and ends with it. */
+/** Returns whether a URL names a store that lives in one process and ends with it. */
 export const isMemoryStore = (url: string): boolean => /^memory:/i.test(url);
 
 /**
- * The folder of a file store's URL, `undefined` for another store's. `file:./data` and `file:/data` are taken as they
- * stand; `file:///data%20here` is a URL as others write them.
+ * Returns the folder of a file store's URL, `undefined` for another store's. `file:./data` and `file:/data` are paths as
+ * they stand; `file:///data%20here` is percent-encoded (RFC 8089).
  * @throws {StoreUrlError} when it names no folder of this machine.
  */
 export function storeFolder(url: string): string | undefined {

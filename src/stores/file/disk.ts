@@ -1,7 +1,7 @@
 /**
- * The blocking calls of the file store. Node and Bun make them on the threads that also hash passwords: with as many logins
- * under way as there are threads, a write waits for seconds. A thread of their own keeps the two apart. Deno has threads for
- * files alone, and file descriptors that are known to one thread only.
+ * The blocking calls of the file store. Node and Bun make them on the threads that also hash passwords: with as many
+ * logins under way as there are threads, a write waits for seconds, so the store has a thread of its own there. Deno has
+ * threads for files alone, and its file descriptors are known to one thread only.
  */
 import fs from "node:fs";
 import process from "node:process";
@@ -11,10 +11,10 @@ export interface Disk {
   /**
    * Appends with one write call, which may take less than all, and syncs.
    * @returns the size of the file that is on the disk.
-   * @throws {SyncError} when it is not known what is on the disk; otherwise nothing was written.
+   * @throws {SyncError} when it is not known what is on the disk. After any other error nothing was written.
    */
   append(fd: number, bytes: Uint8Array): Promise<number>;
-  /** One write call. Returns how many bytes it took. */
+  /** Makes one write call, and returns how many bytes it took. */
   write(fd: number, bytes: Uint8Array): Promise<number>;
   fsync(fd: number): Promise<void>;
   /** Removes a file, if it is there. */
@@ -26,7 +26,7 @@ export class SyncError extends Error {
   override readonly name = "SyncError";
 }
 
-/** The disk by the threads of the runtime. */
+/** Returns a disk that uses the threads of the runtime. */
 export function poolDisk(): Disk {
   // Not promisified: promisify(fs.write) differs between runtimes.
   const call = <T>(begin: (done: (error: Error | null, value: T) => void) => void): Promise<T> =>
@@ -52,7 +52,7 @@ export function poolDisk(): Disk {
   };
 }
 
-/** The thread's program: text, so that it is part of every bundle and no loader has to find it. */
+/** The thread's program, as text: so it is part of every bundle, and no loader has to find it. */
 const program = `
 const fs = require("node:fs");
 const { parentPort } = require("node:worker_threads");
@@ -72,18 +72,18 @@ const calls = {
 parentPort.on("message", ([name, ...args]) => {
   if (name === "close") return parentPort.close();
   isWritten = false;
-  let answer;
+  let result;
   try {
-    answer = { value: calls[name](...args) };
+    result = { value: calls[name](...args) };
   } catch ({ message, code }) {
-    answer = { message, code, isWritten }; // a copy of an error would have no code
+    result = { message, code, isWritten }; // a copy of an error would have no code
   }
-  parentPort.postMessage(answer);
+  parentPort.postMessage(result);
 });
 parentPort.postMessage("up");
 `;
 
-type Answer = "up" | { value: unknown } | { message: string; code: string; isWritten: boolean };
+type Result = "up" | { value: unknown } | { message: string; code: string; isWritten: boolean };
 
 interface Call {
   name: keyof Disk;
@@ -92,24 +92,24 @@ interface Call {
   reject(error: Error): void;
 }
 
-/** The disk by a thread of its own, which starts with the first call; by the pool where none can be started. */
+/** Returns a disk with a thread of its own, which starts with the first call. Falls back to `poolDisk`. */
 export function threadDisk(): Disk {
   const pool = poolDisk();
   let canStart = true;
   let thread: Worker | undefined;
-  const calls: Call[] = []; // made and not answered yet, in the order of their answers
+  const calls: Call[] = []; // without a result yet, in the order of the results
 
   function start(): Worker | undefined {
     let isUp = false;
     try {
-      // Nothing of this process: no loader, no environment. What is written passes through, so little memory will do.
+      // It needs no loader and no environment, and little memory: what is written only passes through.
       const resourceLimits = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 };
       const worker = new Worker(program, { eval: true, execArgv: [], env: {}, resourceLimits });
-      worker.on("message", (answer: Answer) => {
-        if (answer === "up") isUp = true;
-        else answered(worker, answer);
+      worker.on("message", (result: Result) => {
+        if (result === "up") isUp = true;
+        else settle(worker, result);
       });
-      worker.on("error", () => {}); // it ends then
+      worker.on("error", () => {}); // the thread ends then
       worker.on("exit", () => {
         thread = undefined;
         canStart &&= isUp;
@@ -126,12 +126,12 @@ export function threadDisk(): Disk {
     }
   }
 
-  function answered(worker: Worker, answer: Exclude<Answer, "up">): void {
+  function settle(worker: Worker, result: Exclude<Result, "up">): void {
     const { resolve, reject } = calls.shift()!;
     if (calls.length === 0) worker.unref();
-    if ("value" in answer) resolve(answer.value);
+    if ("value" in result) resolve(result.value);
     else {
-      const { message, code, isWritten } = answer;
+      const { message, code, isWritten } = result;
       reject(Object.assign(isWritten ? new SyncError(message) : new Error(message), { code }));
     }
   }
@@ -145,7 +145,7 @@ export function threadDisk(): Disk {
       if (canStart) thread ??= start();
       const made: Call = { name, args, resolve, reject };
       if (thread === undefined) return byPool(made);
-      if (calls.push(made) === 1) thread.ref(); // who waits for an answer holds the process
+      if (calls.push(made) === 1) thread.ref(); // a caller who waits holds the process
       thread.postMessage([name, ...args]);
     }) as Promise<T>;
 

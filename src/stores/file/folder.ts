@@ -1,10 +1,17 @@
-/** What a folder that holds passwords' hashes and keys must be, on a disk of this machine. */
+/** What a folder that holds password hashes and keys must be: private, and on a disk of this machine. */
 import fs from "node:fs";
 import process from "node:process";
+import { StoreError } from "../store.ts";
+
+/** Makes a `STORE_UNAVAILABLE` whose text is `what`, the folder, and the first line of the cause. */
+export function unavailable(what: string, folder: string, cause?: unknown): StoreError {
+  const reason = cause instanceof Error ? `: ${cause.message.split("\n", 1)[0]}` : "";
+  return new StoreError("STORE_UNAVAILABLE", `${what} ${folder}${reason}`, { cause });
+}
 
 /**
- * Says, in one line, why a file or folder may not be used when others than its owner may read or change it; `undefined`
- * when it is private. Windows has no such modes.
+ * Returns, in one line with the `chmod` to run, why a file or folder can't be used: others than its owner may read or
+ * change it. `undefined` when it is private, and on Windows, which has no such modes.
  */
 export function openToOthers(file: string, stats: fs.Stats): string | undefined {
   if (process.platform === "win32" || (stats.mode & 0o077) === 0) return undefined;
@@ -14,18 +21,18 @@ export function openToOthers(file: string, stats: fs.Stats): string | undefined 
 }
 
 /**
- * Gives a new file to the owner of its folder: what a command makes as root, a server of another user has to read.
- * @throws when the owner is another one and this process may not give files away.
+ * Gives a new file to the owner of its folder: a server of another user has to read what a command makes as root.
+ * @throws when the owner is another user and this process may not give files away.
  */
 export function giveToOwner(fd: number, folder: string): void {
   const { uid, gid } = fs.statSync(folder);
   if (fs.fstatSync(fd).uid !== uid) fs.fchownSync(fd, uid, gid);
 }
 
-/** The journal of one generation, which the number is. */
+/** Matches the name of a generation's journal, and captures its number. */
 export const journalFile = /^journal-(\d{6,})\.jsonl$/;
 
-/** Returns whether a folder holds a file store. Yes for one that can't be read: to open it tells why. */
+/** Returns whether a folder holds a file store. `true` for a folder that can't be read: opening it then tells why. */
 export function holdsStore(folder: string): boolean {
   try {
     return fs.readdirSync(folder).some((name) => journalFile.test(name));
@@ -34,7 +41,7 @@ export function holdsStore(folder: string): boolean {
   }
 }
 
-/** What `statfs` of Linux calls file systems that other machines write to as well. */
+/** File systems that other machines may write to as well, by the type that `statfs` of Linux returns. */
 const networkTypes = new Map([
   [0x6969, "NFS"],
   [0x517b, "SMB"],
@@ -51,15 +58,15 @@ const networkTypes = new Map([
   [0x7461636f, "OCFS2"],
 ]);
 
-/** Returns the name of a network file system. FUSE is none of them: it can be either. */
+/** Returns the name of a network file system by its type. FUSE is not among them: it can be local or not. */
 export const networkFileSystem = (type: number): string | undefined => networkTypes.get(type >>> 0);
 
-/** Returns the name of the network file system that a folder is on. */
+/** Returns the name of the network file system that a folder is on, `undefined` for a local disk. */
 export function networkFileSystemOf(folder: string): string | undefined {
   if (process.platform !== "linux") return undefined;
   try {
     return networkFileSystem(fs.statfsSync(folder).type);
   } catch {
-    return undefined; // not everyone may ask: Deno wants a flag for it
+    return undefined; // Deno needs a permission for this call
   }
 }

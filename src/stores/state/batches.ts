@@ -1,0 +1,141 @@
+/** Users who are staged in parts and added together, all or none. All times are arguments, in seconds. */
+import type { User, UsernameMatching } from "../store.ts";
+import { foldUsername } from "../usernames.ts";
+import { pause, runSlice } from "./slices.ts";
+import {
+  type Entry,
+  type UserMaps,
+  type Users,
+  createUserMaps,
+  entriesPerRow,
+  holdersOf,
+  joinHolders,
+  taken,
+} from "./users.ts";
+
+/** Its users are indexed as they come, so that the commit itself takes no time. */
+interface Batch extends UserMaps {
+  rows: Entry[][];
+  size: number;
+  /** Time of its newest part. */
+  at: number;
+  /** Users whose id or name is another's, was, or has become so since: the commit checks them. */
+  unsure: Set<Entry>;
+  isAllUnsure: boolean;
+}
+
+/** Up to this size a commit adds users one by one, in a few milliseconds. */
+const smallBatch = 1000;
+
+/**
+ * Creates the set of batches that are neither committed nor dropped.
+ * @param users what they are checked against and added to.
+ */
+export function createBatches(users: Users) {
+  const batches = new Map<string, Batch>();
+  let merging: Promise<void> | undefined;
+
+  async function mergeAll(): Promise<void> {
+    do await pause();
+    while (!runSlice(users.mergeNext));
+    merging = undefined;
+  }
+
+  /** Marks the users of all batches who want this id or this folded name. */
+  function recheck(id: string, key: string): void {
+    for (const { ids, names, unsure } of batches.values()) {
+      const sameId = ids.get(id);
+      if (sameId !== undefined) unsure.add(sameId);
+      for (const entry of holdersOf(names.get(key))) unsure.add(entry);
+    }
+  }
+
+  /**
+   * Checks the users of a batch that need it, in their order.
+   * @throws {StoreError} `USER_EXISTS` for the first one that can't be added.
+   */
+  function checkUnsure(
+    { rows, ids, names, unsure, isAllUnsure }: Batch,
+    at: number,
+    matching?: UsernameMatching,
+  ): void {
+    for (const row of rows) {
+      for (const entry of row) {
+        if (!isAllUnsure && !unsure.has(entry)) continue;
+        const user = entry.user!;
+        const isTwice = ids.get(user.id) !== entry;
+        const key = foldUsername(user.username);
+        const own = holdersOf(names.get(key));
+        const earlier = isTwice ? own : own.slice(0, own.indexOf(entry));
+        const problem = users.refusal(user, matching, [...users.withFoldedName(key), ...earlier]);
+        if (problem !== undefined) throw problem;
+        if (isTwice) throw taken("id", user.id);
+        entry.user = Object.freeze(users.withName(user, at));
+      }
+    }
+  }
+
+  function stageUser({ rows, ids, names, unsure }: Batch, user: User): void {
+    const entry: Entry = { user: Object.freeze(user) };
+    let row = rows[rows.length - 1]!;
+    if (row.length >= entriesPerRow) rows.push((row = []));
+    row.push(entry);
+    const key = foldUsername(user.username);
+    const isTwice = ids.get(user.id) !== undefined;
+    const alike = names.get(key);
+    if (isTwice || alike !== undefined || users.isInUse(user, key)) unsure.add(entry);
+    if (isTwice) return;
+    ids.set(user.id, entry);
+    names.set(key, alike === undefined ? entry : joinHolders(alike, entry));
+  }
+
+  return {
+    recheck,
+    /** Adds users to a batch, which a commit adds to the store. */
+    stageUsers(name: string, part: readonly User[], at: number): void {
+      let batch = batches.get(name);
+      if (batch === undefined) {
+        batch = { ...createUserMaps(), rows: [[]], size: 0, at, unsure: new Set(), isAllUnsure: false };
+        batches.set(name, batch);
+      }
+      for (const user of part) stageUser(batch, user);
+      batch.size += part.length;
+      batch.at = at;
+    },
+    stagedCount: (name: string): number | undefined => batches.get(name)?.size,
+    /**
+     * Adds all users of a batch or none, and returns how many.
+     * @throws {StoreError} `USER_EXISTS`
+     */
+    commitUsers(name: string, at: number, matching?: UsernameMatching): number {
+      const batch = batches.get(name)!;
+      batches.delete(name);
+      if (batch.isAllUnsure || batch.unsure.size > 0) checkUnsure(batch, at, matching);
+      if (batch.size <= smallBatch) {
+        for (const entry of batch.rows.flat()) {
+          const key = foldUsername(entry.user!.username);
+          recheck(entry.user!.id, key);
+          users.addEntry(entry, key);
+        }
+        return batch.size;
+      }
+      for (const other of batches.values()) other.isAllUnsure = true;
+      users.absorb(batch.rows, batch);
+      merging ??= mergeAll();
+      return batch.size;
+    },
+    dropStaged(name: string): void {
+      batches.delete(name);
+    },
+    /** Drops batches whose newest part is not after a time. */
+    dropStagedUntil(time: number): void {
+      for (const [name, { at }] of batches) if (at <= time) batches.delete(name);
+    },
+    /** Yields the batches in parts, for a snapshot. */
+    *staged(): Iterable<[name: string, users: User[], at: number]> {
+      for (const [name, { rows, at }] of batches) {
+        for (const row of rows) yield [name, row.map(({ user }) => user!), at];
+      }
+    },
+  };
+}

@@ -1,0 +1,52 @@
+/**
+ * Users and facts in memory, with the rules of the store interface and no clock: every time is an argument, in seconds.
+ * The memory store is this state; the file store replays its journal into one, so equal journals make equal states.
+ *
+ * No call takes long with a million users or facts: both are spread over shards, a flush only marks shards, and a large
+ * batch is indexed as it is staged.
+ */
+import type { User, UserChanges, UsernameMatching } from "../store.ts";
+import { foldUsername } from "../usernames.ts";
+import { createBatches } from "./batches.ts";
+import { createFacts } from "./facts.ts";
+import { createUsers } from "./users.ts";
+
+export type State = ReturnType<typeof createState>;
+
+export function createState() {
+  const users = createUsers();
+  const { recheck, ...batches } = createBatches(users);
+  return {
+    ...createFacts(),
+    ...batches,
+    findUserByUsername: users.findUserByUsername,
+    findUserById: users.findUserById,
+    removeUser: users.removeUser,
+    dropUser: users.dropUser,
+    wasRemoved: users.wasRemoved,
+    removed: users.removed,
+    restoreRemoved: users.restoreRemoved,
+    listUsers: users.listUsers,
+    users: users.users,
+    passwordHashes: users.passwordHashes,
+    userCount: users.userCount,
+    mergeNext: users.mergeNext,
+    addUser(wanted: User, at: number, matching?: UsernameMatching): User {
+      const key = foldUsername(wanted.username);
+      const user = users.addUser(wanted, key, at, matching);
+      recheck(user.id, key);
+      return user;
+    },
+    updateUser(
+      id: string,
+      changes: UserChanges,
+      expected?: UserChanges,
+      matching?: UsernameMatching,
+      at?: number,
+    ): User | undefined {
+      const user = users.updateUser(id, changes, expected, matching, at);
+      if (user !== undefined && changes.username !== undefined) recheck(id, foldUsername(user.username));
+      return user;
+    },
+  };
+}
