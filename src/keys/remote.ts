@@ -1,42 +1,35 @@
 /**
- * Keys that another party publishes, a JSON Web Key Set (RFC 7517 §5) at a URL. jose fetches, picks and imports them;
- * here is when it may: seldom, never for long, and without a request paying for a URL that is down or slow.
+ * Keys that another party publishes: a JSON Web Key Set (RFC 7517 §5) at the URL of the setting `jwkUrl`. jose fetches, picks
+ * and imports them; this file decides when: rarely, never for long, and so that no request waits for a URL that is down.
  */
 import type { JWSHeaderParameters } from "jose";
 import { fail } from "../errors.ts";
 import type { Settings } from "../settings/types.ts";
-import { type CryptoKey, leastRsaBits, rsaBits } from "./import.ts";
+import { leastRsaBits } from "../tokens/algorithms.ts";
+import type { CryptoKey, RemoteKeys } from "../tokens/key.ts";
+import { rsaBits } from "./import.ts";
 
-/** How long an answer may take, its body included. */
-const answerMs = 5_000;
+/** The time limit for a response, its body included. */
+const responseMs = 5_000;
 const maxBytes = 1_048_576;
-/** For how long keys are used without asking. */
+/** How long keys are used without another request. */
 const freshMs = 600_000;
-/** For how long they are used while asking fails or takes its time. */
+/** How long they are used while requests fail or are slow. */
 const staleMs = 3_600_000;
-/** How long a request waits for newer keys while it could use such older ones. */
+/** How long a request waits for newer keys while stale ones are at hand. */
 const patienceMs = 250;
-/** How long a token with an unknown `kid` can't make us ask once more. */
+/** How long after a fetch a token with an unknown `kid` causes no other one. */
 const unknownMs = 30_000;
-/** How long a URL that failed is left in peace. */
+/** How long after a failure no other request is made. */
 const failureMs = 5_000;
 
-export interface RemoteKeys {
-  /** Whether a key of that name is held right now. */
-  knows(kid: unknown): boolean;
-  /**
-   * The keys that may have signed a token, by its header; one at most, unless the token or the keys are without `kid`.
-   * @throws `keys_unavailable` (503, with `retryAfter`) when it takes keys that can't be had.
-   */
-  keysFor(header: { alg?: unknown; kid?: unknown }): Promise<readonly CryptoKey[]>;
-}
-
+/** Makes the keys of a URL. The first request is made when the first token needs it. */
 export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string): RemoteKeys {
-  // Never by itself: with these times jose leaves it to `reload`.
+  // With these times jose fetches only when `reload` is called.
   const makeSet = async () => {
     const { createRemoteJWKSet, customFetch } = await import("jose");
     return createRemoteJWKSet(new URL(url), {
-      timeoutDuration: answerMs,
+      timeoutDuration: responseMs,
       cacheMaxAge: Infinity,
       cooldownDuration: Infinity,
       [customFetch]: fetchBounded,
@@ -50,7 +43,7 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
   let loading: Promise<boolean> | undefined;
   let loadingSince = 0;
 
-  /** Whether it worked. Callers share a request. */
+  /** Fetches the keys; callers share one request. Returns whether it succeeded, and never rejects. */
   function load(): Promise<boolean> {
     if (loading !== undefined) return loading;
     loadingSince = performance.now();
@@ -65,14 +58,14 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
         },
         (error: unknown) => {
           failure = { at: now(), error };
-          log({ level: "warn", code: "keys_unavailable", message: "the keys at jwkUrl can't be had", error });
+          log({ level: "warn", code: "keys_unavailable", message: "the keys at jwkUrl can't be fetched", error });
           return false;
         },
       )
       .finally(() => (loading = undefined)));
   }
 
-  /** Either way, so that a clock set back makes us ask, and not trust for as long as it was ahead. */
+  /** Absolute, so that a clock that was set back causes a request, instead of trust for as long as it was ahead. */
   const since = (time: number): number => Math.abs(now() - time);
   const isCoolingDown = (): boolean => failure !== undefined && since(failure.at) < failureMs;
   const unavailable = () => {
@@ -80,7 +73,10 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
     return fail("keys_unavailable", { retryAfter: Math.max(1, Math.ceil(wait / 1000)), cause: failure?.error });
   };
 
-  /** Sees to it that there are keys to look in. */
+  /**
+   * Makes sure that there are keys to search, fetched or stale.
+   * @throws `keys_unavailable` when there are none.
+   */
   async function refresh(): Promise<void> {
     const age = since(fetchedAt);
     if (age < freshMs) return;
@@ -88,15 +84,15 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
       if (isCoolingDown()) return;
       const loaded = load();
       const patience = loadingSince + patienceMs - performance.now();
-      // A URL that failed last time is not waited for at all.
+      // A URL that failed at the last request gets no patience.
       if (failure === undefined && patience > 0) await atMost(patience, loaded);
       return;
     }
     if (isCoolingDown() || !(await load())) throw unavailable();
   }
 
-  /** `undefined` when no key has that name. */
-  async function look(header: JWSHeaderParameters): Promise<CryptoKey[] | undefined> {
+  /** Returns the keys that fit a header; `undefined` when no key has its `kid`. */
+  async function find(header: JWSHeaderParameters): Promise<CryptoKey[] | undefined> {
     const { errors } = await import("jose");
     const set = await keySet();
     const found: CryptoKey[] = [];
@@ -105,7 +101,7 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey) return undefined;
       if (error instanceof errors.JWKSMultipleMatchingKeys) for await (const key of error) found.push(key);
-      // Any other: the one key of that name is damaged or private, which is as good as none.
+      // Any other error: the only key of that name is damaged or private, so it counts as absent.
     }
     return found.filter((key) => (rsaBits(key) ?? leastRsaBits) >= leastRsaBits);
   }
@@ -116,29 +112,29 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
       if (theirs !== alg || !(kid === undefined || typeof kid === "string")) return [];
       await refresh();
       const header = { alg, ...(kid !== undefined && { kid }) };
-      const found = await look(header);
+      const found = await find(header);
       if (found !== undefined) return found;
-      // Maybe a key so new that it is not held yet.
+      // The key may have been published since the last fetch.
       if (failure === undefined && since(fetchedAt) < unknownMs) return [];
       if (isCoolingDown() || !(await load())) throw unavailable();
-      return (await look(header)) ?? [];
+      return (await find(header)) ?? [];
     },
   };
 }
 
-/** Waits for a promise, though no longer than so many milliseconds. */
+/** Waits for a promise, at most `ms` milliseconds. */
 async function atMost(ms: number, promise: Promise<unknown>): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   await Promise.race([promise, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]);
   clearTimeout(timer);
 }
 
-/** Follows no redirect, and stops reading where a key set must have ended. */
+/** Fetches without following redirects, and stops reading after {@link maxBytes}. */
 async function fetchBounded(url: string, options: RequestInit): Promise<Response> {
   const response = await fetch(url, options);
   if (response.status !== 200 || response.body === null) {
     await response.body?.cancel();
-    throw new Error(`the URL answered with status ${response.status}; accepted: 200`);
+    throw new Error(`the URL responded with status ${response.status}; accepted: 200`);
   }
   const reader = response.body.getReader();
   const abort = () => void reader.cancel().catch(() => {});
@@ -150,13 +146,13 @@ async function fetchBounded(url: string, options: RequestInit): Promise<Response
       const { done, value } = await reader.read();
       if (done) break;
       size += value.length;
-      if (size > maxBytes) throw new Error(`the URL answered with more than ${maxBytes} bytes`);
+      if (size > maxBytes) throw new Error(`the URL responded with more than ${maxBytes} bytes`);
       chunks.push(value);
     }
   } finally {
     options.signal?.removeEventListener("abort", abort);
     abort();
   }
-  options.signal?.throwIfAborted(); // cancelled, it ends as if it were whole
+  options.signal?.throwIfAborted(); // a cancelled reader ends like a complete one
   return new Response(new Blob(chunks));
 }

@@ -1,6 +1,6 @@
 /**
- * What is in a token: lifetimes, ids, which claims pass from a refresh token to its access tokens, and what a token
- * must say to be good (RFC 7519 §4.1; token types, `jti` and `user_id` as Simple JWT writes them).
+ * The claims of a token: how new ones are made, which pass from a refresh token to its access tokens, and which a valid
+ * token must have (RFC 7519 section 4.1; token types, `jti` and `user_id` as in Simple JWT).
  */
 import { md5 } from "@noble/hashes/legacy.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
@@ -11,26 +11,33 @@ import type { User } from "../stores/store.ts";
 export type TokenType = "access" | "refresh" | "sliding";
 export type Claims = Record<string, unknown>;
 
-/** The time in seconds, with its fraction. Taken before the user is read: what ends sessions meanwhile counts as later. */
+/**
+ * The time in seconds, with its fraction. Read it before the user is looked up, so that a revocation in between counts as
+ * later.
+ */
 export const nowOf = (settings: Settings): number => settings.now() / 1000;
 
-/** 128 random bits as 32 lower-case hex digits, as Python's `uuid4().hex`. */
+/** Returns a random version 4 UUID as 32 lower-case hex digits, like Python's `uuid4().hex`. */
 export const newJti = (): string => crypto.randomUUID().replaceAll("-", "");
 
-/** What an endpoint gives a new token. */
+/** The id and times of a new token. */
 export interface Issue {
-  jti: string;
-  /** `iat` and `exp`, in seconds. */
-  iat: number;
-  exp: number;
+  readonly jti: string;
+  /** In seconds. */
+  readonly iat: number;
+  /** In seconds. */
+  readonly exp: number;
 }
 
-/** Whether a user's mark was set by a clock that was ahead: then the time alone does not tell new tokens from old ones. */
+/**
+ * Whether a user's issued-before mark lies ahead of the clock, because the clock that set it was wrong. Times alone can't
+ * tell new tokens from old ones then.
+ */
 const isMarkAhead = (now: number, user: User): boolean => (user.tokensValidFrom ?? 0) >= now + 0.999;
 
 /**
- * `iat` of a user's new token: whole seconds, but in the very second in which the user's earlier tokens were voided, where
- * only the fraction tells new ones from them. It may lie ahead of the clock then, by less than a second.
+ * Returns the `iat` of a user's new token, in whole seconds. Within the second of the user's issued-before mark it has a
+ * fraction, which tells new tokens from revoked ones, and may lie ahead of the clock by less than a second.
  */
 export function issueTime(now: number, user: User): number {
   const whole = Math.floor(now);
@@ -38,44 +45,49 @@ export function issueTime(now: number, user: User): number {
   return whole > mark || isMarkAhead(now, user) ? whole : Math.max(now, mark + 0.0005); // marks are whole milliseconds
 }
 
-/** Names the mark that a login knew of, where that lies ahead: the login was later, whatever the clocks said. */
+/** Holds the issued-before mark known at login when it lay ahead of the clock: the login was later than that mark. */
 const seenMarkClaim = "tokens_valid_from";
 
 /**
- * Whether the login of a token was before the user's tokens were voided, or at that very moment, when its request may have
- * been under way already. The login's time decides, since a process that has not heard of the mark yet may go on issuing.
+ * Whether the login of a token was not later than the user's issued-before mark. The time of the login decides and not
+ * `iat`, since a process that has not read the mark yet may still issue tokens. A login at the same instant counts as
+ * earlier: its request may have been under way already.
  */
-export function isIssuedTooEarly(claims: Claims, user: User): boolean {
+export function isIssuedBeforeMark(claims: Claims, user: User): boolean {
   const mark = user.tokensValidFrom ?? null;
   return mark !== null && loginTime(claims) <= mark && !((claims[seenMarkClaim] as number) >= mark);
 }
 
-/** Whether a claim says what a token is: a new token gets its own. */
+/** Whether a claim belongs to one token alone and is not passed on: type, times and id. */
 const isOwn = ({ tokenTypeClaim, jtiClaim }: Settings, name: string): boolean =>
   name === tokenTypeClaim || name === "exp" || name === "iat" || name === "jti" || name === jtiClaim;
 
 /**
- * When the login of a token was, in seconds (`auth_time`, as in OpenID Connect). Tokens that Django makes lack it and count
- * from their own `iat`, a token without either from 0.
+ * Returns the time of a token's login in seconds (`auth_time`, OpenID Connect Core section 2). Tokens made by Django lack
+ * it and count from their own `iat`; a token without either counts from 0.
  */
 function loginTime({ auth_time, iat = 0 }: Claims): number {
   return Number.isFinite(auth_time) ? Math.min(auth_time as number, iat as number) : (iat as number);
 }
 
-/** Until when the session of a token may last; without a cap, forever. */
+/** Returns the end of a token's session in seconds, as `sessionLifetime` caps it; infinity without a cap. */
 export function sessionEnd({ sessionLifetime }: Settings, claims: Claims): number {
   return sessionLifetime === undefined ? Number.POSITIVE_INFINITY : loginTime(claims) + sessionLifetime;
 }
 
 /**
- * The session of a token (`sid`, as in OpenID Connect). One without it begins its own: the tokens that come from it by
- * rotation carry its id, which is why it is found under that id too.
+ * Returns the id of a token's session (`sid`, as in OpenID Connect). A token without one begins a session under its own
+ * `jti`, which its successors carry as `sid`.
  */
 export function sessionOf(settings: Settings, claims: Claims): string {
   return typeof claims.sid === "string" && claims.sid !== "" ? claims.sid : jtiFrom(settings, claims);
 }
 
-/** The claims of a login's refresh or sliding token. A host's claims come last and never replace a reserved one. */
+/**
+ * Makes the claims of a login's refresh or sliding token. The host's claims come last and never replace a reserved one.
+ * @param now when the login began, in seconds.
+ * @throws {TypeError} when the user lacks the field named by `userIdField`.
+ */
 export async function loginClaims(
   settings: Settings,
   user: User,
@@ -112,7 +124,10 @@ export async function loginClaims(
   return claims;
 }
 
-/** The claims of a new access token: all of its refresh token's but the type, the times and the id. */
+/**
+ * Makes the claims of a new access token: those of its refresh token except type, times and id.
+ * @param iat in seconds.
+ */
 export function accessClaims(settings: Settings, refresh: Claims, iat: number): Claims {
   const exp = Math.min(Math.floor(iat + settings.accessTokenLifetime), sessionEnd(settings, refresh));
   const claims = derivedClaims(settings, "access", refresh, { jti: newJti(), iat, exp });
@@ -120,20 +135,20 @@ export function accessClaims(settings: Settings, refresh: Claims, iat: number): 
   return claims;
 }
 
-/** The claims of the refresh token that follows a rotated one; its session stays the same. */
+/** Makes the claims of a rotated refresh token's successor, in the same session. */
 export function successorClaims(settings: Settings, refresh: Claims, issue: Issue): Claims {
   const claims = derivedClaims(settings, "refresh", refresh, issue);
   claims.sid = sessionOf(settings, refresh);
   return claims;
 }
 
-/** A sliding token that has been refreshed: later times, the same id. */
+/** Makes the claims of a refreshed sliding token: later times, the same id. */
 export function slidingClaims(settings: Settings, sliding: Claims, iat: number): Claims {
   const exp = Math.min(Math.floor(iat + settings.slidingTokenLifetime), sessionEnd(settings, sliding));
   return derivedClaims(settings, "sliding", sliding, { jti: jtiFrom(settings, sliding), iat, exp });
 }
 
-/** The claims of a token that comes from another: those of the other but the type, times and id, and when its login was. */
+/** Makes the claims of a token derived from another: new type, times and id, the same login time, all else passed on. */
 function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti, iat, exp }: Issue): Claims {
   const claims: Claims = { [settings.tokenTypeClaim]: type, exp, iat, [settings.jtiClaim]: jti };
   for (const name of Object.keys(from)) {
@@ -145,27 +160,28 @@ function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti,
   return claims;
 }
 
-/** MD5 in upper-case hex of the stored hash: what Simple JWT writes and compares for `CHECK_REVOKE_TOKEN`. */
+/** Returns the MD5 of the stored hash in upper-case hex, which Simple JWT compares for `CHECK_REVOKE_TOKEN`. */
 function passwordDigest(user: User): string {
   return bytesToHex(md5(utf8ToBytes(user.passwordHash))).toUpperCase();
 }
 
-/** Whether the password is still the one that a token was issued under, where tokens tell (`checkRevokeToken`). */
+/** Whether the user still has the password that the token was issued under; true without `checkRevokeToken`. */
 export function isPasswordUnchanged(settings: Settings, claims: Claims, user: User): boolean {
   return !settings.checkRevokeToken || claims[settings.revokeTokenClaim] === passwordDigest(user);
 }
 
-/** An assignment that makes a claim of any name an own property, `__proto__` too. */
+/** Sets a claim as an own property, whatever its name: assignment to `__proto__` would set the prototype. */
 function setClaim(claims: Claims, name: string, value: unknown): void {
   if (name !== "__proto__") claims[name] = value;
   else Object.defineProperty(claims, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
 /**
- * Judges the claims of a token whose signature holds, in Simple JWT's order: times, `iss` and `aud`, then `exp` present,
- * then `jti`, then the type.
- * @param type the type the token must have; without it any type, or none, will do.
- * @throws the coded error of the first rule that fails.
+ * Checks the claims of a token whose signature is valid, in Simple JWT's order: times, `iss` and `aud`, then the presence
+ * of `exp`, then `jti`, then the type.
+ * @param type the type the token must have; without it, any type or none is accepted.
+ * @throws `token_invalid`, `token_no_exp`, `token_no_id`, `token_no_type` or `token_wrong_type`: the first rule that fails.
+ * @see RFC 7519 section 4.1
  */
 export function checkClaims(settings: Settings, claims: Claims, type?: TokenType): void {
   const now = nowOf(settings);
@@ -181,7 +197,7 @@ export function checkClaims(settings: Settings, claims: Claims, type?: TokenType
 
   if (exp === undefined) throw fail("token_no_exp");
   const jti = claims[settings.jtiClaim];
-  // State is kept by this id, so it has to be one: Simple JWT would take any JSON value.
+  // Stricter than Simple JWT, which takes any JSON value: state is kept under this id.
   if (typeof jti !== "string" || jti === "") {
     throw fail(Object.hasOwn(claims, settings.jtiClaim) ? "token_invalid" : "token_no_id");
   }
@@ -198,11 +214,12 @@ function sharesAudience(claim: unknown, accepted: string | string[]): boolean {
   return given.every((one) => typeof one === "string") && given.some((one) => wanted.includes(one as string));
 }
 
-/** The user a token speaks of: a string, or a number as Simple JWT before 5.5 wrote it. */
+/** Returns the id of the user named by a token: a string, or a number as Simple JWT before 5.5 wrote it. */
 export function userIdFrom(settings: Settings, claims: Claims): string | undefined {
   const id = claims[settings.userIdClaim];
   if (typeof id === "string" && id !== "") return id;
   return Number.isSafeInteger(id) ? String(id) : undefined;
 }
 
+/** Returns the id of a token whose claims have been checked. */
 export const jtiFrom = (settings: Settings, claims: Claims): string => claims[settings.jtiClaim] as string;

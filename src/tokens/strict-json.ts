@@ -1,57 +1,33 @@
 /**
- * The shape of a compact JWS (RFC 7515 §7.1), stricter than base64 and JSON readers are by themselves: one spelling per
- * token, one value per key. Otherwise two different texts carry the same signature, or two readers see different claims.
+ * JSON segments of a compact JWS (RFC 7515 §7.1). A duplicate key is refused (RFC 7515 §4, RFC 7519 §4), since two readers
+ * would see different claims under the same signature.
  */
 import { nodeBuffer } from "../native.ts";
-
-/**
- * Whether a text is unpadded base64url in its one canonical spelling: no other characters, and zero in the bits that the
- * last character has to spare (RFC 4648 §3.5).
- */
-export function isCanonicalBase64url(text: string): boolean {
-  return /^[A-Za-z0-9_-]+$/.test(text) && endsCanonically(text);
-}
-
-function endsCanonically(text: string, start = 0, end = text.length): boolean {
-  const rest = (end - start) % 4;
-  if (rest === 0) return true;
-  if (rest === 1) return false;
-  // Two characters carry 12 bits for one byte, three carry 18 for two: 4 or 2 bits to spare.
-  return (rest === 2 ? "AQgw" : "AEIMQUYcgkosw048").includes(text[end - 1]!);
-}
+import { bytesOf, decodeBase64url, endsCanonically, sixBits } from "./base64url.ts";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** The JSON object in a canonical base64url segment; `undefined` when it isn't one, or names a key twice. */
+/** Returns the JSON object in a canonical base64url segment; `undefined` for anything else and for a duplicate key. */
 export function readJsonSegment(segment: string): Record<string, unknown> | undefined {
   try {
-    const binary = atob(segment.replaceAll("-", "+").replaceAll("_", "/"));
-    const json = /[^ -~]/.test(binary) ? utf8.decode(Uint8Array.from(binary, codeOf)) : binary;
+    const binary = decodeBase64url(segment);
+    const json = /[^ -~]/.test(binary) ? utf8.decode(bytesOf(binary)) : binary;
     const value: unknown = JSON.parse(json);
     if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
     return hasDuplicateKey(json) ? undefined : (value as Record<string, unknown>);
   } catch {
-    return undefined; // not base64, not UTF-8, not JSON, or nested too deep: all the same to the caller
+    return undefined; // not base64, not UTF-8, not JSON, or nested too deep: the caller treats them alike
   }
 }
 
-const codeOf = (char: string): number => char.charCodeAt(0);
-
-/** Room for the bytes of most tokens. */
+/** Holds the decoded bytes of most tokens. */
 const scratch = nodeBuffer?.alloc(3072);
 
-/** The codes of base64url's characters, by what they stand for (RFC 4648 §5). */
-export const base64urlCodes = new TextEncoder().encode(
-  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
-);
-/** By code, what it stands for; 64 is none. */
-const sixBits = new Uint8Array(128).fill(64);
-for (const [six, code] of base64urlCodes.entries()) sixBits[code] = six;
-
 /**
- * The same for what most tokens are: ASCII without escapes, and no object inside another. `undefined` for all else, which
- * {@link isCanonicalBase64url} and {@link readJsonSegment} have to judge.
- * @param start where the segment is in the token, and `end`; to cut it out would take longer.
+ * Reads the most common kind of segment faster: ASCII without escapes, and no object inside another.
+ * @param start index of the segment's first character in the token: cutting the segment out would take longer.
+ * @param end index after its last.
+ * @returns `undefined` for every other segment, valid or not: {@link readJsonSegment} must judge it.
  */
 export function readPlainSegment(token: string, start: number, end: number): Record<string, unknown> | undefined {
   if (scratch === undefined || end - start > 4096 || !endsCanonically(token, start, end)) return undefined;
@@ -77,7 +53,7 @@ export function readPlainSegment(token: string, start: number, end: number): Rec
     return undefined;
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
-  // Two quotes for each key and each text. If that accounts for all of them, no key was there twice.
+  // Each key and each string value has two quotes. Where these account for all quotes, no key occurred twice.
   for (const name in value) {
     const member = (value as Record<string, unknown>)[name];
     if (typeof member === "object" && member !== null) return undefined;
@@ -86,7 +62,7 @@ export function readPlainSegment(token: string, start: number, end: number): Rec
   return quotes === 0 ? (value as Record<string, unknown>) : undefined;
 }
 
-/** Whether any object in a text names a key twice. The text must be valid JSON. */
+/** Whether any object in a text has the same key twice. The text must be valid JSON. */
 export function hasDuplicateKey(json: string): boolean {
   const open: (Set<string> | undefined)[] = []; // one entry for each open container, `undefined` for an array
   const tokens = /"(?:[^"\\]|\\.)*"(\s*:)?|[[\]{}]/g;

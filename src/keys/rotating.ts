@@ -1,0 +1,112 @@
+/**
+ * A key set that changes while requests come: the setting `keys`. It is read once a second, a request waits for it only when
+ * it is needed, and the last set stays in use while it can't be read.
+ */
+import { fail } from "../errors.ts";
+import type { RotatingKeys, Settings } from "../settings/types.ts";
+import { SettingError } from "../errors.ts";
+import type { Key, KeySet } from "../tokens/key.ts";
+
+/** How often the key set is read while requests come. */
+const pollMs = 1_000;
+/** A key set that was read longer ago than this is waited for, at most {@link patienceMs}. */
+const staleMs = 2_000;
+const patienceMs = 1_000;
+/** A reading that takes longer has failed. */
+const readingMs = 5_000;
+/** Pause between readings that tokens with unknown names cause. */
+const unknownMs = 100;
+
+export type OwnKeys = Pick<KeySet, "signing" | "verifying">;
+
+export interface KeyMakers {
+  /** Imports the keys of a key set; `undefined` stands for none. Rejects with a {@link SettingError}. */
+  load: (given: RotatingKeys | undefined) => Promise<OwnKeys>;
+  /** Makes a set of imported keys. */
+  setOf: (own: OwnKeys) => Promise<KeySet>;
+}
+
+/**
+ * Returns a function for the keys as they are now: the set itself while it is fresh, else a promise.
+ * @param read the host's function that returns the key set.
+ */
+export function rotatingKeys(
+  { log, now }: Settings,
+  read: NonNullable<Settings["keys"]>,
+  { load, setOf }: KeyMakers,
+): () => KeySet | Promise<KeySet> {
+  const clock = () => performance.now();
+  let set: KeySet | undefined;
+  let setText: string | undefined; // the key set that `set` was made from, as JSON
+  let readAt = -Infinity; // when the last finished reading began
+  let beganAt = -Infinity;
+  let reading: Promise<KeySet> | undefined;
+  let next: Promise<KeySet> | undefined;
+  let isFailing = false;
+
+  const isExpired = ({ exp = Infinity }: Key): boolean => now() >= exp * 1000;
+
+  async function use({ signing, verifying }: OwnKeys): Promise<KeySet> {
+    const own = { signing, verifying: verifying.filter((key) => !isExpired(key)) };
+    return (set = { ...(await setOf(own)), newer });
+  }
+
+  /** Reads the key set. Rejects only while there is no set yet: later a failure leaves every key in use until its own end. */
+  async function readNow(): Promise<KeySet> {
+    beganAt = clock();
+    if (set?.verifying.some(isExpired)) await use(set);
+    try {
+      const given = await within(readingMs, (async () => read())());
+      const text = String(JSON.stringify(given));
+      if (set === undefined || text !== setText) {
+        await use(await load(given));
+        setText = text;
+      }
+      isFailing = false;
+    } catch (error) {
+      if (set === undefined) {
+        throw error instanceof SettingError ? error : fail("keys_unavailable", { retryAfter: 1, cause: error });
+      }
+      const message = "the keys can't be read again; the last ones stay in use";
+      if (!isFailing) log({ level: "warn", code: "keys_unavailable", message, error }); // once, not at every poll
+      isFailing = true;
+    }
+    readAt = beganAt;
+    return set!;
+  }
+  const readShared = () => (reading ??= readNow().finally(() => (reading = undefined)));
+
+  /** Returns the result of a reading that begins after this call: one under way may have missed the newest key. */
+  function newer(): Promise<KeySet> {
+    return (next ??= (async () => {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, beganAt + unknownMs - clock())));
+      await reading?.catch(() => {});
+      next = undefined;
+      return readShared();
+    })());
+  }
+
+  return () => {
+    const age = clock() - readAt;
+    if (set !== undefined && age < pollMs) return set;
+    const fresh = readShared();
+    const old = set;
+    if (old === undefined) return fresh;
+    const patience = beganAt + patienceMs - clock();
+    if (age < staleMs || patience <= 0) return old;
+    return within(patience, fresh).catch(() => old);
+  };
+}
+
+/** Rejects when a promise takes longer than `ms` milliseconds. */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no key set was returned within ${Math.round(ms)} ms`)), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,146 @@
+/** The shape of a token: canonical base64url, three segments, JSON objects. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { isCanonicalBase64url } from "../../src/tokens/base64url.ts";
+import {
+  accepted,
+  alphabet,
+  base64url,
+  validClaims,
+  grown,
+  hmac,
+  open,
+  otherSpellings,
+  ourHeader,
+  plain,
+  refused,
+  secret,
+  sign,
+  signSegments,
+  signText,
+  utf8,
+} from "../support/token-fixtures.ts";
+
+const shape = suite("a token");
+
+shape("is accepted when it is canonical, whatever spare bits its segments have", async () => {
+  for (const rest of [0, 1, 2]) {
+    await accepted(await signText(grown(JSON.stringify(validClaims), rest)));
+    await accepted(await sign({}, grown(ourHeader, rest)));
+  }
+});
+
+shape("is refused with changed spare bits in the header, though signed over that very text", async () => {
+  for (const rest of [1, 2]) {
+    const header = base64url(grown(ourHeader, rest));
+    const spellings = otherSpellings(header);
+    assert.is(spellings.length, rest === 1 ? 15 : 3);
+    for (const other of spellings) await refused(await signSegments(other, base64url(JSON.stringify(validClaims))));
+  }
+});
+
+shape("is refused with changed spare bits in the payload, though signed over that very text", async () => {
+  for (const rest of [1, 2]) {
+    const payload = base64url(grown(JSON.stringify(validClaims), rest));
+    for (const other of otherSpellings(payload)) await refused(await signSegments(base64url(ourHeader), other));
+  }
+});
+
+shape("is refused with changed spare bits in the signature", async () => {
+  const [header, payload, signature] = (await sign()).split(".");
+  const others = otherSpellings(signature!);
+  assert.is(others.length, 3);
+  for (const other of others) await refused(`${header}.${payload}.${other}`);
+  const long = await open({ algorithm: "HS512" });
+  const text = `${base64url('{"alg":"HS512","typ":"JWT"}')}.${payload}`;
+  const mac = await hmac(text, secret, "SHA-512");
+  await accepted(`${text}.${mac}`, long);
+  assert.is(otherSpellings(mac).length, 15);
+  for (const other of otherSpellings(mac)) await refused(`${text}.${other}`, long);
+});
+
+shape("is refused with padding on any segment, though signed over that very text", async () => {
+  const header = base64url(grown(ourHeader, 1));
+  const payload = base64url(grown(JSON.stringify(validClaims), 2));
+  await accepted(await signSegments(header, payload));
+  await refused(await signSegments(`${header}==`, payload));
+  await refused(await signSegments(`${header}=`, payload));
+  await refused(await signSegments(header, `${payload}=`));
+  await refused(`${await sign()}=`);
+  await refused(await signSegments(`${base64url(ourHeader)}====`, payload));
+});
+
+shape("is refused with white space anywhere inside, though signed over that very text", async () => {
+  const [header, payload, signature] = (await sign()).split(".") as [string, string, string];
+  for (const space of [" ", "\t", "\n", "\r", "\f", "\v", "\u00a0", "\u2028", "\ufeff", "\u3000"]) {
+    await refused(await signSegments(`${header.slice(0, 5)}${space}${header.slice(5)}`, payload));
+    await refused(await signSegments(`${header}${space}`, payload));
+    await refused(await signSegments(header, `${space}${payload}`));
+    await refused(await signSegments(header, `${payload.slice(0, 9)}${space}${payload.slice(9)}`));
+    await refused(await signSegments(header, `${payload}${space}`));
+    await refused(`${header}.${payload}.${space}${signature}`);
+    await refused(`${header}.${payload}.${signature.slice(0, 3)}${space}${signature.slice(3)}`);
+  }
+});
+
+shape("is refused by the token step with white space around it, which the endpoints trim as DRF does", async () => {
+  const token = await sign();
+  for (const space of [" ", "\n", "\t", "\r\n"]) {
+    for (const spaced of [`${space}${token}`, `${token}${space}`]) {
+      assert.is(await plain.step(spaced), "Token is invalid or expired");
+      assert.is(await plain.judge("verify", spaced), "ok");
+    }
+  }
+  for (const spaced of [`\ufeff${token}`, `${token}\ufeff`]) await refused(spaced); // no space to Python
+});
+
+shape("is refused in the other base64 alphabet", async () => {
+  const payload = base64url(`${JSON.stringify(validClaims).slice(0, -1)},"x":"${"\u00ff\u00fe?>~".repeat(3)}"}`);
+  assert.match(payload, /[-_]/);
+  await accepted(await signSegments(base64url(ourHeader), payload));
+  const standard = payload.replaceAll("-", "+").replaceAll("_", "/");
+  await refused(await signSegments(base64url(ourHeader), standard));
+});
+
+shape("is refused with a count of segments other than three, or an empty one", async () => {
+  const token = await sign();
+  const [header, payload, signature] = token.split(".") as [string, string, string];
+  for (const text of [
+    `${token}.`,
+    `.${token}`,
+    `${token}.${signature}`,
+    `${header}.${payload}`,
+    `${header}.${payload}.`,
+    header,
+    `.${payload}.${signature}`,
+    `${header}..${signature}`,
+    "..",
+    ".",
+    "...",
+    `${header}.${payload}.${signature}..`,
+  ]) {
+    await refused(text);
+  }
+});
+
+shape("is refused when header or payload is not a JSON object in UTF-8", async () => {
+  const valid = JSON.stringify(validClaims);
+  for (const text of ["[]", "null", "1", '"text"', "{", `${valid}x`, `\ufeff${valid}`]) {
+    await refused(await signText(text));
+    await refused(await signText(valid, text));
+  }
+  const bytes = utf8.encode(`${JSON.stringify(validClaims).slice(0, -1)},"x":"~"}`);
+  bytes[bytes.indexOf(0x7e)] = 0xff;
+  await refused(await signSegments(base64url(ourHeader), base64url(bytes)));
+});
+
+shape("is judged for canonical base64url as an exhaustive reader would", () => {
+  for (const a of alphabet) {
+    assert.is(isCanonicalBase64url(`A${a}`), alphabet.indexOf(a) % 16 === 0, `A${a}`);
+    assert.is(isCanonicalBase64url(`AA${a}`), alphabet.indexOf(a) % 4 === 0, `AA${a}`);
+    assert.is(isCanonicalBase64url(`AAA${a}`), true);
+    assert.is(isCanonicalBase64url(a), false);
+  }
+});
+
+shape.run();
