@@ -1,8 +1,9 @@
 /** Verifies an access token for a resource of the host or of ours, in the order and words of Simple JWT's JWTAuthentication. */
 import { type ErrorCode, fail, isFailure } from "../errors.ts";
-import { findUserOf, isVoid } from "../sessions/rotation.ts";
+import { bearerError } from "../sessions/rules.ts";
+import { lookUp } from "../sessions/state.ts";
 import type { User } from "../stores/store.ts";
-import { type Claims, type TokenType, isPasswordUnchanged, userIdFrom } from "../tokens/claims.ts";
+import type { Claims, TokenType } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import type { Context } from "./endpoint.ts";
 
@@ -35,20 +36,19 @@ export async function authenticateToken(
   const { settings } = context;
   const { tokenTypes = settings.authTokenClasses.map((name) => tokenTypesByClass[name]) } = options;
   const claims = await verifyAs(context, token, tokenTypes);
-  const user = await findUserOf(context, claims);
-  if (await isVoid(context, claims, user)) {
+  const state = await lookUp(context, claims, "bearer");
+  const error = bearerError(settings, claims, state);
+  if (error === "token_blacklisted") {
     const type = claims[settings.tokenTypeClaim] as TokenType;
-    throw fail("access_token_invalid", { reasons: [[type, "token_blacklisted"]] });
+    throw fail("access_token_invalid", { reasons: [[type, error]] });
   }
-  if (userIdFrom(settings, claims) === undefined) throw fail("no_user_claim");
-  if (user === undefined) throw fail("user_not_found");
-  if (settings.checkUserIsActive && !user.isActive) throw fail("user_inactive");
-  if (!isPasswordUnchanged(settings, claims, user)) throw fail("password_changed");
+  if (error !== undefined) throw fail(error);
   for (const [name, value] of Object.entries(options.claims ?? {})) {
     const found = Object.hasOwn(claims, name) ? claims[name] : undefined;
     if (found === undefined || !([found].flat() as unknown[]).includes(value)) throw fail("insufficient_scope");
   }
-  return { claims: structuredClone(claims), user }; // the original may be in the cache of verified tokens
+  // A copy: the original may be in the cache of verified tokens.
+  return { claims: structuredClone(claims), user: state.account.user! };
 }
 
 /** Verifies a token as each of the given types in turn, and names the reason for each in the error. */

@@ -1,17 +1,17 @@
+import { endSession } from "../sessions/revocation.ts";
 import { nowOf } from "../tokens/claims.ts";
-import { verifyToken } from "../tokens/verify.ts";
-import { type Context, type Endpoint, charField, parseFields } from "./endpoint.ts";
-import { endSession } from "../sessions/rotation.ts";
+import { type Context, type Endpoint, type Result, readToken } from "./endpoint.ts";
+import { charField, parseFields } from "./fields.ts";
 
-/** A refresh token in, which is good for nothing from then on, with its session (Simple JWT's TokenBlacklist, its logout). */
-export const blacklist: Endpoint = (context, data) => end(context, data, "refresh", "refresh");
+/** Revokes a refresh token and its session (Simple JWT's TokenBlacklist, its logout). Idempotent. */
+export const blacklist: Endpoint = (context, data) => revoke(context, data, "refresh", "refresh");
 
-/** The same for a site of sliding tokens. */
-export const blacklistSliding: Endpoint = (context, data) => end(context, data, "token", "sliding");
+/** Revokes a sliding token. */
+export const blacklistSliding: Endpoint = (context, data) => revoke(context, data, "token", "sliding");
 
-async function end(context: Context, data: unknown, field: string, type: "refresh" | "sliding"): Promise<{}> {
-  const { settings } = context;
+async function revoke(context: Context, data: unknown, field: string, type: "refresh" | "sliding"): Promise<Result> {
   const token = parseFields({ [field]: charField({ trim: true }) }, data)[field]!;
-  await endSession(context, await verifyToken(settings, await context.keys(), token, type), nowOf(settings));
+  const claims = await readToken(context, token, type);
+  await endSession(context, claims, nowOf(context.settings));
   return {};
 }
