@@ -1,7 +1,8 @@
 /** Adds users from a file to a store, all or none. */
 import process from "node:process";
 import { type Passwords, createPasswords } from "../passwords/index.ts";
-import { type NewUser, type Store, StoreError, type UsernameMatching, foldUsername } from "../stores/store.ts";
+import { type NewUser, type Store, StoreError, type UsernameMatching } from "../stores/store.ts";
+import { foldUsername } from "../stores/usernames.ts";
 import { type DumpOptions, openDump } from "./django-dump.ts";
 import { UsageError } from "../program/problem.ts";
 import { counted, quoted } from "./format.ts";

@@ -13,13 +13,9 @@ import { UsageError } from "../program/problem.ts";
 import { parseDuration } from "../settings/values.ts";
 import { holdsStore } from "../stores/file/folder.ts";
 import { storeFolder } from "../stores/open.ts";
+import { algorithmNames, isAlgorithm } from "../tokens/algorithms.ts";
 import { noStore, print, runProgram, storeFlag, storeUrl } from "./command.ts";
 import { printable, quoted, spanOf, tableLines } from "./format.ts";
-
-const algorithms = ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"].concat(
-  ["ES256", "ES384", "ES512"],
-  "EdDSA",
-);
 
 /** Returns the algorithm that the key of `signing.key` is used with, which the file does not say. */
 const firstAlgorithm = (): string => process.env["JWT_ALGORITHM"] || "HS256";
@@ -174,8 +170,8 @@ const retire = defineCommand({
 
 /** @throws {UsageError} for a name that is no algorithm. */
 function algorithmOf(flag: string | undefined): string | undefined {
-  if (flag === undefined || algorithms.includes(flag)) return flag;
-  throw new UsageError(`--algorithm ${quoted(flag)} is not known; accepted: ${algorithms.join(", ")}`);
+  if (flag === undefined || isAlgorithm(flag)) return flag;
+  throw new UsageError(`--algorithm ${quoted(flag)} is not known; accepted: ${algorithmNames.join(", ")}`);
 }
 
 /** A thousand years in seconds, so that the end is a time that ISO 8601 can write. */

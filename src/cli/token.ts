@@ -6,7 +6,7 @@
 import process from "node:process";
 import { defineCommand } from "citty";
 import type { Context } from "../endpoints/endpoint.ts";
-import { endSession } from "../sessions/rotation.ts";
+import { endSession } from "../sessions/revocation.ts";
 import { verify as verifyEndpoint } from "../endpoints/verify.ts";
 import { type JwtEndpointsSettings, type Store, SettingError, createPasswords, isFailure } from "../index.ts";
 import { keySettings } from "../program/key-settings.ts";
@@ -17,7 +17,8 @@ import { holdsStore } from "../stores/file/folder.ts";
 import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";
 import { type Claims, jtiFrom, nowOf } from "../tokens/claims.ts";
 import { keysFrom } from "../keys/key-set.ts";
-import { isCanonicalBase64url, readJsonSegment } from "../tokens/strict-json.ts";
+import { isCanonicalBase64url } from "../tokens/base64url.ts";
+import { readJsonSegment } from "../tokens/strict-json.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import { noStore, print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
 import { counted, printable, quoted, spanOf } from "./format.ts";
@@ -155,10 +156,10 @@ async function verify(context: Context, token: string): Promise<Verdict> {
   if (problem !== undefined) return { isValid: false, reason: problem };
   try {
     await verifyEndpoint(context, { token }, { method: "POST", url: "", headers: { get: () => null } });
-    return { isValid: true, reason: "the signature and the claims are good" };
+    return { isValid: true, reason: "the signature and the claims are valid" };
   } catch (error) {
     if (!isFailure(error)) throw error;
-    return { isValid: false, reason: `the signature is good, but: ${error.message}` };
+    return { isValid: false, reason: `the signature is valid, but: ${error.message}` };
   }
 }
 
@@ -185,7 +186,7 @@ async function invalidReason({ settings, keys }: Context, token: string): Promis
     if (!isFailure(error)) throw error;
     const { exp } = readParts(token).claims;
     const hasExpired = typeof exp === "number" && exp <= nowOf(settings) - settings.leeway;
-    return `the signature is good, but it ${hasExpired ? "has expired" : "is not valid yet"}`;
+    return `the signature is valid, but it ${hasExpired ? "has expired" : "is not valid yet"}`;
   }
 }
 

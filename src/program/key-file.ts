@@ -8,6 +8,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { type JwtEndpointsSettings, SettingError } from "../index.ts";
 import { giveToOwner, openToOthers } from "../stores/file/folder.ts";
+import { algorithmFor, algorithms, isSymmetric } from "../tokens/algorithms.ts";
 
 type KeySet = NonNullable<Awaited<ReturnType<NonNullable<JwtEndpointsSettings["keys"]>>>>;
 type Jwk = KeySet["active"];
@@ -64,10 +65,6 @@ export function readStoredKeys(folder: string): StoredKey[] | undefined {
 const damaged = (file: string): SettingError =>
   new SettingError(`setting keys: ${file} is damaged; bring back a copy of it`);
 
-/** Returns the key type (RFC 7518 section 6.1) that an algorithm needs. */
-const keyTypeOf = (alg: string): string =>
-  alg.startsWith("HS") ? "oct" : alg.startsWith("ES") ? "EC" : alg === "EdDSA" ? "OKP" : "RSA";
-
 /**
  * Reads `keys.json` as the `keys` setting takes it.
  * @param algorithm the server's, for the key that was in `signing.key`.
@@ -80,7 +77,7 @@ export function readKeySet(folder: string, algorithm: string | undefined): KeySe
     (keys ?? [])
       .filter((key) => key.status === status)
       .map(({ kid, alg, jwk, retireAt }) => {
-        const usesAlgorithm = kid === undefined && algorithm !== undefined && keyTypeOf(algorithm) === jwk.kty;
+        const usesAlgorithm = kid === undefined && algorithm !== undefined && algorithms[algorithm]?.kty === jwk.kty;
         const exp = status === "retiring" && { exp: Date.parse(retireAt!) / 1000 };
         return { ...jwk, alg: usesAlgorithm ? algorithm : alg, ...(kid !== undefined && { kid }), ...exp };
       });
@@ -225,14 +222,7 @@ export function firstKeySet(folder: string, algorithm: string): StoredKey[] {
   const first = readFirstKey(folder);
   if (first === undefined) return [];
   const jwk = firstKeyAsJwk(first);
-  const curves: Record<string, string> = { "P-256": "ES256", "P-384": "ES384", "P-521": "ES512" };
-  const byKind: Record<string, string> = {
-    RSA: "RS256",
-    EC: curves[jwk.crv ?? ""] ?? "ES256",
-    OKP: "EdDSA",
-    oct: "HS256",
-  };
-  const alg = jwk.alg ?? (keyTypeOf(algorithm) === jwk.kty ? algorithm : byKind[jwk.kty!]!);
+  const alg = jwk.alg ?? (algorithms[algorithm]?.kty === jwk.kty ? algorithm : algorithmFor(jwk)!);
   const created = fs.statSync(firstFile(folder)).mtime.toISOString();
   return [{ alg, status: "active", created, jwk }];
 }
@@ -248,21 +238,16 @@ function isCreated(file: string): boolean {
 }
 
 /** Makes a random secret as text: 64 characters, enough for every HMAC algorithm (RFC 7518 section 3.2). */
-export const newSecret = (): string => randomBytes(48).toString("base64url");
+const newSecret = (): string => randomBytes(48).toString("base64url");
 
-const ecCurves: Record<string, string> = { ES256: "P-256", ES384: "P-384", ES512: "P-521" };
+/** Makes the key of a fresh start: a secret as text, or a private key as a JWK. */
+export const newFirstKey = async (alg: string): Promise<string | Jwk> => (isSymmetric(alg) ? newSecret() : newJwk(alg));
 
 /** Makes a private key, or a secret for an HMAC algorithm. */
 export async function newJwk(alg: string): Promise<Jwk> {
-  if (alg.startsWith("HS")) return { kty: "oct", k: randomBytes(64).toString("base64url") };
-  const rsa = {
-    name: "RSASSA-PKCS1-v1_5",
-    hash: "SHA-256",
-    modulusLength: 2048,
-    publicExponent: Uint8Array.of(1, 0, 1),
-  };
-  const params = alg in ecCurves ? { name: "ECDSA", namedCurve: ecCurves[alg]! } : alg === "EdDSA" ? "Ed25519" : rsa;
-  const { privateKey } = (await crypto.subtle.generateKey(params, true, ["sign", "verify"])) as CryptoKeyPair;
-  const { kty, crv, x, y, n, e, d, p, q, dp, dq, qi } = await crypto.subtle.exportKey("jwk", privateKey);
-  return JSON.parse(JSON.stringify({ kty, crv, x, y, n, e, d, p, q, dp, dq, qi })) as Jwk; // drops undefined members
+  const { generating } = algorithms[alg]!;
+  const made = await crypto.subtle.generateKey(generating, true, ["sign", "verify"]);
+  const key = "privateKey" in made ? made.privateKey : made;
+  const { key_ops: _, ext: __, alg: ___, ...members } = await crypto.subtle.exportKey("jwk", key);
+  return members as Jwk;
 }

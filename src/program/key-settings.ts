@@ -5,8 +5,7 @@ import {
   ensureFirstKey,
   firstKeyAsJwk,
   hasKeySet,
-  newJwk,
-  newSecret,
+  newFirstKey,
   readFirstKey,
   readKeySet,
   firstKeySet,
@@ -45,14 +44,12 @@ export async function keySettings(
     );
   }
   const first = folder === undefined ? undefined : readFirstKey(folder);
-  if (folder === undefined || withoutKey === "try") return { signingKey: first ?? (await newKey(algorithm)) };
+  if (folder === undefined || withoutKey === "try")
+    return { signingKey: first ?? (await newFirstKey(algorithm ?? "HS256")) };
   // As a key set of one, since a `signingKey` would stay valid after the first rotation for as long as the server runs.
   const active = {
-    ...firstKeyAsJwk(first ?? ensureFirstKey(folder, await newKey(algorithm))),
+    ...firstKeyAsJwk(first ?? ensureFirstKey(folder, await newFirstKey(algorithm ?? "HS256"))),
     alg: algorithm ?? "HS256",
   };
   return { keys: () => keySet() ?? { active } };
 }
-
-/** Makes a secret as text, or a private key where the algorithm is asymmetric. */
-const newKey = (algorithm = "HS256") => (/^(RS|PS|ES|EdDSA)/.test(algorithm) ? newJwk(algorithm) : newSecret());

@@ -1,7 +1,7 @@
 /** Reads settings from flags and environment, by the names in the settings schema: flags first, then the environment. */
 import type { ArgsDef, CommandDef } from "citty";
 import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
-import { didYouMean, flagOf } from "../settings/describe.ts";
+import { didYouMean } from "../settings/describe.ts";
 import { isMemoryStore } from "../stores/open.ts";
 import { type CommandLineProblems, readFlags } from "./command-line.ts";
 
@@ -24,7 +24,7 @@ export interface ServerOptions {
   settings: Record<string, unknown>;
 }
 
-type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default" | "env">;
+type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & { env: string };
 
 const serverOptions: ServerOption[] = [
   { name: "host", env: "HOST", form: "text", default: "127.0.0.1", description: "Address to listen on." },
@@ -52,10 +52,20 @@ const serverOptions: ServerOption[] = [
   },
 ];
 
+/** `hashing.queue` -> `hashing-queue`, `accessTokenLifetime` -> `access-token-lifetime`. */
+const flagOf = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(".", "-");
+
+/** `accessTokenLifetime` -> `JWT_ACCESS_TOKEN_LIFETIME`. */
+const envOf = (name: string): string => `JWT_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
+
 /** Lists the server's own options and, after them, every setting that a flag can give. */
 export function listOptions(): (ServerOption & { flag: string })[] {
   const settings = describeSettings().filter(({ form }) => form !== "none");
-  return [...serverOptions.map((option) => ({ ...option, flag: flagOf(option.name) })), ...settings];
+  return [...serverOptions, ...settings.map((setting) => ({ ...setting, env: envOf(setting.name) }))].map((option) => ({
+    ...option,
+    flag: flagOf(option.name),
+  }));
 }
 
 /** How help names the value of a flag. */
@@ -98,7 +108,7 @@ export const serverCommand = (): CommandDef => ({
 
 /** Begins the variables that the program gives its own workers. */
 const ownVariables = "JWT_ENDPOINTS_";
-/** Variables that hold a key: empty, they would stand for a key that nobody has chosen. */
+/** Variables that name a key. An empty one would start the server with a key that the operator did not choose. */
 const neverEmpty = new Set(["JWT_SIGNING_KEY", "JWT_VERIFYING_KEY", "JWT_JWK_URL"]);
 
 /**

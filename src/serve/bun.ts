@@ -1,7 +1,7 @@
 /** Serves on Bun: the handler's plain `handle` on `Bun.serve`. */
 import process from "node:process";
-import { lingerMs } from "../http/body.ts";
 import { fetchWith, toResponse } from "../http/fetch.ts";
+import { lingerMs } from "../http/body.ts";
 import type { HttpResponse } from "../index.ts";
 import { type Listen, start } from "./start.ts";
 import { forkWith } from "./workers.ts";

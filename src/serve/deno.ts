@@ -64,11 +64,11 @@ const listen: Listen = (handle, { host: hostname, port }, reusePort) =>
     };
     const serve = (at: number, onListen: (address: Address) => void): void => {
       let listening = at;
-      const told = (address: Address) => {
+      const onAddress = (address: Address) => {
         listening = address.port;
         onListen(address);
       };
-      server = Deno.serve({ hostname, port: at, reusePort, onListen: told }, (request, info) =>
+      server = Deno.serve({ hostname, port: at, reusePort, onListen: onAddress }, (request, info) =>
         fetchWith(handle, request, () => info.remoteAddr.hostname, guard),
       );
       server.finished.catch((error: Error) => goOn(error, listening));

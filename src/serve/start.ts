@@ -73,9 +73,9 @@ export async function start(
     prepared = await prepare(options);
     const { endpoints, store, readiness } = prepared;
     readiness.isReady = false;
-    const told: Told = { prepared, options, runtime, output };
+    const started: Started = { prepared, options, runtime, output };
     const isWorker = workerCount() !== undefined;
-    if (options.workers > 1 && !isWorker) return await watchWorkers(told, fork, end);
+    if (options.workers > 1 && !isWorker) return await watchWorkers(started, fork, end);
 
     const underWay = new Set<HttpRequest>();
     const handle = options.requestLog
@@ -94,7 +94,7 @@ export async function start(
       tellListening(server.url);
     } else {
       stopOnSignal(stop, giveUp, end);
-      await announce(server.url, told, becomeReady);
+      await announce(server.url, started, becomeReady);
     }
   } catch (error) {
     await prepared?.store.close();
@@ -204,8 +204,8 @@ function adaptToWorker(options: ServerOptions): void {
   settings.hashing = { concurrency: hashesPerWorker(workers), ...(settings.hashing as object | undefined) };
 }
 
-/** What a server that listens has to tell. */
-interface Told {
+/** A server that was prepared, for what it prints once it listens. */
+interface Started {
   prepared: Prepared;
   options: ServerOptions;
   /** Name and version. */
@@ -213,14 +213,14 @@ interface Told {
   output: Output;
 }
 
-/** Runs the process that watches the workers: starts them, tells where they listen, and makes the first user. */
-async function watchWorkers(told: Told, fork: Fork, end: End): Promise<void> {
-  const { options, prepared } = told;
+/** Runs the process that watches the workers: starts them, prints where they listen, and makes the first user. */
+async function watchWorkers(started: Started, fork: Fork, end: End): Promise<void> {
+  const { options, prepared } = started;
   const port = await freePort(options).catch(cannotListen(options));
   const forkHere = (env: Record<string, string>) => fork(env, { ...options, port });
   const workers = await startWorkers(forkHere, { ...options, port }, () => void end(1));
   stopOnSignal(workers.stop, workers.kill, end);
-  await announce(workers.url, told, workers.becomeReady);
+  await announce(workers.url, started, workers.becomeReady);
   await prepared.store.close(); // each worker has opened its own
 }
 
@@ -241,7 +241,11 @@ const cannotListen =
  * Prints where and how the server runs, then gives the store its first user. That is tried again until it works.
  * @param onMade called when the store has a user, or needs none.
  */
-async function announce(url: string, { prepared, options, runtime, output }: Told, onMade: () => void): Promise<void> {
+async function announce(
+  url: string,
+  { prepared, options, runtime, output }: Started,
+  onMade: () => void,
+): Promise<void> {
   const { endpoints, introduce } = prepared;
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);

@@ -1,0 +1,148 @@
+/** The server's log lines, and readers that do not keep up. */
+import { execFileSync, spawn } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { flushRegularly } from "../../src/serve/start.ts";
+import { openFileStore } from "../../src/stores/file/index.ts";
+import { makeToken } from "../support/contract-client.ts";
+import { secret } from "../support/contract-client.ts";
+import { environmentWith, runtime, start, temporaryFolder } from "../support/runtime.ts";
+import { freePort, isListening, until } from "../support/processes.ts";
+import { askPipelined, entry, logIn, serve } from "../support/server.ts";
+
+const it = suite(`${runtime} server: log`);
+
+it("writes one JSON line for each request, without body, query or token, unless switched off", async () => {
+  const server = await serve(["--store", "memory:"], { JWT_SIGNING_KEY: secret });
+  const token = await makeToken();
+  await server.send("/jwt/create/?password=hunter2", logIn("ada", "hunter2"));
+  await server.send(`/jwt/verify/${token}`);
+  await until(() => server.output().includes("[unknown]"), "the second line is there");
+  const lines = server
+    .output()
+    .split("\n")
+    .filter((line) => line.startsWith("{"));
+  assert.is(lines.length, 2);
+  const [first, second] = lines.map((line) => JSON.parse(line));
+  assert.equal(Object.keys(first), ["time", "method", "path", "status", "ms"]);
+  assert.equal([first.method, first.path, first.status], ["POST", "/jwt/create/", 400]);
+  assert.equal([second.method, second.path, second.status], ["GET", "[unknown]", 404]);
+  const firstStart = server.output().indexOf("\n{");
+  assert.not.match(server.output().slice(firstStart), /hunter2|eyJ/);
+  await server.stop();
+
+  // A preflight is answered wherever it is for.
+  const front = await serve(["--store", "memory:", "--cors", "https://app.example.org", "--prefix", "/auth"]);
+  const origin = "https://app.example.org";
+  const preflight = { method: "OPTIONS", headers: { origin, "access-control-request-method": "POST" } };
+  for (const target of [`/auth/jwt/verify/${token}`, "/auth/jwt/verify/", `/${token}/jwt/verify`]) {
+    assert.is((await front.send(target, preflight)).status, 204);
+  }
+  await until(() => front.output().split('"OPTIONS"').length === 4, "three lines are there");
+  const paths = [...front.output().matchAll(/"path":"([^"]*)"/g)].map(([, logged]) => logged);
+  assert.equal(paths, ["[unknown]", "/auth/jwt/verify/", "[unknown]"]);
+  await front.stop();
+
+  const quiet = await serve(["--store", "memory:", "--request-log", "false"]);
+  await quiet.send("/healthz");
+  assert.is(await quiet.stop(), 0);
+  assert.not.match(quiet.output(), "healthz");
+});
+
+it("goes on serving when the reader of the log has gone, or the disk is full", async () => {
+  const server = await serve(["--store", "memory:"]);
+  server.child.stdout!.destroy();
+  server.child.stderr!.destroy();
+  for (let i = 0; i < 3; i++) {
+    assert.is((await server.send("/healthz")).status, 200);
+    await new Promise((resolve) => setTimeout(resolve, 50)); // the line is written after the answer
+  }
+  assert.is(await server.stop(), 0);
+
+  if (!fs.existsSync("/dev/full")) return;
+  const full = fs.openSync("/dev/full", "w");
+  const port = await freePort(); // where it listens can't be read here
+  const child = start(entry, ["--port", String(port), "--store", "memory:"], {
+    env: environmentWith({}),
+    stdio: ["ignore", full, full],
+  });
+  const status = () =>
+    fetch(`http://127.0.0.1:${port}/healthz`).then(
+      ({ status: code }) => code,
+      () => undefined,
+    );
+  await until(async () => (await status()) === 200, "the server has started", 20_000);
+  for (let i = 0; i < 3; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.is(await status(), 200);
+  }
+  const ended = new Promise((resolve) => child.once("close", resolve));
+  process.kill(child.pid!, "SIGTERM");
+  assert.is(await ended, 0);
+  fs.closeSync(full);
+});
+
+it("goes on serving, and stops, while the reader of the log stalls, and counts the dropped lines", async () => {
+  const fifo = path.join(temporaryFolder(), "log");
+  execFileSync("mkfifo", [fifo]);
+  const held = fs.openSync(fifo, "r+"); // a pipe that has a reader, who does not read
+  const port = await freePort();
+  const args = ["--port", String(port), "--store", "memory:", "--hashing-iterations", "1"];
+  const child = start(entry, args, { env: environmentWith({}), stdio: ["ignore", held, held] });
+  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
+  await until(() => isListening(port), "the server listens", 20_000);
+  const total = 20_000;
+  await askPipelined(port, total);
+
+  const reader = spawn("cat", [fifo], { stdio: ["ignore", "pipe", "inherit"] });
+  let log = "";
+  reader.stdout.on("data", (chunk: Uint8Array) => (log += Buffer.from(chunk).toString()));
+  try {
+    await until(() => /"log_lines_dropped".*\n/.test(log), "the log flows again and tells of what was dropped");
+    await askPipelined(port, 1);
+    const linesOf = (text: string) => log.split("\n").filter((line) => line.includes(text));
+    const told = () => linesOf("log_lines_dropped").map((line) => JSON.parse(line) as { message: string });
+    const dropped = () => told().reduce((sum, { message }) => sum + Number(/^\d+/.exec(message)![0]), 0);
+    await until(() => linesOf('"/healthz"').length + dropped() === total + 1, "each line is there or counted");
+    assert.ok(dropped() > 0 && dropped() < total, String(dropped()));
+    assert.match(told()[0]!.message, /^\d+ log lines were dropped: the reader of standard output did not keep up$/);
+  } finally {
+    reader.kill("SIGKILL");
+  }
+  await askPipelined(port, 2000); // more than the pipe holds
+  process.kill(child.pid!, "SIGTERM");
+  assert.is(await Promise.race([ended, new Promise((resolve) => setTimeout(() => resolve("runs on"), 8000))]), 0);
+  fs.closeSync(held);
+});
+
+it("writes the last lines before the server ends", async () => {
+  const server = await serve(["--store", "memory:"]);
+  const count = 3000;
+  await askPipelined(Number(new URL(server.origin).port), count);
+  assert.is(await server.stop(), 0);
+  assert.is(server.output().split('"path":"/healthz"').length - 1, count);
+});
+
+it("says once that expired facts can't be dropped", async () => {
+  const folder = temporaryFolder();
+  const warnings: string[] = [];
+  const store = await openFileStore(folder, { warn: (line) => void warnings.push(line) });
+  const told: string[] = [];
+  const { error } = console;
+  console.error = (line: string) => void told.push(line);
+  try {
+    flushRegularly(store, 10);
+    for (const name of fs.readdirSync(folder)) fs.rmSync(path.join(folder, name));
+    await until(() => told.length > 0, "it is told");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  } finally {
+    console.error = error;
+    await store.close();
+  }
+  assert.is(told.length, 1, told.join("\n"));
+  assert.match(told[0]!, /^jwt-endpoints: expired facts stay in the store: the journal was removed from \S+$/);
+});
+
+it.run();
