@@ -16,7 +16,7 @@ import { keysFrom } from "./keys/key-set.ts";
 import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
 import { createPasswords } from "./passwords/index.ts";
 import { type Route, createRouter } from "./routes.ts";
-import { revokeUser } from "./sessions/rotation.ts";
+import { revokeUser } from "./sessions/revocation.ts";
 import type { JwtEndpointsSettings, Settings } from "./settings/types.ts";
 import { SettingError } from "./errors.ts";
 import { parseSettings } from "./settings/parse.ts";

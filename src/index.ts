@@ -17,7 +17,7 @@ export {
 } from "./passwords/index.ts";
 export { type DescribedSetting, describeSettings } from "./settings/describe.ts";
 export type {
-  Algorithm,
+  AlgorithmName,
   ClaimsHook,
   CookieSettings,
   Duration,

@@ -4,10 +4,7 @@
  * written by hand, so that the core compiles without those of any runtime.
  */
 interface NodeCrypto {
-  createHmac(
-    hash: string,
-    key: object,
-  ): { update(text: string, encoding: "latin1"): { digest(encoding: "base64url"): string } };
+  createHmac(hash: string, key: object): { update(text: string): { digest(): Uint8Array } };
   createSecretKey(bytes: Uint8Array): object;
   scrypt(
     password: Uint8Array,

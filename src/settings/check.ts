@@ -1,4 +1,5 @@
 /** What settings are together: combinations that can't work, that do nothing, or that are weak. */
+import { isSymmetric } from "../tokens/algorithms.ts";
 import { defaultIterations } from "../passwords/formats.ts";
 import type { EndpointsStore, JwtEndpointsSettings, Settings } from "./types.ts";
 
@@ -18,7 +19,7 @@ const inconsistencies: Inconsistency[] = [
     problem: () => "signingKey is missing; accepted: text, bytes, a JWK or PEM text, or jwkUrl or keys",
   },
   {
-    holds: ({ jwkUrl, algorithm }) => jwkUrl !== undefined && algorithm.startsWith("HS"),
+    holds: ({ jwkUrl, algorithm }) => jwkUrl !== undefined && isSymmetric(algorithm),
     problem: ({ algorithm }) =>
       `jwkUrl can't be used with algorithm ${algorithm}; accepted: an algorithm with public keys, such as RS256 or ES256`,
   },

@@ -2,6 +2,9 @@
  * The settings as a host writes them and as the code reads them. Types only: `schema.ts` holds the same settings as
  * valibot schemas, and the compiler refuses any difference between the two.
  */
+import type { AlgorithmName } from "../tokens/algorithms.ts";
+
+export type { AlgorithmName };
 import type { JWK } from "jose";
 import type { ErrorCode } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
@@ -52,7 +55,7 @@ export interface JwtEndpointsSettings {
    * Simple JWT: `ALGORITHM`.
    * @default "HS256"
    */
-  algorithm?: Algorithm;
+  algorithm?: AlgorithmName;
 
   /**
    * How long an access token is valid.
@@ -366,9 +369,6 @@ export interface Rate {
   limit: number;
   seconds: number;
 }
-
-/** Signature algorithms of RFC 7518 section 3.1 and RFC 8037 section 3.1. */
-export type Algorithm = `${"HS" | "RS" | "PS" | "ES"}${256 | 384 | 512}` | "EdDSA";
 
 /** A public or secret key: text (a secret, or PEM), raw bytes, or a JWK (RFC 7517). */
 export type KeyMaterial = string | Uint8Array | JWK;

@@ -1,7 +1,8 @@
 /** The forms that the values of settings have, each a valibot schema with its error message. `schema.ts` is made of them. */
 import type { JWK } from "jose";
 import * as v from "valibot";
-import type { Algorithm, Duration, KeyMaterial, Rate } from "./types.ts";
+import { algorithmNames } from "../tokens/algorithms.ts";
+import type { Duration, KeyMaterial, Rate } from "./types.ts";
 
 /** How a setting is written as a flag or environment variable; `none` when it is a function, which only code can give. */
 export type SettingForm = "text" | "number" | "duration" | "boolean" | "list" | "none";
@@ -120,21 +121,7 @@ export const rateOrOff = v.union(
   'is not a rate; accepted: false, or such as "5/s", "20/min", "100/hour"',
 );
 
-export const algorithm = oneOf([
-  "HS256",
-  "HS384",
-  "HS512",
-  "RS256",
-  "RS384",
-  "RS512",
-  "PS256",
-  "PS384",
-  "PS512",
-  "ES256",
-  "ES384",
-  "ES512",
-  "EdDSA",
-] as const satisfies Algorithm[]);
+export const algorithm = oneOf(algorithmNames);
 
 /** A key in any of its notations. Whether it fits the algorithm shows when it is imported. */
 export const key = v.custom<KeyMaterial>(

@@ -13,7 +13,8 @@ import {
   createPasswords,
 } from "../../src/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import { command, finished, projectRoot, temporaryFolder } from "../support/runtime.ts";
+import { command, projectRoot, temporaryFolder } from "../support/runtime.ts";
+import { finished } from "../support/processes.ts";
 import { randomFrom, seedFrom } from "../support/random.ts";
 import { weak, unusable, iterations, shape, turn, require, workOf, password, byDjango } from "./engines.ts";
 

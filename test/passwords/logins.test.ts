@@ -5,7 +5,8 @@ import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPas
 import { openFileStore } from "../../src/stores/file/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import type { Store, UserChanges } from "../../src/stores/store.ts";
-import { temporaryFolder, until, keptIn } from "../support/runtime.ts";
+import { temporaryFolder, keptIn } from "../support/runtime.ts";
+import { until } from "../support/processes.ts";
 import {
   weak,
   unusable,
