@@ -1,15 +1,13 @@
-import type { Store } from "./store.ts";
+import { type Store, StoreUrlError } from "./store.ts";
 
-/** Thrown for a URL that names no store. Its message is one line and holds nothing of the URL but its scheme. */
-export class StoreUrlError extends TypeError {
-  override readonly name = "StoreUrlError";
-}
+export { StoreUrlError };
 
 /**
- * Opens the store that a URL names, `memory:` or `file:./data`, and loads only the code of that one.
- * @param endsSoon for programs that write once and end: a file store starts no thread for its writes.
- * @throws {StoreUrlError} for a URL that names no store.
- * @throws {StoreError} when the store can't be opened.
+ * Opens the store that a URL names and loads only that one's code: `memory:`, `file:./data` or
+ * `postgres://…`.
+ * @param endsSoon for programs that write once and end: a file store starts no thread for its writes, and a PostgreSQL
+ * store does not follow what others write.
+ * @throws {StoreUrlError} for a URL that names no store; what the store itself throws when it can't be opened.
  */
 export async function openStore(url: string, { endsSoon = false } = {}): Promise<Store> {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
@@ -20,16 +18,26 @@ export async function openStore(url: string, { endsSoon = false } = {}): Promise
       const { openFileStore, poolDisk } = await import("./file/index.ts");
       return openFileStore(storeFolder(url)!, endsSoon ? { disk: poolDisk() } : {});
     }
+    case "postgres":
+    case "postgresql":
+      return (await import("./postgres/index.ts")).postgresStore({ url, endsSoon });
     default: // the rest of the URL may hold a password
       throw refusal(scheme === undefined ? "is not a URL" : `has the unknown scheme "${scheme}:"`);
   }
 }
 
 function refusal(problem: string): StoreUrlError {
-  return new StoreUrlError(`setting store ${problem}; accepted: memory: or file:./folder`);
+  return new StoreUrlError(`setting store ${problem}; accepted: memory:, file:./folder or postgres://…`);
 }
 
-/** Returns whether a URL names a store that lives in one process and ends with it. */
+/** Whether a URL names a store in a database, which several machines may share. */
+export const isPostgresStore = (url: string): boolean => /^postgres(ql)?:/i.test(url);
+
+/** A store's URL as it may be shown: without the user and the password of a database. */
+export const shownUrl = (url: string): string =>
+  isPostgresStore(url) ? url.replace(/^([^:]+:\/\/)[^/?#]*@/, "$1").replace(/\?.*$/s, "") : url;
+
+/** Whether a URL names a store that lives in one process, and ends with it. */
 export const isMemoryStore = (url: string): boolean => /^memory:/i.test(url);
 
 /**

