@@ -5,8 +5,10 @@
  * ```ts
  * for (const [title, run] of storeCases) test(title, async () => run(await openMyStore()));
  * ```
+ *
+ * A case about an optional part does nothing for a store without it; the third member of its row returns the reason.
  */
-import type { NewUser, Store, User } from "./store.ts";
+import { type NewUser, type Session, type SessionStore, type Store, type User, touchInterval } from "./store.ts";
 
 const hash = "pbkdf2_sha256$1$salt$c3RvcmVzIG5ldmVyIGxvb2sgaW50byBoYXNoZXMuLi4=";
 const oddNames = [
@@ -49,7 +51,44 @@ async function usernames(store: Store): Promise<string[]> {
   return names;
 }
 
-export const storeCases: [title: string, run: (store: Store) => Promise<void>][] = [
+/** A case: what it shows, the run, and, for a part that a store may lack, why the case is skipped for a store. */
+export type StoreCase = [
+  title: string,
+  run: (store: Store) => Promise<void>,
+  skipReason?: (store: Store) => string | undefined,
+];
+
+const withoutSessions = ({ addSession, touchSession, listSessions, removeSession }: Store): string | undefined =>
+  (addSession ?? touchSession ?? listSessions ?? removeSession) === undefined
+    ? "the store keeps no sessions: it has no addSession"
+    : undefined;
+
+/** Makes the run of a case about sessions, which does nothing for a store without them. */
+const aboutSessions = (run: (store: Store & SessionStore) => Promise<void>): [StoreCase[1], StoreCase[2]] => [
+  async (store) => {
+    if (withoutSessions(store) !== undefined) return;
+    const { addSession, touchSession, listSessions, removeSession } = store;
+    const isWhole = addSession && touchSession && listSessions && removeSession;
+    check(isWhole !== undefined, "a store with sessions has all methods of SessionStore");
+    await run(store as Store & SessionStore);
+  },
+  withoutSessions,
+];
+
+const begin = Math.floor(Date.now() / 1000) - 600;
+
+const newSession = (id: string, userId: string, more: Partial<Session> = {}): Session => {
+  const times = { createdAt: begin, lastUsedAt: begin, expiresAt: soon() };
+  return { id, userId, ...times, ip: "192.0.2.7", userAgent: "curl/8.9.1", ...more };
+};
+
+const entriesOf = (session: Session): unknown[] => Object.entries(session).sort();
+
+async function sessionIds(store: Store & SessionStore, userId: string): Promise<string[]> {
+  return (await store.listSessions(userId)).map(({ id }) => id);
+}
+
+export const storeCases: StoreCase[] = [
   [
     "finds an added user by name and by id, with the defaults filled in",
     async (store) => {
@@ -345,8 +384,8 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       const since = Math.floor(Date.now()) / 1000;
       const begins = (user: User | undefined, promise: string) => {
         const { tokensValidFrom = null } = user ?? {};
-        const now = Date.now() / 1000;
-        check(tokensValidFrom !== null && tokensValidFrom >= since && tokensValidFrom <= now + 0.001, promise);
+        const now = Date.now() / 1000; // in whole milliseconds, which the store may round the other way
+        check(tokensValidFrom !== null && tokensValidFrom >= since && tokensValidFrom <= now + 0.002, promise);
       };
       begins(await store.addUser(newUser("kim")), "whoever is added with a name that another left begins now");
       begins((await store.findUserByUsername("kim")) ?? undefined, "and stays so");
@@ -520,6 +559,75 @@ export const storeCases: [title: string, run: (store: Store) => Promise<void>][]
       await store.flushExpired();
       for (const id of ids) same(await store.get("busy", id), "new", "what was written meanwhile stays");
     },
+  ],
+  [
+    "keeps the sessions of each user, in the order they were added",
+    ...aboutSessions(async (store) => {
+      const first = newSession("s-3", "1", {
+        createdAt: begin + 0.5,
+        lastUsedAt: begin + 7.25,
+        expiresAt: soon() + 0.5,
+      });
+      const second = newSession("s-1", "1", { ip: null, userAgent: null });
+      await store.addSession(first);
+      await store.addSession(second);
+      for (const name of oddNames) await store.addSession(newSession(`of ${name}`, name, { userAgent: name }));
+      same((await store.listSessions("1")).map(entriesOf), [first, second].map(entriesOf), "every field is kept");
+      for (const name of oddNames) {
+        const [found, ...others] = await store.listSessions(name);
+        same([found?.userAgent, others.length], [name, 0], "each user has the own sessions, whatever characters");
+      }
+      same(await sessionIds(store, "nobody"), [], "a user without sessions has none");
+      await store.addSession(newSession("s-3", "2"));
+      same([await sessionIds(store, "1"), await sessionIds(store, "2")], [["s-3", "s-1"], []], "an id is added once");
+    }),
+  ],
+  [
+    "records the use of a session at most once a minute",
+    ...aboutSessions(async (store) => {
+      const expiresAt = soon();
+      await store.addSession(newSession("s-1", "1", { expiresAt }));
+      await store.addSession(newSession("s-2", "1", { expiresAt }));
+      const times = async () => (await store.listSessions("1")).map((each) => [each.lastUsedAt, each.expiresAt]);
+      await store.touchSession("s-1", begin + touchInterval - 0.5, expiresAt + 5);
+      same((await times())[0], [begin, expiresAt], "a use within a minute is not recorded");
+      await store.touchSession("s-1", begin + touchInterval, expiresAt + 60);
+      same((await times())[0], [begin + touchInterval, expiresAt + 60], "one after a minute is");
+      await store.touchSession("s-1", begin + 5, expiresAt);
+      same((await times())[0], [begin + touchInterval, expiresAt + 60], "an earlier one is not");
+      same((await times())[1], [begin, expiresAt], "another session stays as it is");
+      await store.touchSession("s-3", begin + 500, expiresAt);
+      same(await sessionIds(store, "1"), ["s-1", "s-2"], "a touch adds no session, and keeps the order");
+    }),
+  ],
+  [
+    "removes a session, whether there is one or not, and with a user all of the user's",
+    ...aboutSessions(async (store) => {
+      const { id } = await store.addUser(newUser("ida"));
+      for (const session of ["s-1", "s-2", "s-3"]) await store.addSession(newSession(session, id));
+      await store.addSession(newSession("s-4", "another"));
+      await store.removeSession("s-2");
+      same(await sessionIds(store, id), ["s-1", "s-3"], "the others stay");
+      await store.removeSession("s-2");
+      await store.removeSession("no such session");
+      await store.touchSession("s-2", begin + 500, soon());
+      same(await sessionIds(store, id), ["s-1", "s-3"], "a removed session does not come back");
+      await store.removeUser(id);
+      same([await sessionIds(store, id), await sessionIds(store, "another")], [[], ["s-4"]], "a removed user has none");
+    }),
+  ],
+  [
+    "counts an expired session as absent, and drops it when told to",
+    ...aboutSessions(async (store) => {
+      const past = Date.now() / 1000 - 86_400;
+      await store.addSession(newSession("s-1", "1", { expiresAt: past }));
+      await store.addSession(newSession("s-2", "1"));
+      await store.addSession(newSession("s-3", "1", { expiresAt: Date.now() / 1000 + 0.05 }));
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      same(await sessionIds(store, "1"), ["s-2"], "an expired session is not listed");
+      await store.flushExpired();
+      same(await sessionIds(store, "1"), ["s-2"], "one that has not expired stays");
+    }),
   ],
   ["resolves a ping", async (store) => void (await store.ping())],
 ];

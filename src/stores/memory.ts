@@ -1,6 +1,6 @@
 import { createState } from "./state/index.ts";
 import { createRetention } from "./state/retention.ts";
-import { type NewUser, type Store, completeUser } from "./store.ts";
+import { type NewUser, type SessionStore, type Store, completeUser } from "./store.ts";
 
 export interface MemoryStoreOptions {
   /** The clock, in milliseconds. Default `Date.now`. */
@@ -14,7 +14,7 @@ const flushEvery = 10_000;
  * Creates a store that lives as long as its process: for tests, and for hosts that bring their users anew at each start.
  * It uses standard globals only, and its methods return at once, except `addUsers` and `flushExpired`.
  */
-export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store {
+export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store & SessionStore {
   const state = createState();
   const retention = createRetention();
   const seconds = () => now() / 1000;
@@ -52,6 +52,14 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
       return state.putIfAbsent(kind, id, value, expiresAt, at);
     },
     get: (kind, id) => state.get(kind, id, seconds()),
+    addSession(session) {
+      retention.observe(seconds());
+      state.sweepSessions(retention.horizon());
+      state.addSession(session);
+    },
+    touchSession: state.touchSession,
+    listSessions: (userId) => state.listSessions(userId, seconds()),
+    removeSession: state.removeSession,
     flushExpired() {
       retention.observe(seconds());
       return state.flushExpired(retention.horizon());

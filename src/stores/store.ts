@@ -1,5 +1,5 @@
 /**
- * The interfaces of a store: users and tokens, which one object usually implements.
+ * The interfaces of a store: users, tokens and, optional, sessions, which one object usually implements.
  * A store knows nothing of HTTP or of token formats. Every method may return at once or with a promise.
  * `conformance.ts` beside this file turns every promise made here into a case that any store can be run against.
  */
@@ -103,12 +103,103 @@ export interface TokenStore {
   get(kind: string, id: string): MaybePromise<string | undefined>;
   /**
    * Drops expired facts and returns how many; a store may have dropped others by itself before. It keeps what has expired
-   * lately, so that a clock that is wrong for a while brings no revoked token back.
+   * lately, so that a clock that is wrong for a while brings no revoked token back. Expired sessions go with them and are
+   * not counted.
    */
   flushExpired(): MaybePromise<number>;
 }
 
-export interface Store extends UserStore, TokenStore {
+/** A fact by its kind and id. */
+export type FactKey = readonly [kind: string, id: string];
+
+/** What a look-up that may lag returns about a token. */
+export interface RecentState {
+  /** The user's issued-before mark in seconds since the epoch; `null` without one, and without the user. */
+  tokensValidFrom: number | null;
+  /** Whether the user was removed. */
+  wasRemoved: boolean;
+  /** Whether any of the facts stands. */
+  hasFact: boolean;
+}
+
+/** What an exact look-up returns about a token. */
+export interface LatestState {
+  user: User | undefined;
+  /** Whether any of the facts stands. */
+  hasFact: boolean;
+  /** The value that stands under the fact to write, this one or an earlier one; `undefined` when it was not written. */
+  written?: string | undefined;
+}
+
+/** A fact to write along with a look-up, as by `putIfAbsent`, unless the look-up finds that the token is refused. */
+export interface GuardedFact {
+  key: FactKey;
+  value: string;
+  /** Seconds since the epoch. */
+  expiresAt: number;
+  /** Seconds since the epoch: not written for a user with an issued-before mark from this time on, nor an inactive one. */
+  unlessMarkedSince: number;
+}
+
+/**
+ * Everything that decides whether a token is revoked, in one look-up: for stores where each look-up costs a round trip.
+ * Without these methods the endpoints use `findUserById`, `wasRemoved` and `get`, one after the other.
+ */
+export interface StateStore {
+  /**
+   * May lag behind other servers by a bound that the store documents, so that it can return at once. Used by `verify`.
+   * @throws {StoreError} `STORE_UNAVAILABLE` when it lags further and the store is set to refuse then.
+   */
+  recentState(userId: string | undefined, facts: readonly FactKey[]): MaybePromise<RecentState>;
+  /**
+   * Returns what any server has acknowledged until now. Used where tokens are issued.
+   * @param write written only for an active user without a later mark, and if none of the facts stands.
+   */
+  latestState(userId: string, facts: readonly FactKey[], write?: GuardedFact): MaybePromise<LatestState>;
+}
+
+/** A login, as users may see it. Holds personal data: an address and an agent. */
+export interface Session {
+  /** The `sid` of its tokens. */
+  readonly id: string;
+  /** The user's `id` in the store. */
+  readonly userId: string;
+  /** The time of the login, in seconds since the epoch. */
+  readonly createdAt: number;
+  /** The time of the login or of a later refresh, in seconds since the epoch. */
+  readonly lastUsedAt: number;
+  /** In seconds since the epoch. From then on none of its tokens is valid. */
+  readonly expiresAt: number;
+  /** The client's address at the login; `null` when it is not known. */
+  readonly ip: string | null;
+  /** The client's `User-Agent` at the login; `null` when it sent none. */
+  readonly userAgent: string | null;
+}
+
+/** How much later than the recorded use the next one is before it is recorded, in seconds. */
+export const touchInterval = 60;
+
+/**
+ * The sessions that users may see, an optional part of a store: a list for people to read. Whether a token is valid is
+ * decided by facts and marks alone. `removeUser` drops the user's sessions, `flushExpired` expired ones.
+ */
+export interface SessionStore {
+  /** Adds a session. One that has this id already stays as it is. */
+  addSession(session: Session): MaybePromise<void>;
+  /**
+   * Records the use of a session, and until when it lasts now. Does nothing when the recorded use is less than
+   * `touchInterval` earlier, so that a busy session costs few writes, and when there is no such session.
+   * @param lastUsedAt seconds since the epoch.
+   * @param expiresAt seconds since the epoch.
+   */
+  touchSession(id: string, lastUsedAt: number, expiresAt: number): MaybePromise<void>;
+  /** Returns the sessions of a user that have not expired, in the order they were added. */
+  listSessions(userId: string): MaybePromise<readonly Session[]>;
+  /** Removes a session, if there is one. */
+  removeSession(id: string): MaybePromise<void>;
+}
+
+export interface Store extends UserStore, TokenStore, Partial<StateStore>, Partial<SessionStore> {
   /**
    * Resolves when the store can serve.
    * @throws {StoreError} `STORE_UNAVAILABLE` when it can't.
@@ -139,7 +230,12 @@ export class StoreError extends Error {
   }
 }
 
-/** Returns a whole {@link User} from a new one, with the defaults filled in. */
+/** A URL that names no store. Its message is one line and holds nothing of the URL but its scheme and names of parameters. */
+export class StoreUrlError extends TypeError {
+  override readonly name = "StoreUrlError";
+}
+
+/** A whole {@link User} from a new one, with the defaults filled in. */
 export function completeUser(user: NewUser): User {
   return {
     id: user.id ?? crypto.randomUUID(),

@@ -3,7 +3,8 @@ import * as assert from "uvu/assert";
 import { createState, type State } from "../../src/stores/state/index.ts";
 import { completeUser, type User, type UsernameMatching } from "../../src/stores/store.ts";
 import { foldUsername } from "../../src/stores/usernames.ts";
-import { guest, randomFrom, seed } from "../support/stores.ts";
+import { randomFrom } from "../support/random.ts";
+import { guest, seed } from "../support/stores.ts";
 
 const batches = suite("batches of users");
 
@@ -149,7 +150,7 @@ for (const [size, isFirst] of [
 }
 
 batches("make the same state as users added one by one, whatever happens between their parts", () => {
-  const random = randomFrom(seed);
+  const random = randomFrom(seed).next;
   const pick = (count: number): number => Math.floor(random() * count);
   for (let round = 0; round < 15; round++) {
     const state = createState();

@@ -5,7 +5,8 @@ import { memoryStore } from "../../src/stores/memory.ts";
 import type { Store } from "../../src/stores/store.ts";
 import { temporaryFolder } from "../support/runtime.ts";
 import { until } from "../support/processes.ts";
-import { guest, randomFrom, seed, using } from "../support/stores.ts";
+import { randomFrom } from "../support/random.ts";
+import { guest, seed, using } from "../support/stores.ts";
 
 const clocks = suite("clocks that are wrong");
 
@@ -68,7 +69,7 @@ for (const [name, open, isKept] of clocked) {
 }
 
 clocks("make equal states in two openers and in one that opens the store later", async () => {
-  const random = randomFrom(seed);
+  const random = randomFrom(seed).next;
   const pick = (count: number): number => Math.floor(random() * count);
   const folder = temporaryFolder();
   const times = [1_900_000_000_000, 1_900_000_000_000] as [number, number];
@@ -104,7 +105,7 @@ clocks("have the same outcome in every opener when the clock of one is behind", 
         folder,
         async (late) => {
           for (const id of ["a", "b"]) assert.is(await ahead.putIfAbsent("k", id, "first", 100), "first");
-          await until(() => late.get("k", "a") === "first", "good by this clock");
+          await until(() => late.get("k", "a") === "first", "the fact is valid by this clock");
           const flush = ahead.flushExpired();
           await until(() => late.get("k", "a") === undefined, "the flush is seen");
           assert.is(

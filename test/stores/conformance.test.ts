@@ -1,5 +1,7 @@
 import { suite } from "uvu";
+import * as assert from "uvu/assert";
 import { storeCases } from "../../src/stores/conformance.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
 import type { Store } from "../../src/stores/store.ts";
 import { stores } from "../support/stores.ts";
 
@@ -9,6 +11,35 @@ for (const [name, open] of stores) {
     context.store = await open();
   });
   it.after.each(async ({ store }) => store.close());
-  for (const [title, run] of storeCases) it(title, ({ store }) => run(store));
+  for (const [title, run, skipReason] of storeCases) {
+    it(title, async ({ store }) => {
+      assert.is(skipReason?.(store), undefined, "the stores here have every part");
+      await run(store);
+    });
+  }
   it.run();
 }
+
+const cases = suite("cases of a store");
+
+cases("state why they are skipped for a store without sessions", async () => {
+  const none = { addSession: undefined, touchSession: undefined, listSessions: undefined, removeSession: undefined };
+  const reasons: (string | undefined)[] = [];
+  for (const [, run, skipReason] of storeCases) {
+    const store = { ...memoryStore(), ...none } as unknown as Store;
+    await run(store);
+    if (skipReason !== undefined) reasons.push(skipReason(store));
+  }
+  assert.equal(reasons, Array(4).fill("the store keeps no sessions: it has no addSession"));
+});
+
+cases("refuse a store with a part of the sessions' methods", async () => {
+  const failures: unknown[] = [];
+  for (const [, run] of storeCases) {
+    const store = { ...memoryStore(), touchSession: undefined } as unknown as Store;
+    await run(store).catch((error: Error) => failures.push(error.message));
+  }
+  assert.equal(failures, Array(4).fill("broken promise: a store with sessions has all methods of SessionStore"));
+});
+
+cases.run();

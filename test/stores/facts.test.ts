@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createState } from "../../src/stores/state/index.ts";
-import { later, longAgo, randomFrom, seed, stores } from "../support/stores.ts";
+import { randomFrom } from "../support/random.ts";
+import { later, longAgo, seed, stores } from "../support/stores.ts";
 
 const flushing = suite("flushExpired");
 
@@ -36,7 +37,7 @@ for (const [ids, idOf] of [
 }
 
 flushing("returns the same facts whenever marked ones are swept, and whatever clocks say", () => {
-  const random = randomFrom(seed);
+  const random = randomFrom(seed).next;
   const pick = (count: number): number => Math.floor(random() * count);
   for (let round = 0; round < 200; round++) {
     const states = [createState(), createState(), createState()];

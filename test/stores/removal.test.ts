@@ -39,7 +39,7 @@ removal("stay removed in the file store: after a compaction, a restart, and in a
   assert.not.match(text, "gone-", "a removed user leaves no name");
   await using(folder, async (store) => {
     await check(store, "after a restart");
-    assert.ok((await store.addUser(guest("gone-7"))).tokensValidFrom! > 0, "whoever takes the name begins anew");
+    assert.ok((await store.addUser(guest("gone-7"))).tokensValidFrom! > 0, "a later user of the name starts anew");
     assert.is((await store.addUser(guest("fresh"))).tokensValidFrom, null);
   });
 });

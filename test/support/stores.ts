@@ -6,30 +6,19 @@ import * as assert from "uvu/assert";
 import { type FileStore, type FileStoreOptions, openFileStore, poolDisk } from "../../src/stores/file/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import type { Store } from "../../src/stores/store.ts";
+import { seedFrom } from "./random.ts";
 import { temporaryFolder } from "./runtime.ts";
 import { until } from "./processes.ts";
 
 export const stores: [name: string, open: () => Store | Promise<Store>][] = [
   ["memory", () => memoryStore()],
   ["file", () => openFileStore(temporaryFolder())],
-  // Compacts all the time, which nobody must notice.
+  // Compacts all the time, which must change no result.
   ["file, compacting, without a thread", () => openFileStore(temporaryFolder(), { compactAfter: 5, disk: poolDisk() })],
 ];
 
 export const later = Date.now() / 1000 + 3600;
-export const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
-console.log(`SEED=${seed}`);
-
-/** The same numbers for the same seed (mulberry32). */
-export function randomFrom(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+export const seed = seedFrom();
 
 export async function using<T>(
   folder: string,
@@ -46,7 +35,7 @@ export async function using<T>(
 
 export const guest = (username: string) => ({ username, passwordHash: "pbkdf2_sha256$secret" });
 
-/** Waits until a store answers again. */
+/** Waits until a store responds again. */
 export function hasRecovered(store: FileStore): Promise<void> {
   const answers = async () =>
     rejection(() => store.ping()).then(
@@ -71,7 +60,7 @@ export const journals = (folder: string): string[] =>
     .filter((name) => /^journal-\d+\.jsonl$/.test(name))
     .sort();
 export const journal = (folder: string): string => path.join(folder, journals(folder).at(-1)!);
-/** Deno's `writeFileSync` sets the mode of a file that is there already, too. */
+/** The mode is needed because Deno's `writeFileSync` also changes that of an existing file. */
 export const overwrite = (file: string, bytes: string | Uint8Array): void =>
   fs.writeFileSync(file, bytes, { mode: 0o600 });
 export const appendTo = (file: string, bytes: string | Uint8Array): void =>

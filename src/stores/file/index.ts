@@ -9,7 +9,7 @@
  * - Users that come in bulk are `batch` records, which a later `commit` record adds, all or none. A compaction carries
  *   unfinished batches over, until their writer has been silent for hours.
  * - A compaction begins with a `seal`. Records after it do not count: their writers repeat them in the next generation,
- *   which any process writes from the state at the seal. Whoever opens a generation syncs the folder before it
+ *   which any process writes from the state at the seal. The process that opens a generation syncs the folder before it
  *   acknowledges anything in it, and only then removes older ones.
  * - After a failed `fdatasync` nobody knows what is on the disk: the journal is sealed, and nothing is acknowledged
  *   before the next generation, written whole, is synced.
@@ -19,12 +19,12 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { clearInterval, setImmediate, setInterval } from "node:timers";
-import { type NewUser, type Store, StoreError, type User, completeUser } from "../store.ts";
+import { type NewUser, type SessionStore, type Store, StoreError, type User, completeUser } from "../store.ts";
 import { type Disk, createDisk, poolDisk } from "./disk.ts";
 import { networkFileSystemOf, openToOthers, unavailable } from "./folder.ts";
 import { createGenerations, sliceBytes } from "./generations.ts";
 import { createReader } from "./reader.ts";
-import { type Change, type UserRow, matchingField, rowFrom } from "./record.ts";
+import { type Change, type UserRow, matchingField, rowFrom, sessionRowFrom } from "./record.ts";
 import { usersPerBatch } from "./replay.ts";
 import { createWriter } from "./writer.ts";
 
@@ -44,10 +44,11 @@ export interface FileStoreOptions {
   disk?: Disk;
 }
 
-export interface FileStore extends Store {
-  /** Counters for benches and tests: `fdatasync` calls, records read and the journal's generation. */
-  stats(): { syncs: number; records: number; generation: number };
-}
+export type FileStore = Store &
+  SessionStore & {
+    /** Counters for benches and tests: `fdatasync` calls, records read and the journal's generation. */
+    stats(): { syncs: number; records: number; generation: number };
+  };
 
 /** How often the journal is looked at for what other processes have appended, in milliseconds. */
 const pollMs = 50;
@@ -144,6 +145,12 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     return look();
   }
 
+  /** Reads what other processes have appended until now. */
+  function catchUp(): void {
+    readable();
+    if (reader.journal().hasNews()) reader.readForward();
+  }
+
   /** Returns whether all that was read is on the disk for sure, in a journal that still takes writes. */
   const isReadSynced = (): boolean => !reader.journal().isSealed() && reader.journal().isReadSynced();
 
@@ -191,6 +198,18 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       return standing ?? append<string>({ k: "claim", kind, id, v: value, exp });
     },
     get: (kind, id) => readable().get(kind, id, seconds()),
+    addSession: (session) => append<void>({ k: "login", s: sessionRowFrom(session) }),
+    touchSession(id, t, exp) {
+      return readable().isTouchDue(id, t) ? append<void>({ k: "touch", id, t, exp }) : undefined;
+    },
+    listSessions(userId) {
+      catchUp();
+      return readable().listSessions(userId, seconds());
+    },
+    removeSession(id) {
+      catchUp(); // a logout of a session that is not recorded, or has been removed before, costs no write
+      return readable().hasSession(id) ? append<void>({ k: "logout", id }) : undefined;
+    },
     async flushExpired() {
       writer.checkSoon();
       return append<number>({ k: "flush" });

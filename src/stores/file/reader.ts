@@ -97,10 +97,10 @@ export function createReader(folder: string, generations: Generations, warn: (li
     }
     if (isNext) {
       journal!.skipSnapshot(); // it holds the very state that is held here
-      records = state.userCount() + state.factCount();
+      records = state.userCount() + state.factCount() + state.sessionCount();
     } else {
       // Others have compacted twice while this process slept. If a name was free for a second file of that number just
-      // now, it is stale: nobody uses it, since whoever opens one looks for a later one afterwards, as here.
+      // now, it is stale: nobody uses it, since every opener looks for a later one afterwards, as here.
       openLatest();
     }
     return isNext;

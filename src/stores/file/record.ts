@@ -5,7 +5,7 @@
 import { Buffer } from "node:buffer";
 import { crc32 } from "node:zlib";
 import type { Times } from "../state/retention.ts";
-import type { User, UserChanges, UsernameMatching } from "../store.ts";
+import type { Session, User, UserChanges, UsernameMatching } from "../store.ts";
 
 export type UserRow = [
   id: string,
@@ -16,6 +16,16 @@ export type UserRow = [
   lastLogin: number | null,
   /** Left out while it is `null`, as in journals from before there was one. */
   tokensValidFrom?: number,
+];
+
+export type SessionRow = [
+  id: string,
+  userId: string,
+  createdAt: number,
+  lastUsedAt: number,
+  expiresAt: number,
+  ip: string | null,
+  userAgent: string | null,
 ];
 
 /** How its writer compares names (`m`): part of the record, since every reader must come to the same outcome. */
@@ -35,6 +45,9 @@ export type Change =
   | { k: "del"; id: string }
   /** A fact: `putIfAbsent` under its name on disk. */
   | { k: "claim"; kind: string; id: string; v: string; exp: number }
+  | { k: "login"; s: SessionRow }
+  | { k: "touch"; id: string; t: number; exp: number }
+  | { k: "logout"; id: string }
   | { k: "flush" }
   | { k: "batch"; b: string; u: UserRow[] }
   | ({ k: "commit"; b: string; n: number } & Matching)
@@ -70,6 +83,26 @@ export function userFrom(row: UserRow): User {
     tokensValidFrom: row[6] ?? null,
   };
 }
+
+export const sessionRowFrom = (session: Session): SessionRow => [
+  session.id,
+  session.userId,
+  session.createdAt,
+  session.lastUsedAt,
+  session.expiresAt,
+  session.ip,
+  session.userAgent,
+];
+
+export const sessionFrom = ([id, userId, createdAt, lastUsedAt, expiresAt, ip, userAgent]: SessionRow): Session => ({
+  id,
+  userId,
+  createdAt,
+  lastUsedAt,
+  expiresAt,
+  ip,
+  userAgent,
+});
 
 export function encodeRecord(record: JournalRecord): Buffer {
   const json = JSON.stringify(record);

@@ -2,7 +2,7 @@
 import { StoreError } from "../store.ts";
 import type { Retention } from "../state/retention.ts";
 import type { State } from "../state/index.ts";
-import { type JournalRecord, rowFrom, userFrom } from "./record.ts";
+import { type JournalRecord, rowFrom, sessionFrom, sessionRowFrom, userFrom } from "./record.ts";
 
 /** Thrown for a record that only a newer version writes. */
 export class UnknownRecordError extends Error {}
@@ -31,6 +31,12 @@ export function applyRecord(record: JournalRecord, state: State, retention: Rete
       return state.dropUser(record.id);
     case "claim":
       return state.putIfAbsent(record.kind, record.id, record.v, record.exp, record.at);
+    case "login":
+      return state.addSession(sessionFrom(record.s));
+    case "touch":
+      return state.touchSession(record.id, record.t, record.exp);
+    case "logout":
+      return state.removeSession(record.id);
     case "flush":
       return state.flushExpired(retention.horizon());
     case "batch":
@@ -54,7 +60,10 @@ export function applyRecord(record: JournalRecord, state: State, retention: Rete
   }
 }
 
-/** Yields the records that make this state from an empty one. To be read when all expired facts are swept. */
+/**
+ * Yields the records that make this state from an empty one. To be read when all expired facts and sessions are swept.
+ * Versions that know no sessions can't read records of them, so a store without sessions has none.
+ */
 export function* snapshotOf(state: State): Iterable<JournalRecord> {
   for (const user of state.users()) yield { k: "add", u: rowFrom(user), at: 0 };
   const { ids, names } = state.removed(); // after the users, who have got their issued-before marks already
@@ -65,5 +74,6 @@ export function* snapshotOf(state: State): Iterable<JournalRecord> {
   for (const [kind, id, { value, expiresAt }] of state.facts()) {
     yield { k: "claim", kind, id, v: value, exp: expiresAt, at: 0 };
   }
+  for (const session of state.sessions()) yield { k: "login", s: sessionRowFrom(session), at: 0 };
   for (const [b, users, at] of state.staged()) yield { k: "batch", b, u: users.map(rowFrom), at };
 }

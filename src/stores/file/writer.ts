@@ -152,7 +152,9 @@ export function createWriter(reader: Reader, generations: Generations, options: 
       roomCheckAt = records + recordsPerRoomCheck;
       if (generations.freeBytes() > reader.journal().size() + spareBytes) return false;
     }
-    const live = reader.state().userCount() + (await reader.state().liveFactCount(reader.retention().horizon()));
+    const state = reader.state();
+    const horizon = reader.retention().horizon();
+    const live = state.userCount() + (await state.liveFactCount(horizon)) + (await state.liveSessionCount(horizon));
     if (reader.records() > 2 * live && (await canCompact())) return true;
     checkAt = reader.records() + Math.max(compactAfter, live);
     roomCheckAt = reader.records() + Math.max(recordsPerRoomCheck, live / 4);
@@ -173,6 +175,7 @@ export function createWriter(reader: Reader, generations: Generations, options: 
     let counted = 0;
     for (const record of snapshotOf(reader.state())) {
       if (record.k === "claim" && record.exp <= horizon) continue;
+      if (record.k === "login" && record.s[4] <= horizon) continue;
       const { length } = encodeRecord(record);
       bytes += length;
       counted += length;

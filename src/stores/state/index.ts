@@ -1,5 +1,5 @@
 /**
- * Users and facts in memory, with the rules of the store interface and no clock: every time is an argument, in seconds.
+ * Users, facts and sessions in memory, with the rules of the store interface and no clock: every time is an argument, in seconds.
  * The memory store is this state; the file store replays its journal into one, so equal journals make equal states.
  *
  * No call takes long with a million users or facts: both are spread over shards, a flush only marks shards, and a large
@@ -9,6 +9,7 @@ import type { User, UserChanges, UsernameMatching } from "../store.ts";
 import { foldUsername } from "../usernames.ts";
 import { createBatches } from "./batches.ts";
 import { createFacts } from "./facts.ts";
+import { createSessions } from "./sessions.ts";
 import { createUsers } from "./users.ts";
 
 export type State = ReturnType<typeof createState>;
@@ -16,12 +17,14 @@ export type State = ReturnType<typeof createState>;
 export function createState() {
   const users = createUsers();
   const { recheck, ...batches } = createBatches(users);
+  const facts = createFacts();
+  const { flushSessions, ...sessions } = createSessions();
   return {
-    ...createFacts(),
+    ...facts,
+    ...sessions,
     ...batches,
     findUserByUsername: users.findUserByUsername,
     findUserById: users.findUserById,
-    removeUser: users.removeUser,
     dropUser: users.dropUser,
     wasRemoved: users.wasRemoved,
     removed: users.removed,
@@ -47,6 +50,15 @@ export function createState() {
       const user = users.updateUser(id, changes, expected, matching, at);
       if (user !== undefined && changes.username !== undefined) recheck(id, foldUsername(user.username));
       return user;
+    },
+    removeUser(id: string): boolean {
+      sessions.removeSessionsOf(id);
+      return users.removeUser(id);
+    },
+    /** Drops the facts and sessions that have expired at a time, and returns how many facts. */
+    async flushExpired(at: number): Promise<number> {
+      const [dropped] = await Promise.all([facts.flushExpired(at), flushSessions(at)]);
+      return dropped;
     },
   };
 }

@@ -1,21 +1,33 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { FileStore } from "../../../src/stores/file/index.ts";
-import type { User } from "../../../src/stores/store.ts";
+import type { Session, User } from "../../../src/stores/store.ts";
 import { start, temporaryFolder } from "../../support/runtime.ts";
-import { randomFrom, seed, using } from "../../support/stores.ts";
+import { randomFrom } from "../../support/random.ts";
+import { seed, using } from "../../support/stores.ts";
 
 const file = suite("file store: kill -9");
 
 /** Every acknowledged write that is missing from a store. */
 async function missing(store: FileStore, facts: [kind: string, name: string, value?: unknown][]): Promise<string[]> {
   const removed = new Set(facts.filter(([kind]) => kind === "removed").map(([, name]) => name));
+  const loggedOut = new Set(facts.filter(([kind]) => kind === "logout").map(([, name]) => name));
   const users = new Map<string, User>();
   for (const user of store.listUsers() as Iterable<User>) users.set(user.username, user);
+  const sessions = new Map<string, Session>();
+  for (const writer of new Set(facts.filter(([kind]) => kind === "login").map(([, , value]) => value as string))) {
+    for (const session of await store.listSessions(writer)) sessions.set(session.id, session);
+  }
   const lost = facts.filter(([kind, name, value]) => {
     if (kind === "claim") return store.get("load", name) !== value;
     if (kind === "counter") return (users.get(name)?.lastLogin ?? 0) < (value as number);
     if (kind === "removed") return users.has(name);
+    if (kind === "logout") return sessions.get(name) !== undefined;
+    if (kind === "login" || kind === "touch") {
+      const session = sessions.get(name);
+      if (session === undefined) return !loggedOut.has(name) && !isLastGuest(facts, name);
+      return kind === "touch" && session.lastUsedAt !== 100;
+    }
     return !removed.has(name) && !users.has(name) && !isLastGuest(facts, name);
   });
   return lost.map((fact) => fact.join(" "));
@@ -30,7 +42,7 @@ function isLastGuest(facts: [kind: string, name: string, value?: unknown][], nam
 }
 
 async function killRounds(lane: number, rounds: number, processes: number, compactAfter: number): Promise<void> {
-  const random = randomFrom(seed + lane);
+  const random = randomFrom(seed + lane).next;
   const folder = temporaryFolder();
   const facts: [kind: string, name: string, value?: unknown][] = [];
   for (let round = 0; round < rounds; round++) {

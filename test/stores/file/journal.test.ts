@@ -327,7 +327,7 @@ file("does not take a half-written record for damage", async () => {
     },
     { warn: (line) => warnings.push(line) },
   );
-  assert.is(warnings.length, 1, "cut short for good once another record follows");
+  assert.is(warnings.length, 1, "torn once another record follows");
 });
 
 file.run();
