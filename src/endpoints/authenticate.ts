@@ -1,7 +1,9 @@
 /** Verifies an access token for a resource of the host or of ours, in the order and words of Simple JWT's JWTAuthentication. */
 import { type ErrorCode, fail, isFailure } from "../errors.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import { bearerError } from "../sessions/rules.ts";
 import { lookUp } from "../sessions/state.ts";
+import type { LoginRequest } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
 import type { Claims, TokenType } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
@@ -19,6 +21,21 @@ export interface AuthenticateOptions {
   /** Claims that the token must have, with their values; for a claim that is a list, one of its values. */
   claims?: Readonly<Record<string, unknown>>;
 }
+
+/** A request of an authenticated user. */
+export interface UserCall extends Authenticated {
+  /** The parsed body of a POST, not yet validated; an empty object for other methods. */
+  readonly data: unknown;
+  /** What stands in the request's path for the `{id}` of the route's, decoded; empty for a route without one. */
+  readonly id: string;
+  readonly request: LoginRequest;
+}
+
+/**
+ * An endpoint for authenticated users: like `Endpoint`, but called with the bearer.
+ * @returns the body of a 200; `undefined` for a 204.
+ */
+export type UserEndpoint = (context: Context, call: UserCall) => MaybePromise<object | undefined>;
 
 const tokenTypesByClass = { AccessToken: "access", SlidingToken: "sliding" } as const;
 

@@ -1,9 +1,10 @@
 import { fail } from "../errors.ts";
 import type { PasswordCheck } from "../passwords/index.ts";
+import { recordLogin } from "../sessions/recorded.ts";
 import { mayLogIn } from "../sessions/state.ts";
-import type { LoginRequest, Settings } from "../settings/types.ts";
+import type { AuditEvent, LoginRequest, Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
-import { accessClaims, loginClaims, nowOf } from "../tokens/claims.ts";
+import { type Claims, accessClaims, loginClaims, nowOf, sessionOf } from "../tokens/claims.ts";
 import { type Context, type Endpoint, sign } from "./endpoint.ts";
 import { charField, parseFields } from "./fields.ts";
 
@@ -16,14 +17,24 @@ export const create: Endpoint = async (context, data, request) => {
     sign(context, claims),
     sign(context, accessClaims(settings, claims, claims.iat as number)),
   ]);
+  await recordLogin(context, user, claims, request);
+  auditLogin(context, request, user, claims);
   return { refresh, access };
 };
 
 /** Returns a sliding token for a user name and password (Simple JWT's TokenObtainSliding). */
 export const createSliding: Endpoint = async (context, data, request) => {
   const { user, now } = await logIn(context, data, request);
-  return { token: await sign(context, await loginClaims(context.settings, user, "sliding", now)) };
+  const claims = await loginClaims(context.settings, user, "sliding", now);
+  const token = await sign(context, claims);
+  await recordLogin(context, user, claims, request);
+  auditLogin(context, request, user, claims);
+  return { token };
 };
+
+function auditLogin({ record, settings }: Context, request: LoginRequest, user: User, claims: Claims): void {
+  record?.("login", request, { userId: user.id, sessionId: sessionOf(settings, claims) });
+}
 
 /** The user of a successful login, and when the login began, in seconds. */
 interface Login {
@@ -40,6 +51,8 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   );
   const [username, password] = [fields[usernameField]!, fields.password!];
   const now = nowOf(settings);
+  const client = context.clientOf(request);
+  const attempt = context.failedLogins?.begin(username, client);
   const find = async () =>
     (await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching)) ?? undefined;
   const user = await find();
@@ -47,18 +60,32 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   // that time does not tell which users exist. A host's rule may be slow, so it is asked only once the password is right.
   const isExpected =
     user !== undefined && settings.userAuthenticationRule === undefined && (await mayLogIn(settings, user));
-  const checked = await passwords.check(password, user?.passwordHash, isExpected);
+  const caller = { client, isGone: () => request.isGone?.() === true };
+  const checked = await passwords.check(password, user?.passwordHash, isExpected, caller).catch((error: unknown) => {
+    attempt?.forgive(); // the password was not checked
+    throw error;
+  });
   warnOfFormat(settings, checked, user);
   const isRight = checked.ok && user !== undefined && (await mayLogIn(settings, user));
   const confirmed = isRight ? await confirmUser(settings, user, await find(), now) : undefined;
   if (confirmed === undefined) {
+    context.record?.("login_failed", request, { userId: user?.id, reason: reasonOf(checked, user, isRight) });
     await settings.onLoginFailed?.({ [usernameField]: username }, request);
     throw fail("invalid_credentials");
   }
+  attempt?.succeed();
   const upgraded = checked.isWeak ? await upgradeHash(context, confirmed, password) : confirmed;
   if (settings.updateLastLogin) await store.updateUser!(confirmed.id, { lastLogin: now });
   await settings.onLoginSuccess?.(confirmed, request);
   return { user: upgraded, now };
+}
+
+/** Words for the operator why a login failed. The client is never told, and every failed login takes as long. */
+function reasonOf(checked: PasswordCheck, user: User | undefined, isRight: boolean): AuditEvent["reason"] {
+  if (user === undefined) return "unknown_user";
+  if (checked.unknownFormat || checked.missingPackage !== undefined) return "unusable_hash";
+  if (!checked.ok) return "wrong_password";
+  return isRight ? "changed_meanwhile" : "not_allowed";
 }
 
 /** Warns of a stored hash that can't be checked, which the operator has to mend. */

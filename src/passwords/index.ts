@@ -13,12 +13,12 @@ import { bcrypt, bcryptSha256 } from "./bcrypt.ts";
 import { type PreferredAlgorithm, defaultIterations, formats, maxIterations, preferredFormats } from "./formats.ts";
 import { HasherUnavailable, type PasswordHasher } from "./hasher.ts";
 import { pbkdf2Sha1, pbkdf2Sha256 } from "./pbkdf2.ts";
-import { createLimiter } from "./queue.ts";
+import { type Caller, type QueueLoad, createLimiter } from "./queue.ts";
 import { scrypt } from "./scrypt.ts";
 
 export type { PasswordAlgorithm, PreferredAlgorithm } from "./formats.ts";
 export { HasherUnavailable } from "./hasher.ts";
-export { PasswordQueueFull } from "./queue.ts";
+export { type Caller, ClientGone, PasswordQueueFull } from "./queue.ts";
 
 export interface PasswordOptions {
   /** The format of new hashes and of those that replace weaker ones at a login. Default `pbkdf2_sha256`. */
@@ -50,9 +50,11 @@ export interface Passwords {
   /**
    * Returns a new hash in the preferred format.
    * @throws {RangeError} for a password over 4,096 bytes.
+   * @param caller on whose behalf; the places in the queue are shared out by client.
    * @throws {PasswordQueueFull} when too many callers wait.
+   * @throws {ClientGone} when the client has gone before the hash began.
    */
-  hash(password: string): Promise<string>;
+  hash(password: string, caller?: Caller): Promise<string>;
   /**
    * Checks a password. Every failed check does the same work, so that its time does not tell which users exist: one hash
    * of each format in the store, with the most work found there. Hashes of more than four times the work of a new one are
@@ -60,20 +62,24 @@ export interface Passwords {
    * @param encoded the stored hash; undefined for an unknown user.
    * @param mayLogIn false if a right password is refused as well (inactive user): its check then takes as long as a
    * failed one. Default true.
+   * @param caller on whose behalf, as for {@link hash}.
    * @throws {PasswordQueueFull} when too many callers wait.
+   * @throws {ClientGone} when the client has gone before the hash began.
    */
-  check(password: string, encoded: string | undefined, mayLogIn?: boolean): Promise<PasswordCheck>;
+  check(password: string, encoded: string | undefined, mayLogIn?: boolean, caller?: Caller): Promise<PasswordCheck>;
   /**
    * Reads stored hashes, so that {@link check} knows from the start the work to pad to. It yields to the event loop every
    * few milliseconds. A format not among them counts from the first check of such a hash on.
    */
   learn(stored: Iterable<string> | AsyncIterable<string>): Promise<void>;
+  /** Returns how many callers wait for a hash, and how long they have waited so far. */
+  load(): QueueLoad;
   /** Returns whether the text is a hash that {@link check} can verify, or Django's unusable password. */
   isHash(encoded: string): boolean;
 }
 
 /** Longer than any passphrase; without a limit an attacker could make the server hash megabytes. */
-const maxPasswordBytes = 4096;
+export const maxPasswordBytes = 4096;
 /** The longest that reading stored hashes may block the event loop. */
 const sliceMs = 4;
 
@@ -92,7 +98,7 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
     throw new RangeError(`preferred: ${preferredName} hashes are not made; accepted: ${preferredFormats.join(", ")}`);
   }
   const concurrency = options.concurrency ?? (globalThis.navigator?.hardwareConcurrency || 4);
-  const inTurn = createLimiter(concurrency, options.queue ?? 100);
+  const limiter = createLimiter(concurrency, options.queue ?? 100);
   const all = [pbkdf2Sha256(iterations), pbkdf2Sha1(iterations), argon2(), bcryptSha256(), bcrypt(), scrypt()];
   const hashers = new Map<string, PasswordHasher>(all.map((hasher) => [hasher.algorithm, hasher]));
   const preferred = hashers.get(preferredName)!;
@@ -133,14 +139,14 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
 
   return {
     ready: async () => preferred.ready?.(),
-    async hash(password) {
+    async hash(password, caller) {
       if (isTooLong(password)) throw new RangeError(`the password is longer than ${maxPasswordBytes} bytes`);
-      return inTurn(() => preferred.hash(password));
+      return limiter.run(() => preferred.hash(password), caller);
     },
-    async check(password, encoded, mayLogIn = true) {
+    async check(password, encoded, mayLogIn = true, caller = {}) {
       if (isTooLong(password)) return { ok: false };
       const hasher = encoded === undefined ? undefined : hasherOf(encoded);
-      return inTurn(async () => {
+      return limiter.run(async () => {
         if (hasher === undefined) {
           await pad(password);
           return { ok: false, unknownFormat: encoded !== undefined && !encoded.startsWith("!") };
@@ -156,7 +162,7 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
         }
         if (!ok || !mayLogIn) await pad(password, hasher, hasher.workOf(encoded!));
         return ok && isWeak(hasher, encoded!) ? { ok, isWeak: true } : { ok };
-      });
+      }, caller);
     },
     async learn(stored) {
       let [seen, sliceEnd] = [0, performance.now() + sliceMs];
@@ -172,6 +178,7 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
         sliceEnd = performance.now() + sliceMs;
       }
     },
+    load: limiter.load,
     isHash: (encoded) => encoded.startsWith("!") || hasherOf(encoded) !== undefined,
   };
 }

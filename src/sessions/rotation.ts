@@ -1,16 +1,48 @@
 /** Rotation of refresh tokens with reuse detection (RFC 9700 section 4.14). */
 import { fail } from "../errors.ts";
 import type { User } from "../stores/store.ts";
-import { type Claims, type Issue, jtiFrom, newJti, sessionEnd } from "../tokens/claims.ts";
+import type { Settings } from "../settings/types.ts";
+import { type Claims, type Issue, jtiFrom, loginTime, newJti, sessionEnd } from "../tokens/claims.ts";
 import { endSession } from "./revocation.ts";
-import { type RecordedRotation, isInGrace, isRevokedByFact } from "./rules.ts";
-import { type SessionContext, lookUpRevocation, readRotation } from "./state.ts";
+import { type RecordedRotation, isInGrace, isRevokedByFact, isSingleUse } from "./rules.ts";
+import { type RotationPlan, type SessionContext, lookUpRevocation, readRotation } from "./state.ts";
+
+/** Makes the rotation of a refresh token: its successor, and the fact that records it. */
+function makePlan(settings: Settings, claims: Claims, iat: number, now: number): RotationPlan {
+  const exp = Math.min(Math.floor(iat + settings.refreshTokenLifetime), sessionEnd(settings, claims));
+  const issue: Issue = { jti: newJti(), iat, exp };
+  const fact = {
+    key: ["successor", jtiFrom(settings, claims)] as const,
+    value: JSON.stringify({ ...issue, usedAt: now } satisfies RecordedRotation),
+    expiresAt: Math.ceil((claims.exp as number) + settings.leeway) + 1,
+    unlessMarkedSince: Math.min(iat, loginTime(claims)),
+  };
+  return { issue, fact };
+}
+
+/**
+ * Plans a rotation before the token's state is known, for a store that looks the state up and records in one step.
+ * @param now when the request began, in seconds.
+ * @returns `undefined` where the store can't, or where more than the store knows may refuse the refresh.
+ */
+export function planRotation(
+  { settings, store }: SessionContext,
+  claims: Claims,
+  now: number,
+): RotationPlan | undefined {
+  if (store.latestState === undefined || !isSingleUse(settings, claims)) return undefined;
+  const { userAuthenticationRule, checkRevokeToken } = settings;
+  if (userAuthenticationRule !== undefined || checkRevokeToken || now >= sessionEnd(settings, claims)) return undefined;
+  return makePlan(settings, claims, Math.floor(now), now);
+}
 
 /**
  * Rotates a refresh token that may be refreshed. The first rotation that is recorded stands, so racing refreshes all return
  * the same successor. Reuse after the grace period ends the session.
  * @param iat the `iat` of tokens issued by this request, in seconds.
  * @param now when the request began, in seconds.
+ * @param plan the plan that `lookUp` was given.
+ * @param onReuse called once the session is ended for reuse.
  * @returns the successor's id and times, decided by this request or by an earlier one.
  * @throws `token_blacklisted` for a reused token and for a session ended meanwhile.
  */
@@ -20,22 +52,23 @@ export async function rotate(
   user: User,
   iat: number,
   now: number,
+  plan: RotationPlan | undefined,
+  onReuse: () => void,
 ): Promise<Issue> {
   const { settings, store } = context;
-  const exp = Math.min(Math.floor(iat + settings.refreshTokenLifetime), sessionEnd(settings, claims));
-  const issue: Issue = { jti: newJti(), iat, exp };
+  const isRecorded = plan?.recorded !== undefined;
+  const { issue, fact } = isRecorded ? plan : makePlan(settings, claims, iat, now);
   if (settings.blacklistAfterRotation === false) return issue;
 
-  const own = JSON.stringify({ ...issue, usedAt: now } satisfies RecordedRotation);
-  const expiresAt = Math.ceil((claims.exp as number) + settings.leeway) + 1;
-  const recorded = await store.putIfAbsent!("successor", jtiFrom(settings, claims), own, expiresAt);
+  const recorded = isRecorded ? plan.recorded! : await store.putIfAbsent!(...fact.key, fact.value, fact.expiresAt);
   // Looked up again: putIfAbsent has caught up with other processes, and one of them may have ended the session.
-  if (isRevokedByFact(await lookUpRevocation(context, claims))) throw fail("token_blacklisted");
-  if (recorded === own) return issue;
+  if (!isRecorded && isRevokedByFact(await lookUpRevocation(context, claims))) throw fail("token_blacklisted");
+  if (recorded === fact.value) return issue;
   const rotation = await readRotation(context, recorded);
   if (isInGrace(settings, rotation, now)) return rotation;
   await endSession(context, claims, now);
   const message = "a used refresh token was presented again; its session has been ended";
   settings.log({ level: "warn", code: "refresh_reuse", message, userId: user.id });
+  onReuse();
   throw fail("token_blacklisted");
 }

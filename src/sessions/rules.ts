@@ -42,10 +42,14 @@ export interface TokenFacts {
 export interface Account {
   /** `undefined` when the token names no user or the store has none. */
   readonly user: User | undefined;
+  /** The user's issued-before mark, where the store returned it without the user. */
+  readonly tokensValidFrom?: number | null;
   /** Whether the user was removed. Looked up for a missing user at `verify`; otherwise false. */
   readonly wasRemoved: boolean;
   /** Whether the user may log in (`userAuthenticationRule`). Asked at `refresh`; otherwise true. */
   readonly mayLogIn: boolean;
+  /** Whether the token's session goes on past the user's issued-before mark: the one that changed the password. */
+  readonly isKept?: boolean;
 }
 
 /** What the store knows of a token. */
@@ -59,8 +63,8 @@ export const isRevokedByFact = ({ isBlacklisted = false, isSessionEnded = false 
   isBlacklisted || isSessionEnded;
 
 /** Whether all tokens of the user were revoked after the token was issued. */
-const isRevokedByUser = (claims: Claims, { user }: Account): boolean =>
-  user !== undefined && isIssuedBeforeMark(claims, user);
+export const isRevokedByUser = (claims: Claims, account: Account): boolean =>
+  account.isKept !== true && isIssuedBeforeMark(claims, account.user ?? account);
 
 /** Whether a token was revoked: by itself, with its session, or with all tokens of its user. */
 export const isRevoked = (claims: Claims, { account, facts }: TokenState): boolean =>
@@ -121,7 +125,7 @@ export function refreshError(
   if (user === undefined || !mayLogIn) return "no_active_account";
   if (isRevoked(claims, state)) return "token_blacklisted";
   if (!isPasswordUnchanged(settings, claims, user)) return "password_changed";
-  if (now >= sessionEnd(settings, claims)) return "token_invalid";
+  if (now >= sessionEnd(settings, claims)) return "token_expired";
   return undefined;
 }
 

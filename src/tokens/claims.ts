@@ -33,7 +33,7 @@ export interface Issue {
  * Whether a user's issued-before mark lies ahead of the clock, because the clock that set it was wrong. Times alone can't
  * tell new tokens from old ones then.
  */
-const isMarkAhead = (now: number, user: User): boolean => (user.tokensValidFrom ?? 0) >= now + 0.999;
+export const isMarkAhead = (now: number, user: User): boolean => (user.tokensValidFrom ?? 0) >= now + 0.999;
 
 /**
  * Returns the `iat` of a user's new token, in whole seconds. Within the second of the user's issued-before mark it has a
@@ -45,7 +45,10 @@ export function issueTime(now: number, user: User): number {
   return whole > mark || isMarkAhead(now, user) ? whole : Math.max(now, mark + 0.0005); // marks are whole milliseconds
 }
 
-/** Holds the issued-before mark known at login when it lay ahead of the clock: the login was later than that mark. */
+/**
+ * Holds an issued-before mark that does not revoke the token: the one known at login when it lay ahead of the clock, or the
+ * one that the token's session was kept past.
+ */
 const seenMarkClaim = "tokens_valid_from";
 
 /**
@@ -53,10 +56,16 @@ const seenMarkClaim = "tokens_valid_from";
  * `iat`, since a process that has not read the mark yet may still issue tokens. A login at the same instant counts as
  * earlier: its request may have been under way already.
  */
-export function isIssuedBeforeMark(claims: Claims, user: User): boolean {
+export function isIssuedBeforeMark(claims: Claims, user: Pick<User, "tokensValidFrom">): boolean {
   const mark = user.tokensValidFrom ?? null;
   return mark !== null && loginTime(claims) <= mark && !((claims[seenMarkClaim] as number) >= mark);
 }
+
+/** Adds the user's present issued-before mark as one that does not revoke the token. */
+export const withKnownMark = (claims: Claims, user: User): Claims => ({
+  ...claims,
+  [seenMarkClaim]: user.tokensValidFrom,
+});
 
 /** Whether a claim belongs to one token alone and is not passed on: type, times and id. */
 const isOwn = ({ tokenTypeClaim, jtiClaim }: Settings, name: string): boolean =>
@@ -66,7 +75,7 @@ const isOwn = ({ tokenTypeClaim, jtiClaim }: Settings, name: string): boolean =>
  * Returns the time of a token's login in seconds (`auth_time`, OpenID Connect Core section 2). Tokens made by Django lack
  * it and count from their own `iat`; a token without either counts from 0.
  */
-function loginTime({ auth_time, iat = 0 }: Claims): number {
+export function loginTime({ auth_time, iat = 0 }: Claims): number {
   return Number.isFinite(auth_time) ? Math.min(auth_time as number, iat as number) : (iat as number);
 }
 
@@ -81,6 +90,16 @@ export function sessionEnd({ sessionLifetime }: Settings, claims: Claims): numbe
  */
 export function sessionOf(settings: Settings, claims: Claims): string {
   return typeof claims.sid === "string" && claims.sid !== "" ? claims.sid : jtiFrom(settings, claims);
+}
+
+/**
+ * Returns when a refresh or sliding token is of no use any more, in seconds: it is expired and, for a sliding token, so is
+ * the last one that could be made of it.
+ */
+export function lastUse({ slidingTokenLifetime, slidingTokenRefreshExpClaim }: Settings, claims: Claims): number {
+  const exp = claims.exp as number;
+  const refreshExp = claims[slidingTokenRefreshExpClaim];
+  return Number.isFinite(refreshExp) ? Math.max(exp, (refreshExp as number) + slidingTokenLifetime) : exp;
 }
 
 /**
@@ -111,7 +130,7 @@ export async function loginClaims(
   if (settings.checkRevokeToken) claims[revokeTokenClaim] = passwordDigest(user);
   if (issuer !== undefined) claims.iss = issuer;
   if (audience !== undefined) claims.aud = audience;
-  if (type === "refresh" && settings.rotateRefreshTokens) claims.sid = claims[settings.jtiClaim];
+  if (settings.sessions || (type === "refresh" && settings.rotateRefreshTokens)) claims.sid = claims[settings.jtiClaim];
   claims.auth_time = iat;
   if (isMarkAhead(now, user)) claims[seenMarkClaim] = user.tokensValidFrom;
   claims.exp = Math.min(claims.exp as number, sessionEnd(settings, claims));
@@ -131,7 +150,7 @@ export async function loginClaims(
 export function accessClaims(settings: Settings, refresh: Claims, iat: number): Claims {
   const exp = Math.min(Math.floor(iat + settings.accessTokenLifetime), sessionEnd(settings, refresh));
   const claims = derivedClaims(settings, "access", refresh, { jti: newJti(), iat, exp });
-  if (settings.rotateRefreshTokens) claims.sid = sessionOf(settings, refresh);
+  if (settings.rotateRefreshTokens || settings.sessions) claims.sid = sessionOf(settings, refresh);
   return claims;
 }
 
@@ -145,7 +164,9 @@ export function successorClaims(settings: Settings, refresh: Claims, issue: Issu
 /** Makes the claims of a refreshed sliding token: later times, the same id. */
 export function slidingClaims(settings: Settings, sliding: Claims, iat: number): Claims {
   const exp = Math.min(Math.floor(iat + settings.slidingTokenLifetime), sessionEnd(settings, sliding));
-  return derivedClaims(settings, "sliding", sliding, { jti: jtiFrom(settings, sliding), iat, exp });
+  const claims = derivedClaims(settings, "sliding", sliding, { jti: jtiFrom(settings, sliding), iat, exp });
+  if (settings.sessions) claims.sid = sessionOf(settings, sliding);
+  return claims;
 }
 
 /** Makes the claims of a token derived from another: new type, times and id, the same login time, all else passed on. */
@@ -177,10 +198,11 @@ function setClaim(claims: Claims, name: string, value: unknown): void {
 }
 
 /**
- * Checks the claims of a token whose signature is valid, in Simple JWT's order: times, `iss` and `aud`, then the presence
- * of `exp`, then `jti`, then the type.
+ * Checks the claims of a token whose signature is valid, in the order of PyJWT and Simple JWT: `iat` and `nbf`, `exp`, `iss`
+ * and `aud`, then the presence of `exp`, then `jti`, then the type.
  * @param type the type the token must have; without it, any type or none is accepted.
- * @throws `token_invalid`, `token_no_exp`, `token_no_id`, `token_no_type` or `token_wrong_type`: the first rule that fails.
+ * @throws `token_invalid`, `token_expired`, `token_no_exp`, `token_no_id`, `token_no_type` or `token_wrong_type`: the first rule
+ * that fails.
  * @see RFC 7519 section 4.1
  */
 export function checkClaims(settings: Settings, claims: Claims, type?: TokenType): void {
@@ -188,10 +210,10 @@ export function checkClaims(settings: Settings, claims: Claims, type?: TokenType
   const { leeway } = settings;
   const { exp, nbf, iat } = claims as { exp?: number; nbf?: number; iat?: number };
   if (!isTimeOrNone(exp) || !isTimeOrNone(nbf) || !isTimeOrNone(iat)) throw fail("token_invalid");
-  if (exp !== undefined && exp <= Math.floor(now) - leeway) throw fail("token_invalid");
-  if (nbf !== undefined && nbf > now + leeway) throw fail("token_invalid");
   const ahead = Number.isInteger(iat) ? 0 : 1; // see issueTime
   if (iat !== undefined && iat > now + leeway + ahead) throw fail("token_invalid");
+  if (nbf !== undefined && nbf > now + leeway) throw fail("token_invalid");
+  if (exp !== undefined && exp <= Math.floor(now) - leeway) throw fail("token_expired");
   if (settings.issuer !== undefined && claims.iss !== settings.issuer) throw fail("token_invalid");
   if (settings.audience !== undefined && !sharesAudience(claims.aud, settings.audience)) throw fail("token_invalid");
 

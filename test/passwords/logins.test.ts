@@ -209,7 +209,7 @@ logins("succeed though the upgrade can't be stored, which is logged without the 
   assert.not.match(JSON.stringify(log), "pbkdf2");
 });
 
-logins("hash once, whoever they name", async () => {
+logins("hash once, for known and unknown users", async () => {
   const encoded = await createPasswords({ iterations }).hash("right");
   const { login, store, log } = await open({ ada: encoded, una: unusable, dan: "damaged" });
   await store.addUser({ username: "ian", passwordHash: encoded, isActive: false });

@@ -1,7 +1,8 @@
 /** Random interleavings of refreshes, logouts and revocations, against a model. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type OpenStore, forge, seeded, setUp, stores } from "../support/sessions.ts";
+import { randomFrom, seedFrom } from "../support/random.ts";
+import { type OpenStore, forge, setUp, stores } from "../support/sessions.ts";
 
 for (const [name, openStore] of stores) {
   const it = suite(`sessions, ${name} store`);
@@ -23,7 +24,8 @@ interface Lineage {
 
 /** A thousand batches of operations at once, each checked against what may and what must have happened. */
 async function interleave(openStore: OpenStore): Promise<void> {
-  const { seed, below, pick } = seeded();
+  const seed = seedFrom();
+  const { below, pick } = randomFrom(seed);
   const names = ["ada", "bea", "cid"];
   for (let round = 0; round < 40; round++) {
     const grace = pick([0, 5, 10, "until-used"] as const);

@@ -4,6 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
+import { randomFrom, seedFrom } from "../support/random.ts";
 import {
   type OpenStore,
   type Pair,
@@ -13,7 +14,6 @@ import {
   markUser,
   passwordHash,
   secret,
-  seeded,
   setUp,
   signed,
   stores,
@@ -137,7 +137,8 @@ for (const [name, openStore] of stores) {
 }
 
 async function revokeAtAnyInstant(openStore: OpenStore): Promise<void> {
-  const { seed, below, pick } = seeded();
+  const seed = seedFrom();
+  const { below, pick } = randomFrom(seed);
   const here = await setUp({ accessTokenLifetime: "1d" }, openStore);
   const { clock, endpoints, store } = here;
   const ways: [string, (id: string) => Promise<unknown>][] = [

@@ -162,7 +162,7 @@ const rows: Row[] = [
     refresh: gone,
     bearer: "user_not_found",
   },
-  { what: "session over", settings: { sessionLifetime: 60 }, refresh: "token_invalid" },
+  { what: "session over", settings: { sessionLifetime: 60 }, refresh: "token_expired" },
   { what: "session not over", settings: { sessionLifetime: 60.001 } },
   {
     what: "session over and password changed",

@@ -32,7 +32,11 @@ it("returns one sliding token, which keeps its id when it is refreshed", async (
   assert.is((await here.post("refresh", { token: disabled })).text, "Token 'refresh_exp' claim has expired");
   assert.is((await here.post("logout", { token: login.token })).status, 200);
   for (const token of [login.token, body.token]) {
-    assert.equal([await here.verify(token), await here.guard(token)], [400, 401], "all that share the id are void");
+    assert.equal(
+      [await here.verify(token), await here.guard(token)],
+      [400, 401],
+      "all tokens with this id are revoked",
+    );
     assert.is((await here.post("refresh", { token })).status, 400);
   }
 });

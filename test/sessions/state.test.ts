@@ -58,7 +58,7 @@ const cases: [
     ["user", ...revocation, "successor j", "successor k"],
   ],
   ["verify of a removed user's token", "verify", {}, removed, ["user", "removed"]],
-  ["verify of a revoked user's token", "verify", {}, marked, ["user"]],
+  ["verify of a revoked user's token", "verify", {}, marked, ["user", 'kept ["1","s",1850000000]']],
   [
     "verify of a revoked token",
     "verify",

@@ -3,6 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   accepted,
+  expired,
   validClaims,
   invalid,
   now,
@@ -35,17 +36,30 @@ for (const name of ["exp", "iat", "nbf"]) {
 
 times("may be fractions, and negative where that makes sense", async () => {
   await accepted(await sign({ exp: now + 0.5, iat: now - 0.5, nbf: -1 }));
-  await refused(await sign({ exp: -1 }));
+  await expired(await sign({ exp: -1 }));
 });
 
 times("refuse a token exactly at exp, and with leeway exactly at exp + leeway", async () => {
   await accepted(await sign({ exp: now + 1 }));
-  await refused(await sign({ exp: now }));
-  await refused(await sign({ exp: now - 1 }));
+  await expired(await sign({ exp: now }));
+  await expired(await sign({ exp: now - 1 }));
   const lenient = await open({ leeway: 30 });
   await accepted(await sign({ exp: now - 29 }), lenient);
-  await refused(await sign({ exp: now - 30 }), lenient);
-  await refused(await sign({ exp: now - 31 }), lenient);
+  await expired(await sign({ exp: now - 30 }), lenient);
+  await expired(await sign({ exp: now - 31 }), lenient);
+});
+
+times("make a token expired only when nothing that PyJWT looks at before is wrong", async () => {
+  const exp = now - 1;
+  for (const wrong of [{ iat: now + 1 }, { nbf: now + 1 }, { iat: null }, { nbf: "soon" }]) {
+    await refused(await sign({ exp, ...wrong }));
+  }
+  await refused(`${await sign({ exp })}A`);
+  const strict = await open({ issuer: "the issuer", audience: "here" });
+  for (const later of [{}, { iss: "another" }, { jti: undefined }, { token_type: "access" }]) {
+    await expired(await sign({ exp, ...later }), strict);
+  }
+  await refused(await sign({ iss: "another", aud: "here" }), strict);
 });
 
 for (const name of ["iat", "nbf"]) {

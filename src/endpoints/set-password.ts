@@ -1,0 +1,94 @@
+import { fail, isFailure } from "../errors.ts";
+import { maxPasswordBytes } from "../passwords/index.ts";
+import { changePassword } from "../sessions/revocation.ts";
+import type { User } from "../stores/store.ts";
+import type { UserEndpoint } from "./authenticate.ts";
+import type { Context } from "./endpoint.ts";
+import { charField, parseFields } from "./fields.ts";
+
+type Problems = Record<string, string[]>;
+
+/** Returns the fields of the body, in Djoser's order. */
+export const passwordFields = (isRetyped: boolean): string[] =>
+  isRetyped ? ["new_password", "re_new_password", "current_password"] : ["new_password", "current_password"];
+
+/**
+ * Changes the bearer's password and ends the user's other sessions; with `logoutOnPasswordChange` this one, too (Djoser's
+ * set_password).
+ * @throws `field_errors`; `invalid_data` when the new password is not the same twice; `user_not_found`.
+ */
+export const setPassword: UserEndpoint = async (context, { data, user, claims }) => {
+  const { settings, passwords } = context;
+  const [current, next] = await readPasswords(context, data, user);
+  const passwordHash = await passwords.hash(next);
+  let own = settings.logoutOnPasswordChange ? undefined : claims;
+  let known = user;
+  for (;;) {
+    const stored = await changePassword(context, known, passwordHash, own);
+    if (stored === undefined) throw fail("user_not_found");
+    if (stored.passwordHash === passwordHash) return undefined;
+    // Something else changed the user meanwhile: a login made a stronger hash, the sessions were ended, or the password is
+    // another one.
+    if ((stored.tokensValidFrom ?? null) !== (known.tokensValidFrom ?? null)) own = undefined;
+    await checkCurrent(context, current, stored);
+    known = stored;
+  }
+};
+
+/** Reads and checks the body in Django REST framework's order: all fields, then the rules for a new password. */
+async function readPasswords(context: Context, data: unknown, user: User): Promise<[current: string, next: string]> {
+  const { setPasswordRetype, passwordRules } = context.settings;
+  const names = passwordFields(setPasswordRetype);
+  const problems: Problems = {};
+  const fields = parseOrCollect(names, data, problems);
+  if (problems.current_password === undefined) {
+    const current = fields.current_password!;
+    await checkCurrent(context, current, user).catch((error: unknown) => {
+      Object.assign(problems, fieldsOf(error));
+    });
+  }
+  throwIfAny(names, problems);
+  const next = fields.new_password!;
+  if (new TextEncoder().encode(next).length > maxPasswordBytes) {
+    throw refused("new_password", `This password is too long. It must contain at most ${maxPasswordBytes} bytes.`);
+  }
+  const broken = await passwordRules(next, user);
+  if (broken.length > 0) throw refused("new_password", ...broken);
+  if (setPasswordRetype && fields.re_new_password !== next) {
+    throw fail("invalid_data", { text: "The two password fields didn't match." });
+  }
+  return [fields.current_password!, next];
+}
+
+/** Returns the fields of the body that can be read, and collects what is wrong with the others. */
+function parseOrCollect(names: readonly string[], data: unknown, problems: Problems): Record<string, string> {
+  const fields: Record<string, string> = {};
+  for (const name of names) {
+    try {
+      Object.assign(fields, parseFields({ [name]: charField({ trim: false }) }, data));
+    } catch (error) {
+      Object.assign(problems, fieldsOf(error));
+    }
+  }
+  return fields;
+}
+
+/** @throws `field_errors` when it is not the user's password. */
+async function checkCurrent({ passwords }: Context, password: string, user: User): Promise<void> {
+  const { ok } = await passwords.check(password, user.passwordHash);
+  if (!ok) throw refused("current_password", "Invalid password.");
+}
+
+const refused = (name: string, ...texts: string[]) => fail("field_errors", { fields: { [name]: texts } });
+
+/** Returns the texts of `field_errors`, and throws any other error. */
+function fieldsOf(error: unknown): Problems {
+  const fields = isFailure(error) ? error.data!.fields : undefined;
+  if (fields === undefined) throw error;
+  return fields;
+}
+
+function throwIfAny(names: readonly string[], problems: Problems): void {
+  const fields = Object.fromEntries(names.flatMap((name) => (problems[name] ? [[name, problems[name]]] : [])));
+  if (Object.keys(fields).length > 0) throw fail("field_errors", { fields });
+}
