@@ -17,7 +17,8 @@ const rows = {
   // credentials and tokens
   invalid_credentials: { status: 401, text: "No active account found with the given credentials" },
   no_active_account: { status: 401, text: "No active account found for the given token." },
-  token_invalid: tokenNotValid("Token is invalid or expired"),
+  token_invalid: tokenNotValid("Token is invalid"),
+  token_expired: tokenNotValid("Token is expired"),
   token_wrong_type: tokenNotValid("Token has wrong type"),
   token_no_type: tokenNotValid("Token has no type"),
   token_no_id: tokenNotValid("Token has no id"),
@@ -58,6 +59,8 @@ const rows = {
   unsupported_media_type: { status: 415, text: "Unsupported media type in request." },
   throttled: { status: 429, text: "Request was throttled." },
   login_queue_full: { status: 503, text: "Too many logins are waiting. Try again later." },
+  // Nobody reads this response; the status, which others use for the same, is for the log.
+  client_gone: { status: 499, text: "The client went away." },
   keys_unavailable: {
     status: 503,
     text: "The keys to verify tokens with are unavailable. Try again later.",
@@ -67,6 +70,9 @@ const rows = {
 } satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof rows;
+
+/** A code whose text can be replaced by the setting `texts`. `field_errors` sends the texts of the fields instead of its own. */
+export type TextCode = Exclude<ErrorCode, "field_errors">;
 
 /** The rows by code, without a prototype: `isFailure` looks up codes that another program may have made. */
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = Object.freeze(
@@ -110,6 +116,7 @@ export function isFailure(error: unknown): error is JwtEndpointsError {
 const codesFromBelow: ReadonlyMap<unknown, ErrorCode> = new Map([
   ["STORE_UNAVAILABLE", "store_unavailable"],
   ["PASSWORD_QUEUE_FULL", "login_queue_full"],
+  ["CLIENT_GONE", "client_gone"],
 ]);
 
 /** When a client should try again if the store is unavailable, in seconds. */

@@ -1,20 +1,28 @@
 /** `createJwtEndpoints`: wires settings, keys, store and passwords, handles a request, and catches every error. */
-import { type AuthenticateOptions, type Authenticated, authenticateToken } from "./endpoints/authenticate.ts";
+import {
+  type AuthenticateOptions,
+  type Authenticated,
+  type UserEndpoint,
+  authenticateToken,
+} from "./endpoints/authenticate.ts";
 import type { Context } from "./endpoints/endpoint.ts";
+import { createFailedLogins } from "./endpoints/failed-logins.ts";
 import { createHashReader } from "./endpoints/stored-hashes.ts";
 import { fail, toFailure } from "./errors.ts";
 import { readBearerToken } from "./http/bearer.ts";
 import { readData } from "./http/body.ts";
 import { createCookies } from "./http/cookies.ts";
+import { createForwarding } from "./http/client-address.ts";
 import { withCors } from "./http/cors.ts";
 import { fetchWith, toHttpRequest, toResponse } from "./http/fetch.ts";
 import { type Handle, type HttpRequest, type HttpResponse, hasValidHost } from "./http/message.ts";
 import { acceptsJson } from "./http/negotiate.ts";
-import { renderData, renderError } from "./http/render.ts";
+import { renderData, renderEmpty, renderError } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { keysFrom } from "./keys/key-set.ts";
 import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
-import { createPasswords } from "./passwords/index.ts";
+import { type Passwords, createPasswords } from "./passwords/index.ts";
+import { createAudit } from "./audit.ts";
 import { type Route, createRouter } from "./routes.ts";
 import { revokeUser } from "./sessions/revocation.ts";
 import type { JwtEndpointsSettings, Settings } from "./settings/types.ts";
@@ -61,6 +69,8 @@ export interface JwtEndpoints {
   readonly errorResponse: (error: unknown) => Response;
   /** Resolves when the keys are imported and the store is reachable; rejects otherwise. Await it before listening. */
   readonly ready: () => Promise<void>;
+  /** Returns how busy the login queue is. */
+  readonly loginQueue: Passwords["load"];
   /** Settings that an operator may be shown, defaults filled in; none is secret. */
   readonly settings: Pick<Settings, "prefix" | "responses" | "usernameField" | "hashing">;
 }
@@ -75,16 +85,46 @@ export interface JwtEndpoints {
  * @throws {SettingError} naming the setting that is wrong. `ready` rejects with it for a wrong asymmetric key.
  */
 export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
-  const settings = parseSettings(input);
+  const given = parseSettings(input);
+  const forwarding = createForwarding(given);
+  const settings: Settings = { ...given, clientAddress: forwarding.addressOf };
   reportSettings(input, settings);
   const { store } = settings;
   const passwords = createPasswords(settings.hashing);
-  const context: Context = { settings, store, passwords, keys: keysFrom(settings) };
+  const audit = createAudit(settings);
+  const { clientOf } = forwarding;
+  const context: Context = {
+    settings,
+    store,
+    passwords,
+    keys: keysFrom(settings),
+    clientOf,
+    failedLogins: createFailedLogins(settings),
+    record: audit?.record,
+  };
   const router = createRouter(context);
   const reports = createReports(settings, router.paths);
-  const throttle = createThrottle(settings, reports.clientAddressUnknown);
-  const cookies = settings.cookies.carry.length > 0 ? createCookies(settings) : undefined;
+  const throttles = new Map(
+    (["throttle", "throttleRefresh", "throttleVerify"] as const).flatMap((name) => {
+      const rate = settings[name];
+      return rate === false ? [] : [[name, createThrottle(rate, { ...settings, name })] as const];
+    }),
+  );
+  const cookies = settings.cookies.carry.length > 0 ? createCookies(settings, forwarding.siteOf) : undefined;
   const readStoredHashes = createHashReader(context);
+  // Both profiles refuse a bearer as Simple JWT's JWTAuthentication does, which Djoser leaves as it is.
+  const bearerSettings: Settings = { ...settings, responses: "simplejwt" };
+
+  /** Counts a request against the limit of its route, if there is one. */
+  function countRequest(request: HttpRequest, { throttledBy, checksPassword }: Route): void {
+    if (checksPassword) readStoredHashes();
+    const throttle = throttles.size > 0 && throttledBy !== undefined ? throttles.get(throttledBy) : undefined;
+    if (throttle === undefined) return;
+    const client = clientOf(request);
+    if (client === undefined) reports.clientAddressUnknown();
+    if (settings.trustedProxies === false) reports.forwarded(request);
+    throttle(client ?? "");
+  }
 
   /** Handles a request in DRF's order: content negotiation, throttle, method, body. */
   function handleRoute(request: HttpRequest, route: Route | undefined): MaybePromise<HttpResponse> {
@@ -93,10 +133,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     const { method } = request;
     const { POST, GET, allow, session } = route;
     if (method === "POST" && POST !== undefined) {
-      if (session?.kind === "login") {
-        throttle?.(request);
-        readStoredHashes();
-      }
+      countRequest(request, route);
       return after(readData(request, settings.maxBodySize), (data) => {
         if (cookies === undefined || session === undefined) {
           return after(POST(context, data, request), (result) => renderData(result, 200, allow));
@@ -110,33 +147,58 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     if ((method === "GET" || method === "HEAD") && GET !== undefined) {
       return after(GET(context), (data) => renderData(data, 200, allow, route.headers));
     }
+    const endpoint = userEndpointOf(route, method);
+    if (endpoint !== undefined) return handleForUser(request, route, endpoint);
     throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
   }
 
-  /** @param atEndpoint `false` for a host's own resource. */
-  function handleError(error: unknown, url?: string, allow?: string, atEndpoint = true): HttpResponse {
-    const failure = toFailure(error);
-    reports.requestFailed(failure, error, url);
-    return renderError(failure, settings, allow, atEndpoint);
+  /** Handles a request for a resource of the bearer, also in DRF's order: authentication, throttle, body. */
+  async function handleForUser(request: HttpRequest, route: Route, endpoint: UserEndpoint): Promise<HttpResponse> {
+    const { allow, id = "" } = route;
+    let who: Authenticated;
+    try {
+      who = await authenticateToken(context, readBearerToken(request, settings, cookies), {});
+    } catch (error) {
+      return handleError(error, request, allow, bearerSettings);
+    }
+    const isPost = request.method === "POST";
+    if (isPost) countRequest(request, route);
+    const data = isPost ? await readData(request, settings.maxBodySize) : {};
+    const result = await endpoint(context, { ...who, data, id, request });
+    return result === undefined ? renderEmpty(allow) : renderData(result, 200, allow);
   }
 
-  const withRoutes = withCors((request) => {
-    const route = router.find(request.url);
+  /** @param request `undefined` for a host's own resource. */
+  function handleError(error: unknown, request?: HttpRequest, allow?: string, renderedBy = settings): HttpResponse {
+    const failure = toFailure(error);
+    if (failure.data!.code === "throttled") audit?.record("throttled", request, {});
+    reports.requestFailed(failure, error, request?.url);
+    return renderError(failure, renderedBy, allow, request !== undefined);
+  }
+
+  function handleOrRefuse(request: HttpRequest, route: Route | undefined): MaybePromise<HttpResponse> {
     try {
       const response = handleRoute(request, route);
-      return isPromise(response) ? response.catch((error) => handleError(error, request.url, route?.allow)) : response;
+      return isPromise(response) ? response.catch((error) => handleError(error, request, route?.allow)) : response;
     } catch (error) {
-      return handleError(error, request.url, route?.allow);
+      return handleError(error, request, route?.allow);
     }
-  }, settings);
+  }
+
+  const handleRequest: Handle = (request) => {
+    const route = router.find(request.url);
+    const response = handleOrRefuse(request, route);
+    return audit?.withRequestId(request, response, route?.session !== undefined) ?? response;
+  };
+  const withRoutes = withCors(handleRequest, settings, (url) => router.find(url)?.allow);
   const handle: Handle = (request) => {
-    const response = hasValidHost(request) ? withRoutes(request) : handleError(fail("bad_host"), request.url);
+    const response = hasValidHost(request) ? withRoutes(request) : handleError(fail("bad_host"), request);
     return request.method === "HEAD" ? after(response, (whole) => ({ ...whole, body: "" })) : response;
   };
 
   const authenticate: JwtEndpoints["authenticate"] = async (request, options = {}) =>
     authenticateToken(context, readBearerToken(toHttpRequest(request), settings, cookies), options);
-  const errorResponse = (error: unknown) => toResponse(handleError(error, undefined, undefined, false));
+  const errorResponse = (error: unknown) => toResponse(handleError(error));
 
   const { prefix, responses, usernameField, hashing } = settings;
   return {
@@ -151,8 +213,13 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
         return errorResponse(error);
       }
     },
-    revokeUser: (id) => revokeUser(context, id),
+    async revokeUser(id) {
+      const wasThere = await revokeUser(context, id);
+      if (wasThere) audit?.record("logout", undefined, { userId: id });
+      return wasThere;
+    },
     errorResponse,
+    loginQueue: passwords.load,
     async ready() {
       const hashers = passwords.ready().catch((cause: Error) => {
         throw new SettingError(`setting hashing.preferred can't be used: ${cause.message}`, { cause });
@@ -161,4 +228,19 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
       readStoredHashes();
     },
   };
+}
+
+/** Returns the endpoint for a method that a client may have made up. */
+function userEndpointOf({ user = {} }: Route, method: string): UserEndpoint | undefined {
+  switch (method) {
+    case "GET":
+    case "HEAD":
+      return user.GET;
+    case "POST":
+      return user.POST;
+    case "DELETE":
+      return user.DELETE;
+    default:
+      return undefined;
+  }
 }

@@ -18,6 +18,8 @@ export {
 export { type DescribedSetting, describeSettings } from "./settings/describe.ts";
 export type {
   AlgorithmName,
+  AuditEvent,
+  AuditEventName,
   ClaimsHook,
   CookieSettings,
   Duration,
@@ -31,10 +33,13 @@ export type {
   RotatingKeys,
   Settings,
   UserAuthenticationRule,
+  UserFieldsHook,
 } from "./settings/types.ts";
 export type { SettingForm } from "./settings/values.ts";
 export {
   type NewUser,
+  type Session,
+  type SessionStore,
   type Store,
   StoreError,
   type StoreErrorCode,

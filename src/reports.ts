@@ -1,12 +1,14 @@
 /** What the log reports to operator and host: settings, the way the endpoints are mounted, and unexpected errors. */
 import type { JwtEndpointsError } from "./errors.ts";
-import { pathOf } from "./http/message.ts";
+import { type HttpRequest, pathOf } from "./http/message.ts";
 import type { JwtEndpointsSettings, LogEvent, Settings } from "./settings/types.ts";
-import { settingsWithoutEffect, weakSetting } from "./settings/check.ts";
+import { settingsWithoutEffect, weakSettings } from "./settings/check.ts";
 
 export interface Reports {
   /** Warns, once, that the throttle counts all clients as one. */
   clientAddressUnknown(): void;
+  /** Warns, once, of a proxy that is not declared, behind which all clients count as one. */
+  forwarded(request: HttpRequest): void;
   /**
    * Logs an error that no client caused, and warns, once each, of a way to mount the endpoints that makes requests fail.
    * @param failure what the client gets for the error.
@@ -25,8 +27,7 @@ export function reportSettings(input: JwtEndpointsSettings, settings: Settings):
   if (withoutEffect !== undefined) {
     settings.log({ level: "warn", code: "setting_without_effect", message: withoutEffect });
   }
-  const weak = weakSetting(settings);
-  if (weak !== undefined) settings.log({ level: "warn", code: "weak_setting", message: weak });
+  for (const message of weakSettings(settings)) settings.log({ level: "warn", code: "weak_setting", message });
 }
 
 /** @param paths of all routes, with the prefix. */
@@ -43,10 +44,17 @@ export function createReports({ log, prefix }: Settings, paths: readonly string[
       const message = "throttle counts all clients as one, since this host gives requests no ip; set clientAddress";
       warnOnce("client_address_unknown", message);
     },
+    forwarded({ headers }) {
+      if (logged.has("proxy_undeclared")) return;
+      if ((headers.get("x-forwarded-for") ?? headers.get("forwarded")) === null) return;
+      const message =
+        "a request was forwarded by a proxy that trustedProxies doesn't name, so all of its clients count as one; set trustedProxies";
+      warnOnce("proxy_undeclared", message);
+    },
     requestFailed(failure, error, url) {
       const { code } = failure.data!;
-      // A failure that was thrown as such is a refusal, and a full queue is a limit at work.
-      if (failure !== error && code !== "login_queue_full") {
+      // A failure that was thrown as such is a refusal; a full queue and a client that has gone are everyday.
+      if (failure !== error && code !== "login_queue_full" && code !== "client_gone") {
         log({ level: "error", code, message: "a request failed", error });
       }
       if (url === undefined) return;

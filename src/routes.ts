@@ -1,17 +1,22 @@
 /** The route table: one row a route, with its path, its endpoint for each method, the session it is about and its text for `OPTIONS`. */
+import type { UserEndpoint } from "./endpoints/authenticate.ts";
 import { blacklist, blacklistSliding } from "./endpoints/blacklist.ts";
 import { create, createSliding } from "./endpoints/create.ts";
 import type { Context, Endpoint } from "./endpoints/endpoint.ts";
 import { jwks } from "./endpoints/jwks.ts";
+import { me } from "./endpoints/me.ts";
 import { refresh, refreshSliding } from "./endpoints/refresh.ts";
+import { passwordFields, setPassword } from "./endpoints/set-password.ts";
+import { endOtherSessions, endSessionOf, listSessions } from "./endpoints/sessions.ts";
 import { verify } from "./endpoints/verify.ts";
+import { fail } from "./errors.ts";
 import type { SessionStep } from "./http/cookies.ts";
 import { pathOf } from "./http/message.ts";
 import { mediaTypes } from "./http/negotiate.ts";
 import { type MaybePromise, after } from "./maybe-promise.ts";
 
 interface Row {
-  /** The whole path, without its last slash, which is optional. */
+  /** The whole path, without its last slash, which is optional. It may end in `{id}`, which stands for any one segment. */
   readonly path: string;
   /** What `OPTIONS` returns as `name` and `description`. */
   readonly name: string;
@@ -23,9 +28,15 @@ interface Row {
   readonly fields?: readonly string[];
   /** Returns what a GET reads. `HEAD` comes with it. */
   readonly GET?: (context: Context) => MaybePromise<unknown>;
+  /** Endpoints for authenticated users, by method, in place of `POST` and `GET`. */
+  readonly user?: { readonly GET?: UserEndpoint; readonly POST?: UserEndpoint; readonly DELETE?: UserEndpoint };
+  /** Whether a POST checks a password. */
+  readonly checksPassword?: boolean;
   /** Headers of a GET, besides those that every response has. */
   readonly headers?: Record<string, string>;
-  /** Set where tokens may travel in cookies. The throttle counts logins. */
+  /** The setting that limits how often a client may POST. */
+  readonly throttledBy?: "throttle" | "throttleRefresh" | "throttleVerify";
+  /** Set where tokens may travel in cookies. */
   readonly session?: SessionStep;
 }
 
@@ -34,6 +45,8 @@ export interface Route extends Row {
   readonly allow: string;
   /** The response body for `OPTIONS`, which is DRF's SimpleMetadata of the view. */
   readonly metadata: unknown;
+  /** What stands in the request's path for `{id}`. */
+  readonly id?: string;
 }
 
 function rowsOf({ settings, store }: Context): Row[] {
@@ -59,6 +72,8 @@ function rowsOf({ settings, store }: Context): Row[] {
       isOn: canSign,
       POST: isSliding ? createSliding : create,
       fields: [usernameField, "password"],
+      checksPassword: true,
+      throttledBy: "throttle",
       session: { kind: "login", field: token },
     },
     {
@@ -68,6 +83,7 @@ function rowsOf({ settings, store }: Context): Row[] {
       isOn: canSign,
       POST: isSliding ? refreshSliding : refresh,
       fields: [token],
+      throttledBy: "throttleRefresh",
       session: { kind: "renewal", field: token },
     },
     {
@@ -76,15 +92,54 @@ function rowsOf({ settings, store }: Context): Row[] {
       description: "Tells whether a token is valid.",
       POST: verify,
       fields: ["token"],
+      throttledBy: "throttleVerify",
     },
     { path: `${prefix}/jwt/blacklist`, ...logout },
     { path: `${prefix}/jwt/logout`, ...logout },
+    {
+      path: `${prefix}/jwt/sessions`,
+      name: "Sessions",
+      description: "The user's sessions. DELETE ends all but the current one.",
+      isOn: settings.sessions,
+      user: { GET: listSessions, DELETE: endOtherSessions },
+    },
+    {
+      path: `${prefix}/jwt/sessions/{id}`,
+      name: "Session",
+      description: "One of the user's sessions. DELETE ends it.",
+      isOn: settings.sessions,
+      user: { DELETE: endSessionOf },
+    },
+    {
+      path: `${prefix}/users/me`,
+      name: "Me",
+      description: "The user of the access token.",
+      isOn: settings.me,
+      user: { GET: me },
+    },
+    {
+      path: `${prefix}/users/set_password`,
+      name: "Set password",
+      description: "Changes the password and ends the user's other sessions.",
+      isOn: store.updateUser !== undefined,
+      user: { POST: setPassword },
+      fields: passwordFields(settings.setPasswordRetype),
+      checksPassword: true,
+      throttledBy: "throttle",
+    },
     { path: "/healthz", name: "Health", description: "Answers while the process is alive.", GET: () => ok },
     {
       path: "/readyz",
       name: "Readiness",
-      description: "Answers when the store does.",
-      GET: () => after(store.ping?.(), () => ok),
+      description: "Answers when store, keys and login queue are ready.",
+      GET: ({ keys, passwords }) =>
+        after(store.ping?.(), () =>
+          after(keys(), () => {
+            const { waiting, queue } = passwords.load();
+            if (waiting > 0 && waiting >= queue) throw fail("login_queue_full", { retryAfter: 1 });
+            return ok;
+          }),
+        ),
     },
     {
       path: "/.well-known/jwks.json",
@@ -97,7 +152,7 @@ function rowsOf({ settings, store }: Context): Row[] {
 }
 
 export interface Router {
-  /** All paths, with and without the last slash. */
+  /** All paths without `{id}`, with and without the last slash. */
   readonly paths: readonly string[];
   /** Returns the route for a request's URL. */
   find(url: string): Route | undefined;
@@ -105,22 +160,47 @@ export interface Router {
 
 export function createRouter(context: Context): Router {
   const byPath = new Map<string, Route>();
+  const byStart: [start: string, route: Route][] = [];
   for (const row of rowsOf(context)) {
     if (row.isOn === false) continue;
-    const methods = [row.POST && "POST", row.GET && "GET, HEAD", "OPTIONS"];
-    const route = { ...row, allow: methods.filter(Boolean).join(", "), metadata: metadataOf(row) };
-    byPath.set(row.path, route).set(`${row.path}/`, route);
+    const route = { ...row, allow: methodsOf(row).join(", "), metadata: metadataOf(row) };
+    if (row.path.endsWith("/{id}")) byStart.push([row.path.slice(0, -"{id}".length), route]);
+    else byPath.set(row.path, route).set(`${row.path}/`, route);
   }
+
+  function findByStart(path: string): Route | undefined {
+    for (const [start, route] of byStart) {
+      if (!path.startsWith(start)) continue;
+      const id = path.endsWith("/") ? path.slice(start.length, -1) : path.slice(start.length);
+      if (id !== "" && !id.includes("/")) return { ...route, id };
+    }
+    return undefined;
+  }
+
   return {
     paths: [...byPath.keys()],
     // Servers of ours pass the path alone, so the first look-up finds most routes without parsing a URL.
-    find: (url) => byPath.get(url) ?? byPath.get(pathOf(url)),
+    find(url) {
+      const exact = byPath.get(url);
+      if (exact !== undefined) return exact;
+      const path = pathOf(url);
+      return byPath.get(path) ?? findByStart(path);
+    },
   };
 }
 
-function metadataOf({ name, description, POST, fields = [] }: Row): unknown {
-  const common = { name, description, renders: ["application/json"], parses: POST === undefined ? [] : mediaTypes };
-  if (POST === undefined) return common;
+function methodsOf({ POST, GET, user }: Row): string[] {
+  const methods = [];
+  if (POST ?? user?.POST) methods.push("POST");
+  if (GET ?? user?.GET) methods.push("GET", "HEAD");
+  if (user?.DELETE) methods.push("DELETE");
+  return [...methods, "OPTIONS"];
+}
+
+function metadataOf({ name, description, POST, user, fields = [] }: Row): unknown {
+  const takesBody = (POST ?? user?.POST) !== undefined;
+  const common = { name, description, renders: ["application/json"], parses: takesBody ? mediaTypes : [] };
+  if (!takesBody) return common;
   const field = (label: string) => ({ type: "string", required: true, read_only: false, label });
   const described = fields.map((key) => [key, field(key[0]!.toUpperCase() + key.slice(1).replaceAll("_", " "))]);
   return { ...common, actions: { POST: Object.fromEntries(described) } };

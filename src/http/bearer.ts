@@ -43,7 +43,8 @@ const challengeErrors: Partial<Record<ErrorCode, string>> = {
 };
 
 /**
- * Returns the value of `WWW-Authenticate`.
+ * Returns the value of `WWW-Authenticate`. Its description is the table's text whatever the setting `texts` says, since a
+ * header holds ASCII alone.
  * @param code why a protected resource refused; `undefined` at the JWT endpoints, which send Simple JWT's bare challenge.
  * @see RFC 6750 section 3
  */

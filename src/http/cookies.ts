@@ -3,6 +3,7 @@ import { parseCookie, stringifySetCookie } from "cookie";
 import { fail, isFailure } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { Settings } from "../settings/types.ts";
+import type { Forwarding, Site } from "./client-address.ts";
 import type { HttpRequest } from "./message.ts";
 
 type Field = "refresh" | "access" | "token";
@@ -43,8 +44,9 @@ export interface Cookies {
 /**
  * Makes the cookies of the setting `cookies`: `HttpOnly`, and by default `Secure` under a `__Host-` name, which no other
  * host of the domain can set.
+ * @param siteOf returns the host and scheme that a browser used, as far as trusted proxies report them.
  */
-export function createCookies(settings: Settings): Cookies {
+export function createCookies(settings: Settings, siteOf: Forwarding["siteOf"]): Cookies {
   const { cookies, cors, authTokenClasses } = settings;
   const { sameSite, secure, domain } = cookies;
   const fields: Field[] = authTokenClasses[0] === "SlidingToken" ? ["token"] : cookies.carry;
@@ -89,7 +91,7 @@ export function createCookies(settings: Settings): Cookies {
     const site = request.headers.get("sec-fetch-site");
     if (origin === null) {
       if (site === null || site === "same-origin" || site === "none") return;
-    } else if (isSameOrigin(origin, request) && site !== "cross-site" && site !== "same-site") return;
+    } else if (isSameOrigin(origin, request, siteOf(request)) && site !== "cross-site" && site !== "same-site") return;
     else if (Array.isArray(cors) && cors.includes(origin)) return;
     throw fail("cross_site");
   }
@@ -123,15 +125,15 @@ function isBlank(data: object, field: string): boolean {
 }
 
 /**
- * Returns whether a page's origin is the host of the request. The scheme is taken from the origin, since proxies write
- * their own port (such as 443) into `Host` and may end TLS, so that a request by HTTP can come from a page by HTTPS. A page
- * by HTTP is foreign to a request by HTTPS, because an attacker on the network can forge one. An `Origin` or `Host` that
- * does not parse, such as `null`, is foreign too.
+ * Returns whether a page's origin is the host of the request. Where a trusted proxy reports the scheme, the origin must have
+ * it. Otherwise the scheme is taken from the origin, since a proxy that nobody declared may end TLS, so that a request by
+ * HTTP can come from a page by HTTPS; a page by HTTP is foreign to a request by HTTPS, because an attacker on the network
+ * can forge one. An `Origin` or `Host` that does not parse, such as `null`, is foreign too.
  */
-function isSameOrigin(origin: string, { headers, url }: HttpRequest): boolean {
-  const host = headers.get("host");
+function isSameOrigin(origin: string, { headers, url }: HttpRequest, { host, scheme }: Site): boolean {
   const target = host === null ? url : origin.replace(/(?<=:\/\/).*$/, () => host);
   if (!URL.canParse(origin) || !URL.canParse(target) || new URL(origin).host !== new URL(target).host) return false;
+  if (scheme !== undefined) return origin.startsWith(`${scheme}:`);
   if (!origin.startsWith("http:")) return true;
   // A client can forge this header only against itself: it can make a page foreign, never the other way round.
   const isSecure = url.startsWith("https:") || /\bhttps\b/i.test(headers.get("x-forwarded-proto") ?? "");

@@ -6,8 +6,13 @@ import type { Handle } from "./message.ts";
 /**
  * Wraps a handler so that front ends of the origins in the setting `cors` can call it. Exact origins may always send
  * credentials, since many clients do, with and without cookies.
+ * @param allowAt returns the methods of the resource at a URL, for a preflight; `undefined` for an unknown path.
  */
-export function withCors(handle: Handle, { cors, authHeaderName }: Settings): Handle {
+export function withCors(
+  handle: Handle,
+  { cors, authHeaderName }: Settings,
+  allowAt: (url: string) => string | undefined,
+): Handle {
   if (cors === false) return handle;
   const allowedHeaders = [...new Set(["authorization", "content-type", authHeaderName.toLowerCase()])].join(", ");
   return (request) => {
@@ -24,7 +29,9 @@ export function withCors(handle: Handle, { cors, authHeaderName }: Settings): Ha
         if (cors !== "*") headers["access-control-allow-credentials"] = "true";
       }
       if (isPreflight) {
-        headers["access-control-allow-methods"] = "POST, OPTIONS";
+        const allow = allowAt(request.url);
+        if (allow !== undefined) headers.allow = allow; // by this header the request log tells known paths
+        headers["access-control-allow-methods"] = allow ?? "POST, OPTIONS"; // lets the client read the 404
         headers["access-control-allow-headers"] = allowedHeaders;
         headers["access-control-max-age"] = "86400";
       }

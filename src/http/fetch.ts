@@ -4,12 +4,18 @@ import { type MaybePromise, after } from "../maybe-promise.ts";
 import { BodyBuffer, decodeUtf8, restLimit, tooLarge, unreadable } from "./body.ts";
 import type { Handle, HttpRequest, HttpResponse } from "./message.ts";
 
-/** How a server of ours treats bodies of undeclared length. Without it, a body that does not end is the host's concern. */
-export interface BodyGuard {
-  /** The pause between two chunks after which a body may be refused, in milliseconds. */
+/** How a server of ours differs from an unknown host. Without it, a body that does not end is the host's concern. */
+export interface FetchServer {
+  /** The pause between two chunks after which a body of undeclared length may be refused, in milliseconds. */
   pause?: number;
   /** Makes the response for a request whose body may go on beyond {@link restLimit}; it closes the connection. */
   cut?: (response: HttpResponse) => Response;
+  /** Whether `Request.signal` is not to be read, as on Deno, which prints a warning for it. */
+  ignoresSignal?: boolean;
+  /** Whether text is read from a `Blob`, where that is faster than from an `ArrayBuffer`. */
+  readsBlobs?: boolean;
+  /** Makes all other responses. Default: {@link toResponse}. */
+  respond?: (response: HttpResponse) => Response;
 }
 
 /**
@@ -20,15 +26,13 @@ export function fetchWith(
   handle: Handle,
   request: Request,
   ip?: () => string | undefined,
-  guard?: BodyGuard,
+  server: FetchServer = {},
 ): Promise<Response> {
-  const plain = new FetchRequest(request, ip, guard);
-  const cut = guard?.cut;
-  if (cut === undefined) return Promise.resolve(after(handle(plain), toResponse));
+  const plain = new FetchRequest(request, ip, server);
+  const { cut, respond = toResponse } = server;
+  if (cut === undefined) return Promise.resolve(after(handle(plain), respond));
   return Promise.resolve(
-    after(handle(plain), (response) =>
-      response.status >= 400 && plain.mayGoOn() ? cut(response) : toResponse(response),
-    ),
+    after(handle(plain), (response) => (response.status >= 400 && plain.mayGoOn() ? cut(response) : respond(response))),
   );
 }
 
@@ -67,13 +71,13 @@ class FetchRequest implements HttpRequest {
   readonly url: string;
   readonly headers: Headers;
   readonly #ip: (() => string | undefined) | undefined;
-  readonly #guard: BodyGuard | undefined;
+  readonly #server: FetchServer;
   #isWhole = false;
   isReading = false;
-  constructor(request: Request, ip?: () => string | undefined, guard?: BodyGuard) {
+  constructor(request: Request, ip?: () => string | undefined, server: FetchServer = {}) {
     this.#request = request;
     this.#ip = ip;
-    this.#guard = guard;
+    this.#server = server;
     this.method = request.method;
     this.url = request.url;
     this.headers = request.headers;
@@ -82,7 +86,15 @@ class FetchRequest implements HttpRequest {
     return this.#ip === undefined ? (this.#request as { ip?: string }).ip : this.#ip();
   }
 
+  isGone(): boolean {
+    return this.#server.ignoresSignal !== true && this.#request.signal.aborted;
+  }
+
   text(limit: number): MaybePromise<string> {
+    if (this.#server.readsBlobs === true) {
+      const declared = Number(this.headers.get("content-length") ?? Number.NaN);
+      if (declared > 0 && declared <= limit) return this.#readBlob(limit);
+    }
     return this.#read(limit, decodeUtf8);
   }
   bytes(limit: number): MaybePromise<Uint8Array<ArrayBuffer>> {
@@ -103,6 +115,20 @@ class FetchRequest implements HttpRequest {
   /** Node's request behind this one, if srvx made it: reading from there takes half the time. */
   get #node(): NodeBody | undefined {
     return (this.#request as { runtime?: { node?: { req?: NodeBody } } }).runtime?.node?.req;
+  }
+
+  #readBlob(limit: number): Promise<string> {
+    this.isReading = true;
+    return this.#request.blob().then((blob) => {
+      this.#isWhole = true;
+      this.isReading = false;
+      if (blob.size > limit) throw tooLarge(limit);
+      return blob.text().then((text) => {
+        // As many characters as bytes are ASCII, or bytes that were replaced. All other text is decoded again, strictly.
+        if (text.length === blob.size && !text.includes("\ufffd")) return text;
+        return blob.arrayBuffer().then((buffer) => decodeUtf8(new Uint8Array(buffer)));
+      });
+    }, throwUnreadable);
   }
 
   #read<T>(limit: number, decode: (bytes: Uint8Array<ArrayBuffer>) => T): MaybePromise<T> {
@@ -130,7 +156,7 @@ class FetchRequest implements HttpRequest {
 
   /** Reads a body of undeclared length up to the limit, and a little further if the server then closes the connection. */
   async #readStream(stream: ReadableStream<Uint8Array<ArrayBuffer>>, limit: number): Promise<Uint8Array<ArrayBuffer>> {
-    const { pause, cut } = this.#guard ?? {};
+    const { pause, cut } = this.#server;
     const body = new BodyBuffer(limit);
     const reader = openReader(stream);
     let refusal: unknown;

@@ -12,6 +12,8 @@ export interface HttpRequest {
   readonly headers: { get(name: string): string | null };
   /** The client's address, if the server provides it. */
   readonly ip?: string | undefined;
+  /** Returns whether the client has closed its connection, if the server can tell. */
+  isGone?(): boolean;
   /** Whether a body is being read and has not ended yet. */
   readonly isReading?: boolean;
   /**

@@ -1,44 +1,58 @@
-/** Limits how often a client may log in, as DRF's SimpleRateThrottle does; each process counts for itself. */
+/** Limits how often a client may call a route, as DRF's SimpleRateThrottle does; each process counts for itself. */
 import { fail } from "../errors.ts";
-import type { Settings } from "../settings/types.ts";
-import type { HttpRequest } from "./message.ts";
+import type { LogEvent, Rate } from "../settings/types.ts";
 
 /**
- * Makes the throttle of the setting `throttle`: at most `limit` requests of one client within any `seconds`.
- * @param onUnknownClient called when the host provides no address; such clients share one count.
- * @returns a function to call once per login; `undefined` when the setting is off. It throws `throttled`, with the seconds
- * to wait.
+ * The most requests that one throttle remembers, of all clients together: some 20 MB at one request a client. Beyond it the
+ * client seen least recently is forgotten, so that an attacker with many addresses can't fill the memory.
+ */
+const mostTimes = 100_000;
+
+interface Client {
+  /** The times of its requests in milliseconds, oldest first. */
+  times: number[];
+  /** Whether its last request was refused, so that a series of refusals is logged once. */
+  isRefused: boolean;
+}
+
+/** Makes the error of a throttled request. */
+function throttledFor(milliseconds: number): ReturnType<typeof fail> {
+  const retryAfter = Math.max(1, Math.ceil(milliseconds / 1000));
+  const text = `Request was throttled. Expected available in ${retryAfter} second${retryAfter === 1 ? "" : "s"}.`;
+  return fail("throttled", { text, retryAfter });
+}
+
+/**
+ * Creates a throttle: at most `limit` requests of one client within any `seconds`.
+ * @param name what is limited, for the log.
+ * @returns a function to call once per request with what the client's requests share. It throws `throttled`, with the
+ * seconds to wait.
  */
 export function createThrottle(
-  { throttle, clientAddress, now }: Settings,
-  onUnknownClient: () => void,
-): ((request: HttpRequest) => void) | undefined {
-  if (throttle === false) return undefined;
-  const { limit, seconds } = throttle;
+  { limit, seconds }: Rate,
+  { name, now, log }: { name: string; now: () => number; log: (event: LogEvent) => void },
+): (client: string) => void {
   const span = seconds * 1000;
-  const history = new Map<string, number[]>(); // client -> times, oldest first; least recently seen client first
-  return (request) => {
-    const client = clientAddress(request);
-    if (client === undefined) onUnknownClient();
-    count(client ?? "");
-  };
+  // Two generations: full, the younger replaces the older. Deleting one by one would leave holes that a Map has to skip.
+  let [clients, older] = [new Map<string, Client>(), new Map<string, Client>()];
+  let remembered = 0;
 
-  function count(client: string): void {
+  return (key) => {
     const time = now();
+    const client = clients.get(key) ?? older.get(key) ?? { times: [], isRefused: false };
     // A time in the future was counted before the clock was set back; it would stay for too long.
-    const times = (history.get(client) ?? []).filter((then) => then > time - span && then <= time);
-    history.delete(client);
-    history.set(client, times);
-    for (const [other, seen] of history) {
-      if (seen.length > 0 && seen.at(-1)! > time - span) break;
-      if (other !== client) history.delete(other);
-      else break;
+    client.times = client.times.filter((then) => then > time - span && then <= time);
+    const { times } = client;
+    const isRefused = times.length >= limit;
+    if (!isRefused) times.push(time);
+    clients.set(key, client);
+    if (!isRefused && ++remembered >= mostTimes / 2) {
+      [clients, older, remembered] = [new Map([[key, client]]), clients, 0];
     }
-    if (times.length >= limit) {
-      const retryAfter = Math.ceil((times[0]! + span - time) / 1000);
-      const text = `Request was throttled. Expected available in ${retryAfter} second${retryAfter === 1 ? "" : "s"}.`;
-      throw fail("throttled", { text, retryAfter });
-    }
-    times.push(time);
-  }
+    const wasRefused = client.isRefused;
+    client.isRefused = isRefused;
+    if (!isRefused) return;
+    if (!wasRefused) log({ level: "warn", code: "throttled", message: `a client reached the limit of ${name}` });
+    throw throttledFor(times[0]! + span - time);
+  };
 }

@@ -12,6 +12,10 @@ interface Inconsistency {
 const lacks = ({ store }: Settings, method: keyof EndpointsStore): boolean => typeof store[method] !== "function";
 const quoted = (value: string): string => JSON.stringify(value);
 
+/** What the setting `sessions` needs of a store. */
+const sessionMethods = ["addSession", "touchSession", "listSessions", "removeSession", "putIfAbsent", "get"] as const;
+const methodList = new Intl.ListFormat("en").format(sessionMethods);
+
 /** Combinations that can't work. The first one that holds is reported. */
 const inconsistencies: Inconsistency[] = [
   {
@@ -39,6 +43,10 @@ const inconsistencies: Inconsistency[] = [
     holds: (settings) => !["id", "username"].includes(settings.userIdField) && lacks(settings, "findUserBy"),
     problem: ({ userIdField }) =>
       `userIdField: ${quoted(userIdField)} can't be looked up; accepted: id, username, or a store with findUserBy`,
+  },
+  {
+    holds: (settings) => settings.sessions && sessionMethods.some((method) => lacks(settings, method)),
+    problem: () => `sessions can't be on: the store keeps none; accepted: false, or a store with ${methodList}`,
   },
   {
     holds: ({ cookies, cors }) => cookies.carry.length > 0 && cors === "*",
@@ -133,10 +141,23 @@ const withoutEffect: WithoutEffect[] = [
     why: "without checkRevokeToken",
     holds: ({ checkRevokeToken }) => !checkRevokeToken,
   },
-  { names: ["clientAddress"], why: "without throttle", holds: ({ throttle }) => throttle === false },
+  {
+    names: ["forwardedHeader"],
+    why: "without trustedProxies",
+    holds: ({ trustedProxies }) => trustedProxies === false,
+  },
+  { names: ["maxSessions"], why: "without sessions", holds: ({ sessions }) => !sessions },
+  { names: ["auditEvents"], why: "without audit", holds: ({ audit }) => audit === undefined },
+  {
+    names: ["passwordRules", "setPasswordRetype", "logoutOnPasswordChange"],
+    why: "with a store that has no updateUser",
+    holds: (settings) => lacks(settings, "updateUser"),
+  },
+  { names: ["userFields"], why: "without me", holds: ({ me }) => !me },
   {
     names: [
       "throttle",
+      "maxSessions",
       "updateLastLogin",
       "claims",
       "onLoginSuccess",
@@ -176,9 +197,31 @@ function isSet(input: JwtEndpointsSettings, name: string): boolean {
 /** A sixth of the default. A stolen hash with fewer is soon searched for its password. */
 const fewIterations = 100_000;
 
-/** Returns a warning about a setting that is allowed, for tests, and weak; `undefined` when there is none. */
-export function weakSetting({ hashing: { iterations, preferred } }: Settings): string | undefined {
-  if (iterations >= fewIterations || !preferred.startsWith("pbkdf2")) return undefined;
-  const remedy = `recommended: ${defaultIterations} or more`;
-  return `setting hashing.iterations: ${iterations} makes passwords easy to find from their hashes; ${remedy}`;
+/** A secret with fewer different characters is a word or a pattern, such as `changeme` again and again. */
+const fewCharacters = 9;
+
+/** Returns warnings about settings that are allowed, for tests, and weak. None holds a part of a secret. */
+export function weakSettings({ hashing: { iterations, preferred }, signingKey, algorithm }: Settings): string[] {
+  const problems: string[] = [];
+  if (iterations < fewIterations && preferred.startsWith("pbkdf2")) {
+    const remedy = `recommended: ${defaultIterations} or more`;
+    problems.push(
+      `setting hashing.iterations: ${iterations} makes passwords easy to find from their hashes; ${remedy}`,
+    );
+  }
+  if (isSymmetric(algorithm) && (typeof signingKey === "string" || signingKey instanceof Uint8Array)) {
+    const weakness = weaknessOf(signingKey);
+    if (weakness !== undefined) {
+      problems.push(`setting signingKey ${weakness}; recommended: 48 random bytes, as from openssl rand -base64 48`);
+    }
+  }
+  return problems;
+}
+
+/** Words why a secret is easy to guess. */
+function weaknessOf(secret: string | Uint8Array): string | undefined {
+  if (typeof secret === "string" && secret.startsWith("django-insecure-")) {
+    return "is the one that Django makes for development";
+  }
+  return new Set<unknown>(secret).size < fewCharacters ? "consists of a few characters that are repeated" : undefined;
 }

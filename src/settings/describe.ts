@@ -32,8 +32,10 @@ function describeEntries(entries: v.ObjectEntries, prefix: string): DescribedSet
     const optional =
       entry.type === "optional" ? (entry as unknown as v.OptionalSchema<v.GenericSchema, unknown>) : undefined;
     const schema = optional?.wrapped ?? (entry as v.GenericSchema);
-    if ("entries" in schema) return describeEntries(schema.entries as v.ObjectEntries, `${prefix}${key}.`);
     const info = v.getMetadata(schema) as Partial<SettingInfo & { form: SettingForm }>;
+    if ("entries" in schema && info.description === undefined) {
+      return describeEntries(schema.entries as v.ObjectEntries, `${prefix}${key}.`);
+    }
     if (info.description === undefined) return [];
     const name = prefix + key;
     return [
@@ -70,7 +72,8 @@ export function didYouMean(name: string, known: readonly string[]): string {
   const distances = known.map((each) => editDistance(bare(name), bare(each)));
   const least = Math.min(...distances);
   const nearest = known[distances.indexOf(least)]!;
-  return least <= Math.max(2, Math.max(bare(name).length, bare(nearest).length) / 3)
+  // A suggestion has to keep a letter of a short name.
+  return least < bare(nearest).length && least <= Math.max(2, Math.max(bare(name).length, bare(nearest).length) / 3)
     ? `; did you mean ${nearest}?`
     : "";
 }

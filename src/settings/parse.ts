@@ -4,6 +4,7 @@ import { SettingError } from "../errors.ts";
 import { inconsistency } from "./check.ts";
 import { describeSettings, didYouMean } from "./describe.ts";
 import { settingsSchema } from "./schema.ts";
+import { errorTexts } from "./values.ts";
 import type { JwtEndpointsSettings, Settings } from "./types.ts";
 
 /**
@@ -25,13 +26,16 @@ export function parseSettings(input: JwtEndpointsSettings): Settings {
 export const parseHashing = (hashing: JwtEndpointsSettings["hashing"]): Settings["hashing"] =>
   parse(v.object({ hashing: settingsSchema.entries.hashing }), { hashing }).hashing;
 
+/** The codes of texts, by their names as settings. */
+const textNames = Object.keys(errorTexts.entries).map((code) => `texts.${code}`);
+
 function parse<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOutput<S> {
   const result = v.safeParse(schema, input);
   if (result.success) return result.output;
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "settings";
   const isUnknown = issue.expected === "never"; // its input is the unknown name
-  const names = () => ["store", ...describeSettings().map(({ name }) => name)];
+  const names = () => ["store", ...describeSettings().map(({ name }) => name), ...textNames];
   const hint = isUnknown ? didYouMean(path, names()) : "";
   throw new SettingError(`setting ${path}${isUnknown ? "" : shownValue(path, issue.input)} ${issue.message}${hint}`);
 }

@@ -5,8 +5,11 @@
 import * as v from "valibot";
 import type { MaybePromise } from "../maybe-promise.ts";
 import { defaultIterations, formats, maxIterations, preferredFormats } from "../passwords/formats.ts";
+import { type PasswordRules, djangoPasswordRules } from "../passwords/rules.ts";
+import type { User } from "../stores/store.ts";
 import { logToStandardError, safeLog } from "./log.ts";
 import type {
+  AuditEvent,
   ClaimsHook,
   EndpointsStore,
   JwtEndpointsSettings,
@@ -17,6 +20,7 @@ import type {
   RotatingKeys,
   Settings,
   UserAuthenticationRule,
+  UserFieldsHook,
 } from "./types.ts";
 import {
   algorithm,
@@ -24,6 +28,7 @@ import {
   boolean,
   count,
   domain,
+  errorTexts,
   fn,
   gracePeriod,
   headerName,
@@ -36,6 +41,7 @@ import {
   oneOf,
   origins,
   path,
+  proxies,
   rateOrOff,
 } from "./values.ts";
 
@@ -104,6 +110,23 @@ const hashing = v.strictObject(
   },
   objectMessage,
 );
+
+const auditEventNames = [
+  "login",
+  "login_failed",
+  "refresh",
+  "refresh_reuse",
+  "logout",
+  "password_changed",
+  "throttled",
+  "user_added",
+  "user_disabled",
+  "user_enabled",
+  "user_removed",
+  "users_imported",
+  "keys_rotated",
+  "key_retired",
+] as const;
 
 const cookies = v.strictObject(
   {
@@ -191,6 +214,18 @@ export const settingsSchema = v.strictObject(
       "Absolute session lifetime, counted from the login; refreshing does not extend it.",
       "no limit",
     ),
+    sessions: setting(
+      boolean,
+      false,
+      "Record each login with address and agent, so that users can see and end their sessions at `/jwt/sessions/`. Every " +
+        "token then carries `sid`.",
+    ),
+    maxSessions: setting(
+      count(1),
+      undefined,
+      "Most sessions of a user with `sessions`. A login beyond that ends the oldest.",
+      "no limit",
+    ),
     authTokenClasses: simpleJwt(
       v.pipe(
         v.array(oneOf(["AccessToken", "SlidingToken"]), "is not a list"),
@@ -258,8 +293,40 @@ export const settingsSchema = v.strictObject(
       undefined,
       "`(user) => claims` to add to the tokens of a login. Reserved claims can't be overwritten.",
     ),
+    me: setting(boolean, true, "Serve `GET /users/me/`, the bearer's own fields, as Djoser does."),
+    userFields: setting(
+      fn<UserFieldsHook>("(user) => an object"),
+      undefined,
+      "`(user) => fields` that `/users/me/` shows. An `id` that is a whole number is shown as a number by default, as in " +
+        "Django.",
+      "`email`, `id`, username",
+    ),
+    passwordRules: setting(
+      fn<PasswordRules<User>>("(password, user) => a list of texts"),
+      () => djangoPasswordRules,
+      "`(password, user) => texts` of what is wrong with a new password, at `/users/set_password/`.",
+      "Django's four validators",
+    ),
+    setPasswordRetype: setting(
+      boolean,
+      false,
+      "Ask for the new password twice (`re_new_password`), as Djoser's `SET_PASSWORD_RETYPE`.",
+    ),
+    logoutOnPasswordChange: setting(
+      boolean,
+      false,
+      "End the session that changed the password, too, as Djoser's `LOGOUT_ON_PASSWORD_CHANGE`. All others end in any case.",
+    ),
     responses: setting(oneOf(["djoser", "simplejwt"]), "djoser", "Response profile: `djoser` or `simplejwt`."),
-    prefix: setting(path, "", "Path before `/jwt/…`. Djoser sites use `/auth`.", '""'),
+    texts: setting(
+      errorTexts,
+      {},
+      'Texts of errors by code, such as `{ token_expired: "…" }`, in place of those of either profile. A flag names a JSON ' +
+        "file. A text replaces the whole of its error's, with what that says of times and places; the codes are in " +
+        "[errors.ts](../errors.ts). Texts of fields stay.",
+      "none",
+    ),
+    prefix: setting(path, "", "Path before `/jwt/…` and `/users/…`. Djoser sites use `/auth`.", '""'),
     maxBodySize: setting(count(1), 65_536, "Largest request body accepted, in bytes. A larger one gets 413."),
     verifiedTokenCache: setting(
       count(0),
@@ -268,13 +335,38 @@ export const settingsSchema = v.strictObject(
         "every request. `0` turns the cache off.",
     ),
     hashing: v.optional(hashing, {}),
-    throttle: setting(rateOrOff, false, "Logins allowed per client address, such as `20/min`. Further ones get 429."),
+    throttle: setting(
+      rateOrOff,
+      false,
+      "Logins allowed per client address, such as `20/min`. Further ones get 429. Each process counts for itself.",
+      "off; `20/min` in the server",
+    ),
+    throttleRefresh: setting(rateOrOff, false, "Refreshes allowed per client address, such as `600/min`."),
+    throttleVerify: setting(rateOrOff, false, "Verifications allowed per client address, such as `6000/min`."),
+    throttleFailures: setting(
+      rateOrOff,
+      false,
+      "Failed logins of one account that cost nothing, such as `10/hour`. Each further one doubles a delay, from one second " +
+        "to one minute. A client that logged in before is delayed by its own failures alone.",
+      "off; `10/hour` in the server",
+    ),
     cors: setting(origins, false, "Origins of browser front ends, or `*`. Exact origins may send credentials."),
     cookies: v.optional(cookies, {}),
+    trustedProxies: setting(
+      proxies,
+      false,
+      "Reverse proxies whose word on the client's address, host and scheme counts: addresses, ranges such as " +
+        "`10.0.0.0/8`, `loopback`, or the number of proxies in front.",
+    ),
+    forwardedHeader: setting(
+      oneOf(["x-forwarded-for", "forwarded"]),
+      "x-forwarded-for",
+      "Header that the trusted proxies write; the other one is not read.",
+    ),
     clientAddress: setting(
       fn<(request: LoginRequest) => string | undefined>("(request) => an address"),
       () => (request: LoginRequest) => request.ip,
-      "`(request) => address` that `throttle` counts by.",
+      "`(request) => address` that `throttle` and `trustedProxies` start from.",
       "`request.ip`",
     ),
     now: setting(
@@ -288,6 +380,17 @@ export const settingsSchema = v.strictObject(
       () => logToStandardError,
       "`(event) => void`, receives errors and warnings.",
       "JSON on standard error",
+    ),
+    audit: setting(
+      fn<(event: AuditEvent) => unknown>("(event) => void"),
+      undefined,
+      "`(event) => void`, receives the events of `auditEvents`.",
+    ),
+    auditEvents: setting(
+      v.array(oneOf(auditEventNames), 'is not a list; accepted: such as ["login", "login_failed"]'),
+      auditEventNames.filter((event) => event !== "refresh"),
+      `Audit events that are recorded: ${auditEventNames.map((event) => `\`${event}\``).join(", ")}.`,
+      "all but `refresh`",
     ),
   },
   objectMessage,

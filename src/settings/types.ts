@@ -6,10 +6,11 @@ import type { AlgorithmName } from "../tokens/algorithms.ts";
 
 export type { AlgorithmName };
 import type { JWK } from "jose";
-import type { ErrorCode } from "../errors.ts";
+import type { ErrorCode, TextCode } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { PasswordOptions } from "../passwords/index.ts";
-import type { Store, User, UserStore } from "../stores/store.ts";
+import type { PasswordRules } from "../passwords/rules.ts";
+import type { SessionStore, StateStore, Store, User, UserStore } from "../stores/store.ts";
 
 /**
  * The argument of `createJwtEndpoints`. Only `store` and a key are required.
@@ -94,6 +95,14 @@ export interface JwtEndpointsSettings {
   refreshGrace?: Duration;
   /** The absolute session lifetime, counted from the login; refreshing does not extend it. No limit by default. */
   sessionLifetime?: Duration;
+  /**
+   * Records each login with the client's address and agent, which are personal data, so that users can see and end their
+   * sessions. Every token then carries its session's id (`sid`). Needs a store with `SessionStore`.
+   * @default false
+   */
+  sessions?: boolean;
+  /** The most sessions that a user may have with `sessions`: a login beyond that ends the oldest. No limit by default. */
+  maxSessions?: number;
 
   /**
    * Token types that `authenticate` accepts. With `SlidingToken` first, create and refresh return `{token}`, and refresh
@@ -250,12 +259,46 @@ export interface JwtEndpointsSettings {
   claims?: ClaimsHook;
 
   /**
+   * Serves `GET /users/me/`, the bearer's own fields, as Djoser does.
+   * @default true
+   */
+  me?: boolean;
+  /**
+   * Returns what `/users/me/` shows of a user, in place of `email`, `id` and the username. An `id` that is a whole number is
+   * shown as a number by default, as in Django.
+   */
+  userFields?: UserFieldsHook;
+
+  /**
+   * What a new password must be, at `/users/set_password/`: returns what is wrong with it, one sentence each. Django's four
+   * validators by default.
+   */
+  passwordRules?: PasswordRules<User>;
+  /**
+   * Asks for the new password twice at `/users/set_password/` (`re_new_password`), as Djoser's `SET_PASSWORD_RETYPE`.
+   * @default false
+   */
+  setPasswordRetype?: boolean;
+  /**
+   * Ends the session that changed the password, too, as Djoser's `LOGOUT_ON_PASSWORD_CHANGE`. All others end in any case.
+   * @default false
+   */
+  logoutOnPasswordChange?: boolean;
+
+  /**
    * The form of error responses: Djoser's documented one, or that of a live Simple JWT 5.5.
    * @default "djoser"
    */
   responses?: "djoser" | "simplejwt";
   /**
-   * The path before `/jwt/…`. Djoser sites use `/auth`.
+   * Texts of errors by their code, such as `{ token_expired: "…" }`, in place of those of either profile: for a translation,
+   * or for the texts of another version of Simple JWT. A text replaces the whole of its error's, with what that says of times
+   * and places. Texts of fields stay.
+   * @default {}
+   */
+  texts?: Partial<Record<TextCode, string>>;
+  /**
+   * The path before `/jwt/…` and `/users/…`. Djoser sites use `/auth`.
    * @default ""
    */
   prefix?: string;
@@ -277,6 +320,20 @@ export interface JwtEndpointsSettings {
    * @default false
    */
   throttle?: false | string;
+  /** Refreshes allowed per client address, written as `throttle`.
+   * @default false
+   */
+  throttleRefresh?: false | string;
+  /** Verifications allowed per client address, written as `throttle`.
+   * @default false
+   */
+  throttleVerify?: false | string;
+  /**
+   * Failed logins of one account that cost nothing, such as `"10/hour"`. Each further one doubles a delay, from a second to
+   * a minute. A client that logged in before is delayed by its own failures alone.
+   * @default false
+   */
+  throttleFailures?: false | string;
   /**
    * Origins (RFC 6454) of browser front ends, such as `["https://app.example.org"]`, or `"*"`. Exact origins may send
    * credentials.
@@ -286,12 +343,34 @@ export interface JwtEndpointsSettings {
   /** Tokens in cookies, for browsers. Off while `carry` is empty. */
   cookies?: CookieSettings;
 
-  /** Returns the client's address for `throttle`. Returns `request.ip` by default. */
+  /**
+   * The reverse proxies whose word on the client counts: addresses, CIDR ranges and `loopback`, or the number of proxies in
+   * front. The client's address is read from `forwardedHeader` only as far as they vouch for it, and the host and scheme
+   * that cookies are checked against come with it. `false` trusts none.
+   * @default false
+   */
+  trustedProxies?: false | number | string[];
+  /**
+   * The header that the trusted proxies write. They leave the other one as the client sent it, so only one is read.
+   * @default "x-forwarded-for"
+   */
+  forwardedHeader?: "x-forwarded-for" | "forwarded";
+  /** Returns the address that `throttle` and `trustedProxies` start from. Returns `request.ip` by default. */
   clientAddress?: (request: LoginRequest) => string | undefined;
   /** The clock, in milliseconds since the epoch. `Date.now` by default. */
   now?: () => number;
   /** Receives errors and warnings. Writes JSON lines to standard error by default. */
   log?: (event: LogEvent) => unknown;
+  /**
+   * Receives the events of `auditEvents`. With it, a sane `X-Request-Id` of a request is sent back, and an event of a
+   * request without one gets a new id, which is sent back, too.
+   */
+  audit?: (event: AuditEvent) => unknown;
+  /**
+   * The events that `audit` receives. A refresh is the most frequent event by far, so it is left out by default.
+   * @default ["login","login_failed","refresh_reuse","logout","password_changed","throttled","user_added","user_disabled","user_enabled","user_removed","users_imported","keys_rotated","key_retired"]
+   */
+  auditEvents?: AuditEventName[];
 }
 
 /** Tokens in cookies (RFC 6265bis). */
@@ -325,10 +404,13 @@ type Unset =
   | "blacklistAfterRotation"
   | "issuer"
   | "audience"
+  | "maxSessions"
   | "userAuthenticationRule"
   | "onLoginSuccess"
   | "onLoginFailed"
-  | "claims";
+  | "claims"
+  | "userFields"
+  | "audit";
 
 /** Members of the settings that are converted when they are parsed. */
 type Converted =
@@ -341,6 +423,9 @@ type Converted =
   | "leeway"
   | "hashing"
   | "throttle"
+  | "throttleRefresh"
+  | "throttleVerify"
+  | "throttleFailures"
   | "cookies"
   | "log";
 
@@ -357,6 +442,9 @@ export interface Settings extends Readonly<Pick<Given, Unset>>, Readonly<Require
   readonly leeway: number;
   readonly hashing: Required<PasswordOptions>;
   readonly throttle: false | Rate;
+  readonly throttleRefresh: false | Rate;
+  readonly throttleVerify: false | Rate;
+  readonly throttleFailures: false | Rate;
   readonly cookies: Required<Omit<CookieSettings, "domain">> & Pick<CookieSettings, "domain">;
   readonly log: (event: LogEvent) => void;
 }
@@ -392,12 +480,14 @@ export interface RotatingKeys {
 /**
  * What the endpoints need of a store: the two look-ups, and as much of {@link Store} as the settings in use require. A store
  * without `putIfAbsent` and `get` can't revoke tokens, so there is no `/jwt/blacklist/`. Without `wasRemoved`, verify judges
- * the tokens of removed users by the token alone. A combination that can't work stops the start.
+ * the tokens of removed users by the token alone. The methods of `SessionStore` are for `sessions` alone. A combination that can't work stops the start.
  */
 export interface EndpointsStore
   extends
     Pick<UserStore, "findUserByUsername" | "findUserById">,
-    Partial<Pick<Store, "updateUser" | "wasRemoved" | "putIfAbsent" | "get" | "ping" | "passwordHashes">> {
+    Partial<Pick<Store, "updateUser" | "wasRemoved" | "putIfAbsent" | "get" | "ping" | "passwordHashes">>,
+    Partial<StateStore>,
+    Partial<SessionStore> {
   /** Returns the user whose `userIdField` has this value. Needed when that field is neither `id` nor `username`. */
   findUserBy?(field: string, value: string): MaybePromise<User | undefined>;
 }
@@ -411,16 +501,58 @@ export interface LogEvent {
     | "rehash_failed"
     | "password_format_unknown"
     | "client_address_unknown"
+    | "proxy_undeclared"
     | "refresh_reuse"
     | "password_formats_unread"
+    | "session_use_unrecorded"
     | "setting_without_effect"
     | "log_failed"
     | "path_stripped"
     | "path_prefixed"
-    | "weak_setting";
+    | "weak_setting"
+    | "secret_on_command_line"
+    | "open_without_proxy";
   message: string;
   userId?: string;
   error?: unknown;
+}
+
+/** The name of an audit event. Names are stable; the last six come from the commands. */
+export type AuditEventName =
+  | "login"
+  | "login_failed"
+  | "refresh"
+  | "refresh_reuse"
+  | "logout"
+  | "password_changed"
+  | "throttled"
+  | "user_added"
+  | "user_disabled"
+  | "user_enabled"
+  | "user_removed"
+  | "users_imported"
+  | "keys_rotated"
+  | "key_retired";
+
+/** Something that a user, a client or an operator did. Holds no username, password, token, hash or key. */
+export interface AuditEvent {
+  /** ISO 8601, in UTC. */
+  time: string;
+  event: AuditEventName;
+  /** The request's `X-Request-Id`, or a new one. Absent for what a host or a command did. */
+  requestId?: string | undefined;
+  /** The client's address, by `clientAddress`. */
+  client?: string | undefined;
+  /** The user's `id` in the store; for the logout of one session what its token names (`userIdField`). */
+  userId?: string | undefined;
+  /** The session: what the tokens of a login share, or the id of the only one. */
+  sessionId?: string | undefined;
+  /** Why a login failed. The client is never told. */
+  reason?: "unknown_user" | "wrong_password" | "not_allowed" | "unusable_hash" | "changed_meanwhile" | undefined;
+  /** The name of the key, for `keys_rotated` and `key_retired`. */
+  keyId?: string | undefined;
+  /** How many users, for `users_imported`. */
+  count?: number | undefined;
 }
 
 /** What hooks see of a request. A Fetch `Request` has all of it but `ip`, which servers add. */
@@ -429,6 +561,7 @@ export interface LoginRequest {
   readonly url: string;
   readonly headers: { get(name: string): string | null };
   readonly ip?: string | undefined;
+  isGone?(): boolean;
 }
 
 /** Returns whether a user may log in and refresh. */
@@ -445,3 +578,6 @@ export type LoginFailedHook = (credentials: Record<string, string>, request: Log
  * overwritten.
  */
 export type ClaimsHook = (user: User) => Record<string, unknown> | Promise<Record<string, unknown>>;
+
+/** Returns what `/users/me/` shows of a user. */
+export type UserFieldsHook = (user: User) => MaybePromise<Record<string, unknown>>;

@@ -1,11 +1,16 @@
 /** The forms that the values of settings have, each a valibot schema with its error message. `schema.ts` is made of them. */
+import ipaddr from "ipaddr.js";
 import type { JWK } from "jose";
 import * as v from "valibot";
+import { type TextCode, errorTable } from "../errors.ts";
 import { algorithmNames } from "../tokens/algorithms.ts";
 import type { Duration, KeyMaterial, Rate } from "./types.ts";
 
-/** How a setting is written as a flag or environment variable; `none` when it is a function, which only code can give. */
-export type SettingForm = "text" | "number" | "duration" | "boolean" | "list" | "none";
+/**
+ * How a setting is written as a flag or environment variable: `file` names a JSON file that holds the value; `none` when it is
+ * a function, which only code can give.
+ */
+export type SettingForm = "text" | "number" | "duration" | "boolean" | "list" | "file" | "none";
 
 /** States the form of a schema whose type does not tell it. */
 const inForm = <T>(form: SettingForm) => v.metadata<T, { form: SettingForm }>({ form });
@@ -121,6 +126,28 @@ export const rateOrOff = v.union(
   'is not a rate; accepted: false, or such as "5/s", "20/min", "100/hour"',
 );
 
+const isProxy = (value: unknown): boolean =>
+  value === "loopback" ||
+  (typeof value === "string" &&
+    (value.includes("/")
+      ? ipaddr.isValidCIDR(value)
+      : ipaddr.IPv4.isValidFourPartDecimal(value) || ipaddr.IPv6.isValid(value)));
+
+/** Proxies that are trusted, by address or by number. A number may come as text, from a flag. */
+export const proxies = v.pipe(
+  v.custom<false | number | string[]>(
+    (value) =>
+      value === false ||
+      (Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= 32) ||
+      (Array.isArray(value) &&
+        (value.every(isProxy) || (value.length === 1 && /^([1-9]|[12]\d|3[0-2])$/.test(value[0])))),
+    'is not a list of proxies; accepted: false, addresses, ranges such as "10.0.0.0/8", "loopback", or a number from 1 to 32',
+  ),
+  v.transform((value) => (Array.isArray(value) && /^\d+$/.test(value[0] ?? "") ? Number(value[0]) : value)),
+  v.transform((value) => (Array.isArray(value) && value.length === 0 ? false : value)),
+  inForm<false | number | string[]>("list"),
+);
+
 export const algorithm = oneOf(algorithmNames);
 
 /** A key in any of its notations. Whether it fits the algorithm shows when it is imported. */
@@ -130,6 +157,26 @@ export const key = v.custom<KeyMaterial>(
     value instanceof Uint8Array ||
     (typeof value === "object" && value !== null && typeof (value as JWK).kty === "string"),
   "is not a key; accepted: text, bytes, a JWK or PEM text",
+);
+
+const errorText = v.pipe(
+  v.string("is not text"),
+  v.check((value) => value.trim() !== "", "is empty; accepted: a text"),
+);
+
+const textCodes = Object.keys(errorTable).filter((code): code is TextCode => code !== "field_errors");
+
+/** Texts of errors by their code. */
+export const errorTexts = v.pipe(
+  v.strictObject(
+    Object.fromEntries(textCodes.map((code) => [code, v.optional(errorText)])) as Record<
+      TextCode,
+      v.OptionalSchema<typeof errorText, undefined>
+    >,
+    ({ expected }) =>
+      expected === "never" ? "is not the code of a text" : 'is not an object; accepted: such as {"token_expired": "…"}',
+  ),
+  inForm<Partial<Record<TextCode, string>>>("file"),
 );
 
 /** The URL of a key set, without credentials, which would end up in logs. */

@@ -8,6 +8,7 @@ import { addContractUsers, iterations, makeToken } from "../support/contract-cli
 import { secret } from "../support/contract-client.ts";
 import { runtime, start } from "../support/runtime.ts";
 import { until } from "../support/processes.ts";
+import { unlimited } from "../support/server.ts";
 
 interface Received {
   status: number;
@@ -315,7 +316,17 @@ it("are neither set nor read unless they are switched on", async () => {
 });
 
 it("work with the real server over a socket", async () => {
-  const flags = ["--port", "0", "--store", "memory:", "--hashing-iterations", "1", "--rotate-refresh-tokens", "true"];
+  const flags = [
+    "--port",
+    "0",
+    "--store",
+    "memory:",
+    "--hashing-iterations",
+    "1",
+    "--rotate-refresh-tokens",
+    "true",
+    ...unlimited,
+  ];
   const child = start(`src/serve/${runtime}.ts`, [...flags, "--cookies-carry", "refresh,access"]);
   let told = "";
   child.stdout!.on("data", (chunk: Uint8Array) => (told += chunk.toString()));

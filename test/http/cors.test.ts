@@ -57,4 +57,18 @@ it("allows exact origins and no others", async () => {
   }
 });
 
+it("allows the methods of the resource, and lets the client read the response for an unknown path", async () => {
+  const { send } = await endpointsWith({ cors: ["https://app.example.org"] });
+  const headers = { origin: "https://app.example.org", "access-control-request-method": "GET" };
+  for (const [path, methods] of [
+    ["/jwt/create/", "POST, OPTIONS"],
+    ["/healthz", "GET, HEAD, OPTIONS"],
+    ["/unknown/", "POST, OPTIONS"],
+  ] as const) {
+    const response = await send(path, { method: "OPTIONS", headers });
+    assert.is(response.status, 204);
+    assert.is(response.headers["access-control-allow-methods"], methods);
+  }
+});
+
 it.run();

@@ -2,8 +2,8 @@
 import process from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Random } from "../support/random.ts";
 import {
-  type Random,
   checkAnswer,
   credentials,
   mutate,

@@ -10,6 +10,8 @@ import { type ErrorCode, errorTable, fail } from "../../src/errors.ts";
 import { renderError } from "../../src/http/render.ts";
 import { parseSettings } from "../../src/settings/parse.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
+import { makeToken } from "../support/contract-client.ts";
+import { endpointsWith } from "../support/endpoints.ts";
 import { projectRoot } from "../support/runtime.ts";
 
 const file = path.join(projectRoot, "test/fixtures/answers.json");
@@ -66,6 +68,50 @@ it("equal the frozen ones", () => {
   const now = responsesNow();
   assert.equal(Object.keys(now), Object.keys(frozen));
   for (const code of Object.keys(frozen)) assert.equal(now[code], frozen[code], code);
+});
+
+it("are those of the setting texts where it has one, in both profiles", async () => {
+  const texts = {
+    token_invalid: "Ungültig",
+    access_token_invalid: "Nein",
+    token_wrong_type: "Art",
+    no_active_account: "–",
+  };
+  for (const responses of profiles) {
+    const settings = parseSettings({ store: memoryStore(), signingKey: "k".repeat(32), responses, texts });
+    const bodyOf = (code: ErrorCode, atEndpoint = true) =>
+      JSON.parse(renderError(fail(code, details[code]), settings, undefined, atEndpoint).body);
+    const isDjoser = responses === "djoser";
+    assert.equal(
+      bodyOf("token_invalid"),
+      isDjoser ? { non_field_errors: ["Ungültig"] } : { detail: "Ungültig", code: "token_not_valid" },
+    );
+    assert.is(
+      isDjoser ? bodyOf("token_expired").non_field_errors[0] : bodyOf("token_expired").detail,
+      {
+        djoser: "Token is invalid or expired",
+        simplejwt: "Token is expired",
+      }[responses],
+    );
+    assert.equal(bodyOf("access_token_invalid", false), {
+      detail: "Nein",
+      code: "token_not_valid",
+      messages: [{ token_class: "AccessToken", token_type: "access", message: "Art" }],
+    });
+    for (const code of Object.keys(errorTable) as ErrorCode[]) {
+      const { headers } = renderError(fail(code, details[code]), settings, undefined, false);
+      assert.match(headers["www-authenticate"] ?? "", /^[ -~]*$/, "a header holds ASCII alone");
+    }
+  }
+});
+
+it("of 5.4 and older come back with two lines of texts", async () => {
+  const text = "Token is invalid or expired";
+  const { post } = await endpointsWith({ responses: "simplejwt", texts: { token_invalid: text, token_expired: text } });
+  for (const token of ["a", await makeToken({ exp: 1 })]) {
+    const { status, text: body } = await post("/jwt/verify/", { token });
+    assert.equal([status, body], [401, `{"detail":"${text}","code":"token_not_valid"}`]);
+  }
 });
 
 it("have non_field_errors in every 400 of the djoser profile", () => {

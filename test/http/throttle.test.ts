@@ -1,5 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { createThrottle } from "../../src/http/throttle.ts";
 import { credentials, endpointsWith } from "../support/endpoints.ts";
 
 const it = suite("throttle");
@@ -41,7 +42,82 @@ it("warns once when it can't tell clients apart", async () => {
   assert.is((await post("/jwt/create/", credentials)).status, 429);
   assert.equal(
     log.map((event) => (event as { code: string }).code),
-    ["client_address_unknown"],
+    ["client_address_unknown", "throttled"],
+  );
+});
+
+it("limits refreshes and verifications by settings of their own", async () => {
+  const { post } = await endpointsWith({ throttleRefresh: "1/min", throttleVerify: "2/min", clientAddress: () => "a" });
+  const statuses = async (path: string) => {
+    const found: number[] = [];
+    for (let i = 0; i < 3; i++) found.push((await post(path, {})).status);
+    return found;
+  };
+  assert.equal(await statuses("/jwt/refresh/"), [400, 429, 429]);
+  assert.equal(await statuses("/jwt/verify/"), [400, 400, 429]);
+});
+
+it("delays guesses at an account more and more, known or not, but no client that logged in before", async () => {
+  let time = 1_800_000_000_000;
+  const { post, log } = await endpointsWith({
+    throttleFailures: "2/hour",
+    clientAddress: (request) => request.headers.get("x-client") ?? undefined,
+    now: () => time,
+  });
+  const tryAs = async (client: string, username: string, password: string) => {
+    const { status, headers } = await post("/jwt/create/", { username, password }, { "x-client": client });
+    return status === 429 ? `wait ${headers["retry-after"]}` : status;
+  };
+  assert.is(await tryAs("home", credentials.username, credentials.password), 200);
+  for (const username of [credentials.username, "nobody"]) {
+    const found: (string | number)[] = [];
+    for (const [client, step] of [
+      ["b", 0],
+      ["c", 0],
+      ["d", 0],
+      ["d", 1000],
+      ["e", 0],
+      ["e", 2000],
+      ["e", 0],
+    ] as const) {
+      time += step;
+      found.push(await tryAs(client, username, "wrong"));
+    }
+    assert.equal(found, [400, 400, "wait 1", 400, "wait 2", 400, "wait 4"], username);
+  }
+  assert.is(await tryAs("new", credentials.username, credentials.password), "wait 1");
+  assert.is(await tryAs("home", credentials.username, credentials.password), 200, "strangers don't lock her out");
+  const own = [];
+  for (let i = 0; i < 3; i++) own.push(await tryAs("home", credentials.username, "wrong"));
+  assert.equal(own, [400, 400, "wait 1"], "her own failures count");
+  time += 60_000;
+  assert.is(await tryAs("new", credentials.username, credentials.password), 200);
+  assert.ok(log.every((event) => (event as { code: string }).code === "throttled"));
+});
+
+it("counts guesses at the same time before any of them has failed", async () => {
+  const { post } = await endpointsWith({ throttleFailures: "3/hour" });
+  const wrong = { username: "ada", password: "wrong" };
+  const statuses = (await Promise.all(Array.from({ length: 10 }, () => post("/jwt/create/", wrong)))).map(
+    (r) => r.status,
+  );
+  assert.is(statuses.filter((status) => status === 400).length, 3);
+  assert.is(statuses.filter((status) => status === 429).length, 7);
+});
+
+it("remembers a bounded number of clients, and still counts the latest", () => {
+  const throttle = createThrottle({ limit: 1, seconds: 60 }, { name: "throttle", now: () => 1e12, log: () => {} });
+  for (let i = 0; i < 300_000; i++) throttle(`client ${i}`);
+  throttle("client 0"); // forgotten
+  assert.throws(() => throttle("client 299999"));
+});
+
+it("says once that requests come through a proxy that is not declared", async () => {
+  const { post, log } = await endpointsWith({ throttle: "9/min", clientAddress: () => "10.0.0.1" });
+  for (let i = 0; i < 2; i++) await post("/jwt/create/", credentials, { "x-forwarded-for": "1.1.1.1" });
+  assert.equal(
+    log.map((event) => (event as { code: string }).code),
+    ["proxy_undeclared"],
   );
 });
 

@@ -105,8 +105,12 @@ settings("that do nothing together are told of in one warning, when they were se
       "cookies.secure, cookies.domain without cookies.carry; revokeTokenClaim without checkRevokeToken",
     ],
     [{ cookies: { carry: ["refresh"], secure: false } }, undefined],
-    [{ clientAddress: () => "::1" }, "clientAddress without throttle"],
+    [{ clientAddress: () => "::1" }, undefined], // the login queue reads it as well
+    [{ forwardedHeader: "forwarded" }, "forwardedHeader without trustedProxies"],
     [{ clientAddress: () => "::1", throttle: "5/min" }, undefined],
+    [{ clientAddress: () => "::1", audit: () => {} }, undefined],
+    [{ auditEvents: ["login"] }, "auditEvents without audit"],
+    [{ auditEvents: ["login"], audit: () => {} }, undefined],
     [
       { signingKey: undefined, verifyingKey: spki, algorithm: "ES256", throttle: "5/min", updateLastLogin: true },
       "throttle, updateLastLogin without signingKey or keys, as nobody can log in",
@@ -138,6 +142,27 @@ settings("of few iterations are a warning that names the setting", () => {
     if (!isWeak) continue;
     assert.is(told[0]!.level, "warn");
     assert.match(told[0]!.message, `setting hashing.iterations: ${hashing!.iterations} makes passwords easy to find`);
+  }
+});
+
+settings("of a key that is easy to guess are a warning without the key", () => {
+  const cases: [signingKey: JwtEndpointsSettings["signingKey"], message: RegExp | undefined][] = [
+    ["k".repeat(64), /^setting signingKey consists of a few characters that are repeated; recommended: 48 random/],
+    ["changeme".repeat(8), /^setting signingKey consists of a few/],
+    [new Uint8Array(32), /^setting signingKey consists of a few/],
+    ["django-insecure-0f8vk3l9s7q2x5z1w4m6", /^setting signingKey is the one that Django makes for development;/],
+    ["0f8vk3l9s7q2x5z1w4m6-0f8vk3l9s7q2x5z1w4m6", undefined],
+    [crypto.getRandomValues(new Uint8Array(32)), undefined],
+  ];
+  for (const [signingKey, message] of cases) {
+    const log: LogEvent[] = [];
+    createJwtEndpoints({ store: memoryStore(), signingKey, log: (event) => void log.push(event) });
+    assert.equal(
+      log.map(({ code }) => code),
+      message === undefined ? [] : ["weak_setting"],
+      String(signingKey),
+    );
+    if (message !== undefined) assert.match(log[0]!.message, message);
   }
 });
 

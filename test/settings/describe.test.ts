@@ -45,8 +45,8 @@ it("have the form, flag, variable and Simple JWT's name that follow from their r
 it("have flags of their own, and are functions where they have none", () => {
   assert.is(new Set([...described.values()].map(({ flag }) => flag)).size, described.size);
   const inCode = [...described.values()].filter(({ form }) => form === "none").map(({ name }) => name);
-  const hooks = ["userAuthenticationRule", "onLoginSuccess", "onLoginFailed", "claims"];
-  assert.equal(inCode, ["keys", ...hooks, "clientAddress", "now", "log"]);
+  const hooks = ["userAuthenticationRule", "onLoginSuccess", "onLoginFailed", "claims", "userFields", "passwordRules"];
+  assert.equal(inCode, ["keys", ...hooks, "clientAddress", "now", "log", "audit"]);
 });
 
 it("are suggested for a name that is nearly theirs, in any spelling", () => {

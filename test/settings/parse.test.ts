@@ -37,9 +37,29 @@ settings("stop the start with one line that names what is wrong, and never a sec
     [{ store, signingKey: secret, maxBodySize: 0 }, /^setting maxBodySize: 0 /],
     [{ store, signingKey: secret, throttle: "often" }, /^setting throttle: "often" is not a rate/],
     [
+      { store, signingKey: secret, trustedProxies: ["10.0.0.0/33"] },
+      /^setting trustedProxies is not a list of proxies/,
+    ],
+    [{ store, signingKey: secret, trustedProxies: ["010.1.1.1"] }, /^setting trustedProxies is not a list of proxies/],
+    [{ store, signingKey: secret, trustedProxies: 0 }, /^setting trustedProxies: 0 is not a list of proxies/],
+    [
       { store, signingKey: secret, cors: ["https://a.example/path"] },
       /^setting cors.0: "https:\/\/a.example\/path" is not an origin; accepted/,
     ],
+    [
+      { store, signingKey: secret, texts: { token_expird: "x" } },
+      /^setting texts.token_expird is not the code of a text; did you mean texts.token_expired\?$/,
+    ],
+    [
+      { store, signingKey: secret, texts: { field_errors: "x" } },
+      /^setting texts.field_errors is not the code of a text/,
+    ],
+    ...["", " \n"].map((text): [Record<string, unknown>, RegExp] => [
+      { store, signingKey: secret, texts: { token_expired: text } },
+      /^setting texts.token_expired: ".*" is empty; accepted: a text$/,
+    ]),
+    [{ store, signingKey: secret, texts: { token_expired: null } }, /^setting texts.token_expired is not text$/],
+    [{ store, signingKey: secret, texts: "./texts.json" }, /^setting texts: ".*" is not an object; accepted: such as /],
     [{ store: {}, signingKey: secret }, /^setting store /],
     ...["Bearer\n", "", "a b", "Bearer,", "schéma"].map((scheme): [Record<string, unknown>, RegExp] => [
       { store, signingKey: secret, authHeaderTypes: ["JWT", scheme] },
