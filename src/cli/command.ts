@@ -3,6 +3,7 @@ import process from "node:process";
 import { type ArgsDef, type CommandDef, defineCommand, runCommand } from "citty";
 import { type CommandLineProblems, readFlags, renderHelp, wantsHelp } from "../program/command-line.ts";
 import { checkVariables, defaultStore } from "../program/options.ts";
+import { readSecret } from "../program/values.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
 import { holdsStore } from "../stores/file/folder.ts";
 import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";
@@ -15,13 +16,18 @@ export const storeFlag = {
 } as const;
 
 /** Returns the store's URL: that of the flag, else of the environment, else the default. */
-export const storeUrl = (flag: string | undefined): string => flag ?? (process.env["JWT_STORE"] || defaultStore);
+export function storeUrl(flag: string | undefined): string {
+  const { JWT_STORE: url, JWT_STORE_FILE: file } = process.env;
+  return flag ?? (file ? readSecret("store", file) : url || defaultStore);
+}
 
 /** Makes the error for a folder without a store. An empty store there would hide a mistyped name. */
 export const noStore = (folder: string): UsageError =>
   new UsageError(
     `there is no store in ${printable(folder)}; name another with --store (the server, add and import make one)`,
   );
+
+export const noSuchUser = (username: string): UsageError => new UsageError(`there is no user ${quoted(username)}`);
 
 /**
  * Opens a store, uses it and closes it.

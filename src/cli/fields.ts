@@ -1,4 +1,5 @@
 /** Checks what a user's fields may hold, as the login endpoint reads them. */
+import { type PasswordOwner, djangoPasswordRules } from "../passwords/rules.ts";
 import { UsageError } from "../program/problem.ts";
 
 const unprintable = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u;
@@ -40,4 +41,13 @@ export function parsePassword(password: string): string {
     throw new UsageError(`the password is too short; accepted: ${leastPasswordLength} characters or more`);
   }
   return password;
+}
+
+/**
+ * Checks a new password by the rules of `/users/set_password/`.
+ * @throws {UsageError} for a password that is common, all digits, or like the user's name or email.
+ */
+export async function refuseWeak(password: string, owner: PasswordOwner): Promise<void> {
+  const problems = await djangoPasswordRules(password, owner);
+  if (problems.length > 0) throw new UsageError(problems.join(" "));
 }

@@ -10,6 +10,8 @@ export const quoted = (text: string): string => `"${printable(text.length > 150 
 /** Returns a count with its noun: `1 user`, `2 users`. */
 export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
+export const isoTime = (seconds: number): string => new Date(seconds * 1000).toISOString();
+
 const units = [
   ["d", 86_400],
   ["h", 3600],

@@ -8,6 +8,7 @@ import process from "node:process";
 import { defineCommand } from "citty";
 import { describeSettings } from "../index.ts";
 import { type StoredKey, changeStoredKeys, firstKeySet, hasKeys, newJwk, readStoredKeys } from "../program/key-file.ts";
+import { recordCommand } from "../program/events.ts";
 import { readOptions } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
 import { parseDuration } from "../settings/values.ts";
@@ -118,6 +119,7 @@ async function rotateKeys(folder: string, algorithm: string | undefined, kept: n
   let spare: StoredKey | undefined; // made outside the lock, since an RSA key takes a second
   let missing: string | undefined;
   let line = "";
+  let signing: string | undefined;
   do {
     if (missing !== undefined) spare = await newKey(missing, "next");
     missing = undefined;
@@ -134,10 +136,12 @@ async function rotateKeys(folder: string, algorithm: string | undefined, kept: n
       const rest = keys.filter((key) => key !== next && key !== former);
       const retired: StoredKey[] = former === undefined ? [] : [{ ...former, status: "retiring", retireAt }];
       line = `${described(next)} signs from now on`;
+      signing = next.kid;
       if (former !== undefined) line += `; ${described(former)} retires at ${retireAt}`;
       return [{ ...next, status: "active" as const }, ...rest, ...retired];
     });
   } while (missing !== undefined);
+  recordCommand("keys_rotated", { keyId: signing });
   return line;
 }
 
@@ -163,6 +167,7 @@ const retire = defineCommand({
         line = `retired ${described(key)}`;
         return keys.filter((each) => each !== key);
       });
+      recordCommand("key_retired", { keyId: kid });
       return line;
     });
   },

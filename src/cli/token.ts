@@ -124,7 +124,7 @@ async function contextFor(store: Store, url: string): Promise<Context> {
     const settings = parseSettings(input as unknown as JwtEndpointsSettings);
     const keys = keysFrom(settings);
     await keys();
-    return { settings, store, passwords: createPasswords(), keys };
+    return { settings, store, passwords: createPasswords(), keys, clientOf: () => undefined };
   } catch (error) {
     if (error instanceof SettingError || isFailure(error)) throw new UsageError(error.message);
     throw error;
@@ -184,8 +184,7 @@ async function invalidReason({ settings, keys }: Context, token: string): Promis
     return undefined;
   } catch (error) {
     if (!isFailure(error)) throw error;
-    const { exp } = readParts(token).claims;
-    const hasExpired = typeof exp === "number" && exp <= nowOf(settings) - settings.leeway;
+    const hasExpired = error.data?.code === "token_expired";
     return `the signature is valid, but it ${hasExpired ? "has expired" : "is not valid yet"}`;
   }
 }

@@ -6,15 +6,17 @@
 import process from "node:process";
 import { type ArgsDef, defineCommand } from "citty";
 import type { JwtEndpointsSettings, Passwords } from "../index.ts";
+import { recordCommand } from "../program/events.ts";
 import { createHasher } from "../program/hasher.ts";
 import { readOptions } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
-import type { Store, User, UserChanges, UsernameMatching } from "../stores/store.ts";
+import type { Store, User, UsernameMatching } from "../stores/store.ts";
 import { foldUsername } from "../stores/usernames.ts";
-import { print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
-import { normalizeUsername, parseEmail, parseUsername } from "./fields.ts";
-import { printable, quoted, tableLines } from "./format.ts";
+import { noSuchUser, print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
+import { normalizeUsername, parseEmail, parseUsername, refuseWeak } from "./fields.ts";
+import { isoTime, printable, quoted, tableLines } from "./format.ts";
 import { readPassword } from "./prompt.ts";
+import { endSessions, sessionLines, sessionsOf } from "./sessions.ts";
 import type { ImportFormat } from "./users-file.ts";
 
 const matchings: UsernameMatching[] = ["exact", "case-insensitive"];
@@ -71,9 +73,11 @@ const add = defineCommand({
       if (await store.findUserByUsername(username, matching))
         throw new UsageError(`the username ${quoted(username)} is taken`);
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
+      await refuseWeak(password, { username, email });
       const passwordHash = await passwords.hash(password);
       const isActive = args.inactive !== true;
       const user = await store.addUser({ username, email, passwordHash, isActive }, matching);
+      recordCommand("user_added", { userId: user.id });
       await print(`added ${quoted(user.username)}, id ${user.id}${user.isActive ? "" : ", disabled"}\n`);
     };
     await withUsers(args, addUser, { makes: true });
@@ -106,7 +110,9 @@ const passwd = defineCommand({
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
+      await refuseWeak(password, user);
       await endSessions(store, user, { passwordHash: await passwords.hash(password) });
+      recordCommand("password_changed", { userId: user.id });
       await print(`changed the password of ${quoted(user.username)}\n`);
     });
   },
@@ -119,7 +125,21 @@ const logout = defineCommand({
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       await endSessions(store, user);
+      recordCommand("logout", { userId: user.id });
       await print(`ended all sessions of ${quoted(user.username)}\n`);
+    });
+  },
+});
+
+const sessions = defineCommand({
+  meta: { name: "sessions", description: "List where a user is logged in, if the server records it, newest use first" },
+  args: { ...usernameArgument, json: { type: "boolean", description: "One JSON object per line" }, ...usersFlags },
+  async run({ args }) {
+    await withUsers(args, async (store, matching) => {
+      const user = await findUser(store, args.username, matching);
+      if (store.listSessions === undefined) throw new UsageError("the store keeps no sessions");
+      for await (const line of sessionLines(await sessionsOf(store, user), args.json === true))
+        await print(`${line}\n`);
     });
   },
 });
@@ -131,6 +151,7 @@ const disable = defineCommand({
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       await endSessions(store, user, { isActive: false });
+      recordCommand("user_disabled", { userId: user.id });
       await print(`disabled ${quoted(user.username)}\n`);
     });
   },
@@ -143,6 +164,7 @@ const enable = defineCommand({
     await withUsers(args, async (store, matching) => {
       const { id, username } = await findUser(store, args.username, matching);
       if ((await store.updateUser(id, { isActive: true })) === undefined) throw noSuchUser(username);
+      recordCommand("user_enabled", { userId: id });
       await print(`enabled ${quoted(username)}\n`);
     });
   },
@@ -155,6 +177,7 @@ const remove = defineCommand({
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       if (!(await store.removeUser(user.id))) throw noSuchUser(user.username);
+      recordCommand("user_removed", { userId: user.id });
       await print(`removed ${quoted(user.username)}, id ${user.id}\n`);
     });
   },
@@ -236,46 +259,29 @@ async function findUser(store: Store, name: string, matching: UsernameMatching):
   throw noSuchUser(username);
 }
 
-/**
- * Revokes all tokens of a user that were issued until now, and changes the user in the same step. The issued-before mark
- * becomes later than any earlier one, also one that another process sets meanwhile, so that neither call is lost.
- * @throws {UsageError} when the user was removed meanwhile.
- */
-async function endSessions(store: Store, { id, username, ...user }: User, changes: UserChanges = {}): Promise<void> {
-  let standing = user.tokensValidFrom ?? null;
-  for (;;) {
-    const wanted: UserChanges = { ...changes, tokensValidFrom: Math.max(Date.now() / 1000, (standing ?? 0) + 0.001) };
-    const stands = await store.updateUser(id, wanted, { tokensValidFrom: standing });
-    if (stands === undefined) throw noSuchUser(username);
-    // All fields are compared: another process may have written the same mark.
-    if (Object.entries(wanted).every(([field, value]) => stands[field as keyof User] === value)) return;
-    standing = stands.tokensValidFrom ?? null;
-  }
-}
-
 /** Refuses text that was not UTF-8 on the command line and so holds U+FFFD: nobody could log in with it. */
 function refuseMangled(text: string, name: string): void {
   if (text.includes("\uFFFD")) throw new UsageError(`the ${name} is not UTF-8`);
 }
 
-const noSuchUser = (username: string): UsageError => new UsageError(`there is no user ${quoted(username)}`);
-const isoTime = (seconds: number | null): string | null =>
-  seconds === null ? null : new Date(seconds * 1000).toISOString();
-
 async function* jsonLines(store: Store): AsyncGenerator<string> {
   for await (const { username, id, email, isActive, lastLogin } of store.listUsers()) {
-    yield JSON.stringify({ username, id, email, isActive, lastLogin: isoTime(lastLogin) });
+    yield JSON.stringify({ username, id, email, isActive, lastLogin: lastLogin === null ? null : isoTime(lastLogin) });
   }
 }
 
 async function* rowsOf(store: Store): AsyncGenerator<string[]> {
   for await (const { username, id, email, isActive, lastLogin } of store.listUsers()) {
-    yield [...[username, id, email].map(printable), isActive ? "yes" : "no", isoTime(lastLogin) ?? "never"];
+    yield [
+      ...[username, id, email].map(printable),
+      isActive ? "yes" : "no",
+      lastLogin === null ? "never" : isoTime(lastLogin),
+    ];
   }
 }
 
 await runProgram({
   name: "jwt-endpoints-user",
   description: "The users of a store; works while servers run on it",
-  commands: { add, list, passwd, logout, disable, enable, remove, import: importCommand },
+  commands: { add, list, passwd, sessions, logout, disable, enable, remove, import: importCommand },
 });

@@ -8,7 +8,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { type JwtEndpointsSettings, SettingError } from "../index.ts";
 import { giveToOwner, openToOthers } from "../stores/file/folder.ts";
-import { algorithmFor, algorithms, isSymmetric } from "../tokens/algorithms.ts";
+import { algorithmFor, algorithms, isAlgorithm, isSymmetric } from "../tokens/algorithms.ts";
 
 type KeySet = NonNullable<Awaited<ReturnType<NonNullable<JwtEndpointsSettings["keys"]>>>>;
 type Jwk = KeySet["active"];
@@ -240,8 +240,12 @@ function isCreated(file: string): boolean {
 /** Makes a random secret as text: 64 characters, enough for every HMAC algorithm (RFC 7518 section 3.2). */
 const newSecret = (): string => randomBytes(48).toString("base64url");
 
-/** Makes the key of a fresh start: a secret as text, or a private key as a JWK. */
-export const newFirstKey = async (alg: string): Promise<string | Jwk> => (isSymmetric(alg) ? newSecret() : newJwk(alg));
+/**
+ * Makes the key of a fresh start: a private key as a JWK, else a secret as text, also for a name that the check of the
+ * settings will refuse.
+ */
+export const newFirstKey = async (alg: string): Promise<string | Jwk> =>
+  isAlgorithm(alg) && !isSymmetric(alg) ? newJwk(alg) : newSecret();
 
 /** Makes a private key, or a secret for an HMAC algorithm. */
 export async function newJwk(alg: string): Promise<Jwk> {

@@ -1,6 +1,6 @@
 /** Chooses the keys of a program: those that are set, else those in the store's folder, else new ones. */
-import type { JwtEndpointsSettings } from "../index.ts";
-import { storeFolder } from "../stores/open.ts";
+import { type JwtEndpointsSettings, SettingError } from "../index.ts";
+import { isPostgresStore, storeFolder } from "../stores/open.ts";
 import {
   ensureFirstKey,
   firstKeyAsJwk,
@@ -36,6 +36,10 @@ export async function keySettings(
   const verifiesForOthers = settings.jwkUrl !== undefined || settings.verifyingKey !== undefined;
   if (signingKey !== undefined || verifiesForOthers) return given;
 
+  if (isPostgresStore(store) && withoutKey !== "refuse") {
+    const remedy = "set signingKey (JWT_SIGNING_KEY) to the same one for each; openssl rand -base64 48 makes one";
+    throw new SettingError(`setting signingKey is missing: servers on one database need one key; ${remedy}`);
+  }
   if (withoutKey === "refuse") {
     const [key] = folder === undefined ? [] : firstKeySet(folder, algorithm ?? "HS256");
     if (key !== undefined) return { keys: () => ({ active: { ...key.jwk, alg: key.alg } }) };

@@ -3,6 +3,7 @@ import type { ArgsDef, CommandDef } from "citty";
 import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
 import { didYouMean } from "../settings/describe.ts";
 import { isMemoryStore } from "../stores/open.ts";
+import { convert, readSecret } from "./values.ts";
 import { type CommandLineProblems, readFlags } from "./command-line.ts";
 
 /** The store where neither flag nor variable names one. */
@@ -14,17 +15,21 @@ export interface ServerOptions {
   host: string;
   /** Port to listen on; 0 takes a free one. */
   port: number;
-  /** Store URL: `memory:`, `file:./data`. */
+  /** Store URL: `memory:`, `file:./data`, `postgres://…`. */
   store: string;
   /** Whether each request is one log line. */
   requestLog: boolean;
+  /** Where audit events go: `stderr`, `off`, or a file. */
+  auditLog: string;
+  /** Where `/metrics` is served: `host:port`; "" for nowhere. */
+  metrics: string;
   /** Number of processes that serve. */
   workers: number;
   /** For `createJwtEndpoints`; a setting that was not given is absent. */
   settings: Record<string, unknown>;
 }
 
-type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & { env: string };
+export type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & { env: string };
 
 const serverOptions: ServerOption[] = [
   { name: "host", env: "HOST", form: "text", default: "127.0.0.1", description: "Address to listen on." },
@@ -34,7 +39,7 @@ const serverOptions: ServerOption[] = [
     env: "JWT_STORE",
     form: "text",
     default: defaultStore,
-    description: "`memory:` or `file:./folder`.",
+    description: "`memory:`, `file:./folder` or `postgres://user:password@host/database`.",
   },
   {
     name: "requestLog",
@@ -42,6 +47,20 @@ const serverOptions: ServerOption[] = [
     form: "boolean",
     default: true,
     description: "One log line for each request.",
+  },
+  {
+    name: "auditLog",
+    env: "JWT_AUDIT_LOG",
+    form: "text",
+    default: "stderr",
+    description: "Where audit events go: `stderr`, `off`, or a file that servers and commands append to.",
+  },
+  {
+    name: "metrics",
+    env: "JWT_METRICS",
+    form: "text",
+    default: "",
+    description: "Address that serves `/metrics`, such as `127.0.0.1:9464`; nowhere by default.",
   },
   {
     name: "workers",
@@ -75,6 +94,7 @@ const valueHints: Record<ServerOption["form"], string> = {
   duration: "duration",
   boolean: "true|false",
   list: "a,b",
+  file: "file",
   none: "",
 };
 
@@ -96,6 +116,35 @@ function serverFlags(): ArgsDef {
   return Object.fromEntries(flags);
 }
 
+/** Options whose value may be a secret: each can be read from a file, as containers hand secrets over (`JWT_STORE_FILE`). */
+const secretOptions = ["store", "signing-key", "verifying-key"];
+const fileFlagOf = (flag: string): string => `${flag}-file`;
+const fileVariableOf = (env: string): string => `${env}_FILE`;
+
+function fileFlags(): ArgsDef {
+  const rows = listOptions().filter(({ flag }) => secretOptions.includes(flag));
+  return Object.fromEntries(
+    rows.map(({ flag, env, name }) => {
+      const description = `File that holds the value of ${name}. [${fileVariableOf(env)}]`;
+      return [fileFlagOf(flag), { type: "string" as const, valueHint: "path", description }] as const;
+    }),
+  );
+}
+
+/**
+ * Returns the flags of a command line that hold a secret: keys that are not public, and store URLs with a password.
+ * @param args the words after the program's name, which were read without an error.
+ */
+export function secretsAmong(args: string[]): string[] {
+  const values = args.length === 0 ? {} : readFlags(args, commandFlags(), commandLineProblems);
+  const isSecret = (flag: string): boolean => {
+    const value = values[flag];
+    if (value === undefined || value.startsWith("-----BEGIN PUBLIC KEY")) return false;
+    return flag !== "store" || /^[^:]+:\/\/[^/@]*:[^/@]+@/.test(value);
+  };
+  return secretOptions.filter((flag) => flag !== "verifying-key" && isSecret(flag));
+}
+
 /** Describes the server program for its help. */
 export const serverCommand = (): CommandDef => ({
   meta: {
@@ -103,20 +152,31 @@ export const serverCommand = (): CommandDef => ({
     description:
       "Serves the JWT endpoints. Every flag has an environment variable, shown in brackets; the flag comes first.",
   },
-  args: serverFlags(),
+  args: commandFlags(),
 });
+
+/** All flags of the server. */
+const commandFlags = (): ArgsDef => ({ ...serverFlags(), ...fileFlags() });
 
 /** Begins the variables that the program gives its own workers. */
 const ownVariables = "JWT_ENDPOINTS_";
 /** Variables that name a key. An empty one would start the server with a key that the operator did not choose. */
-const neverEmpty = new Set(["JWT_SIGNING_KEY", "JWT_VERIFYING_KEY", "JWT_JWK_URL"]);
+const neverEmpty = new Set([
+  "JWT_SIGNING_KEY",
+  "JWT_SIGNING_KEY_FILE",
+  "JWT_VERIFYING_KEY",
+  "JWT_VERIFYING_KEY_FILE",
+  "JWT_JWK_URL",
+]);
 
 /**
  * Refuses misspelt `JWT_` variables and empty keys, which would otherwise go unnoticed.
  * @throws {SettingError} in one line that names the nearest variable, and no value.
  */
 export function checkVariables(env: Record<string, string | undefined>): void {
-  const known = listOptions().map((option) => option.env);
+  const options = listOptions();
+  const files = options.filter(({ flag }) => secretOptions.includes(flag)).map(({ env: name }) => fileVariableOf(name));
+  const known = [...options.map((option) => option.env), ...files];
   for (const name of variablesOf(env)) {
     if (name.startsWith(ownVariables)) continue;
     if (!known.includes(name)) {
@@ -146,18 +206,30 @@ function variablesOf(env: Record<string, string | undefined>): string[] {
  */
 export function readOptions(args: string[], env: Record<string, string | undefined>): ServerOptions {
   checkVariables(env);
-  const values = args.length === 0 ? {} : readFlags(args, serverFlags(), commandLineProblems);
+  const values = args.length === 0 ? {} : readFlags(args, commandFlags(), commandLineProblems);
   const result: Record<string, unknown> = {};
   for (const option of listOptions()) {
     const { name, flag } = option;
-    const text = values[flag] ?? (env[option.env] || undefined); // an empty variable counts as not set
+    const given = values[flag] ?? (env[option.env] || undefined); // an empty variable counts as not set
+    const file = secretOptions.includes(flag)
+      ? (values[fileFlagOf(flag)] ?? (env[fileVariableOf(option.env)] || undefined))
+      : undefined;
+    if (given !== undefined && file !== undefined) {
+      throw new SettingError(`setting ${name} is given twice, by itself and as a file; take one of them away`);
+    }
+    const text = file === undefined ? given : readSecret(name, file);
     const fallback = serverOptions.some((own) => own.name === name) ? option.default : undefined;
     const value = text === undefined ? fallback : convert(option, text);
     if (value !== undefined) setPath(result, name.split("."), value);
   }
-  const { host, port, store, requestLog, workers, ...settings } = result as unknown as ServerOptions;
+  const { host, port, store, requestLog, auditLog, metrics, workers, ...settings } = result as unknown as ServerOptions;
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     throw new SettingError(`setting port: ${port} is not a port; accepted: 0 to 65535`);
+  }
+  if (metrics !== "" && !/^(\[[\da-f:]+\]|[^:\s]+):\d{1,5}$/i.test(metrics)) {
+    throw new SettingError(
+      `setting metrics: ${JSON.stringify(metrics)} is not an address; accepted: such as 127.0.0.1:9464`,
+    );
   }
   if (workers < 1 || workers > 1024) {
     throw new SettingError(`setting workers: ${workers} is not a number of processes; accepted: 1 to 1024`);
@@ -165,7 +237,7 @@ export function readOptions(args: string[], env: Record<string, string | undefin
   if (workers > 1 && isMemoryStore(store)) {
     throw new SettingError(`setting workers: ${workers} processes can't share the store memory:; use a file: store`);
   }
-  return { host, port, store, requestLog, workers, settings: { ...settings } };
+  return { host, port, store, requestLog, auditLog, metrics, workers, settings: { ...settings } };
 }
 
 /** Words the problems of the server's command line. A stray argument isn't quoted: it may be a key. */
@@ -177,34 +249,6 @@ const commandLineProblems: CommandLineProblems = {
   unknownValue: (flag, options) => new SettingError(`setting ${flag} is not one of ${options.join(", ")}`),
   argumentCount: () => new SettingError("the command line has a text that belongs to no flag"),
 };
-
-function convert({ name, form, default: fallback }: ServerOption, text: string): unknown {
-  if (fallback === false && text === "false") return false; // such as `throttle`, which takes a rate or false
-  switch (form) {
-    case "number":
-      if (!/^\d+$/.test(text)) throw new SettingError(`setting ${name}: ${JSON.stringify(text)} is not a whole number`);
-      return Number(text);
-    case "boolean":
-      if (/^(true|1|yes|on)$/i.test(text)) return true;
-      if (/^(false|0|no|off)$/i.test(text)) return false;
-      throw new SettingError(`setting ${name}: ${JSON.stringify(text)} is not a boolean; accepted: true or false`);
-    case "list":
-      return text === "*" ? text : text.split(",").map((part) => part.trim());
-    default:
-      return name === "signingKey" || name === "verifyingKey" ? readKey(text) : text;
-  }
-}
-
-/** Reads a key from text: a JWK is JSON, and PEM in a variable may have `\n` for its line ends. */
-function readKey(text: string): unknown {
-  if (text.startsWith("-----BEGIN")) return text.replaceAll("\\n", "\n");
-  if (!text.startsWith("{")) return text;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text; // a secret may begin with a brace
-  }
-}
 
 function setPath(target: Record<string, unknown>, [key, ...rest]: string[], value: unknown): void {
   if (rest.length === 0) target[key!] = value;

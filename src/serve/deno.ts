@@ -36,7 +36,7 @@ declare const Deno: {
 };
 
 /** Ends a body that pauses for longer, in milliseconds: Deno never ends one whose trailers are longer than its buffer. */
-const guard = { pause: 750 };
+const guard = { pause: 750, ignoresSignal: true };
 
 /** How long after a failure the server listens again, and how long another failure is not reported, in milliseconds. */
 const [againMs, sameFailureMs] = [100, 10_000];

@@ -51,6 +51,9 @@ class NodeHttpRequest implements HttpRequest {
   get ip(): string | undefined {
     return this.#message.socket.remoteAddress;
   }
+  isGone(): boolean {
+    return !this.#message.socket.writable;
+  }
   get isReading(): boolean {
     return !this.#message.complete;
   }

@@ -12,6 +12,8 @@ import { type MaybePromise, after } from "../maybe-promise.ts";
 const pipeBytes = 4096;
 /** How many characters wait for a slow reader before lines are dropped. */
 const waitingLimit = 1 << 20;
+/** How long collected lines wait for others, in milliseconds: a write for each turn of a busy event loop costs too much. */
+const collectMs = 20;
 
 /** Writes a text without blocking, and calls `done` afterwards, with the error if it failed. */
 export type Send = (text: string, done: (error?: unknown) => void) => void;
@@ -19,6 +21,8 @@ export type Send = (text: string, done: (error?: unknown) => void) => void;
 export interface LineWriter {
   /** Queues one or more whole lines. They are sent after the current turn of the event loop. */
   write(lines: string): void;
+  /** Queues a whole line that may wait for others for a moment. */
+  collect(line: string): void;
   /**
    * Waits until the lines written so far are out.
    * @param ms the longest wait, in milliseconds.
@@ -37,13 +41,20 @@ export function createLineWriter(name: string, send: Send): LineWriter {
   let sent = 0; // characters of the batch
   let dropped = 0;
   let isSending = false;
+  let isUrgent = false; // whether the next batch holds more than collected lines
+  let collecting: ReturnType<typeof setTimeout> | undefined;
   let [taken, out, failures] = [0, 0, 0]; // characters, characters, pieces
   const waiters = new Set<() => void>();
 
   function sendNext(): void {
     if (sent === batch.length) {
       if (dropped > 0) take(droppedLine());
-      [batch, waiting, sent] = [waiting, "", 0];
+      else if (!isUrgent && waiting.length < pipeBytes) {
+        [batch, sent, isSending] = ["", 0, false];
+        if (waiting !== "") collecting = setTimeout(beginSending, collectMs);
+        return;
+      }
+      [batch, waiting, sent, isUrgent] = [waiting, "", 0, false];
       if (batch === "") {
         isSending = false;
         return;
@@ -59,9 +70,26 @@ export function createLineWriter(name: string, send: Send): LineWriter {
     });
   }
 
+  /** Sends what waits, if nothing is being sent; what is sent next follows by itself. */
+  function beginSending(): void {
+    clearTimeout(collecting);
+    collecting = undefined;
+    isUrgent = true;
+    if (isSending) return;
+    isSending = true;
+    setImmediate(sendNext); // one system call for all lines of a turn
+  }
+
   function take(lines: string): void {
     waiting += lines;
     taken += lines.length;
+  }
+
+  /** Takes lines if there is room, or counts them. */
+  function accept(lines: string): boolean {
+    if (dropped > 0 || waiting.length + batch.length - sent > waitingLimit) dropped++;
+    else take(lines);
+    return dropped === 0;
   }
 
   function droppedLine(): string {
@@ -73,19 +101,16 @@ export function createLineWriter(name: string, send: Send): LineWriter {
 
   return {
     write(lines) {
-      if (dropped > 0 || waiting.length + batch.length - sent > waitingLimit) {
-        dropped++;
-        return;
-      }
-      take(lines);
-      if (isSending) return;
-      isSending = true;
-      setImmediate(sendNext); // one system call for all lines of a turn
+      if (accept(lines)) beginSending();
+    },
+    collect(line) {
+      if (accept(line) && !isSending) collecting ??= setTimeout(beginSending, collectMs);
     },
     async drain(ms) {
       const [end, failed] = [taken, failures];
       if (dropped > 0) return false; // the dropped line may be the one the caller waits for
       if (out < end) {
+        beginSending();
         await new Promise<void>((resolve) => {
           const look = () => {
             if (out < end) return;
@@ -148,30 +173,49 @@ export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle
  * Does the same and writes a JSON line to standard output: time, method, path, status and milliseconds, but no query,
  * header or body. One function does both, since a second promise would cost measurable time.
  */
-export function withRequestLog(handle: Handle, underWay: Set<HttpRequest>, prefix: string, { stdout }: Output): Handle {
+export function withRequestLog(handle: Handle, underWay: Set<HttpRequest>, { stdout }: Output): Handle {
+  const pathOf = createLoggedPaths();
+  let stampedAt = 0;
+  let stamp = "";
   return (request) => {
     const start = performance.now();
     underWay.add(request);
     return after(handle(request), (response) => {
       underWay.delete(request);
       const ms = Math.round((performance.now() - start) * 100) / 100;
-      const time = new Date().toISOString();
-      const path = loggedPath(request.url, response, prefix);
-      stdout.write(`${JSON.stringify({ time, method: request.method, path, status: response.status, ms })}\n`);
+      const now = Date.now();
+      if (now !== stampedAt) {
+        stampedAt = now;
+        stamp = new Date(now).toISOString();
+      }
+      const method = request.method === "POST" ? '"POST"' : JSON.stringify(request.method);
+      const path = pathOf(request.url, response);
+      stdout.collect(`{"time":"${stamp}","method":${method},"path":${path},"status":${response.status},"ms":${ms}}\n`);
       return response;
     });
   };
 }
 
+/** How many URLs are remembered: a client that varies `Host` makes ever new ones. */
+const urlLimit = 100;
+
 /**
- * Returns the path as the log shows it. An unknown path is not shown, since it can hold a token. A known path is told by
- * the `Allow` header of its response; a preflight, which is answered with 204 on any path, by its form.
+ * Returns a function for the path that the log shows, as JSON. An unknown path is not shown, since it can hold a token. A
+ * known path is told by the `Allow` header of its response, unless a segment is as long as a token, which a client may put
+ * in place of an id.
  */
-function loggedPath(url: string, { status, headers }: HttpResponse, prefix: string): string {
-  const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
-  const isOurs =
-    status === 204
-      ? path.startsWith(prefix) && /^\/jwt\/[a-z]{1,9}\/?$/.test(path.slice(prefix.length))
-      : headers.allow !== undefined;
-  return isOurs ? path : "[unknown]";
+function createLoggedPaths(): (url: string, response: HttpResponse) => string {
+  const known = new Map<string, string>(); // of routes, so that few requests need the pattern
+  return (url, { headers }) => {
+    if (headers.allow === undefined) return unknownPath;
+    const found = known.get(url);
+    if (found !== undefined) return found;
+    const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
+    const shown = /[^/]{65}/.test(path) ? unknownPath : JSON.stringify(path);
+    if (known.size >= urlLimit) known.clear();
+    known.set(url, shown);
+    return shown;
+  };
 }
+
+const unknownPath = '"[unknown]"';

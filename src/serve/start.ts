@@ -6,7 +6,6 @@ import {
   type HttpRequest,
   type JwtEndpoints,
   type JwtEndpointsSettings,
-  type LogEvent,
   type Store,
   createJwtEndpoints,
 } from "../index.ts";
@@ -16,8 +15,10 @@ import { createHasher } from "../program/hasher.ts";
 import { keySettings } from "../program/key-settings.ts";
 import { type ServerOptions, readOptions, serverCommand } from "../program/options.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
-import { logToStandardError } from "../settings/log.ts";
-import { openStore } from "../stores/open.ts";
+import { openStore, shownUrl } from "../stores/open.ts";
+import type { Metrics } from "./metrics.ts";
+import { startWarnings } from "./warnings.ts";
+import { type AuditLog, logEvent, openAuditLog } from "./event-log.ts";
 import { introduceFirstUser } from "./first-user.ts";
 import { type Handle, type Output, type Send, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
 import { type End, endWith, lastLinesMs, stopOnSignal, stopWithWatcher, whenAnswered } from "./shutdown.ts";
@@ -25,16 +26,17 @@ import {
   type Fork,
   WorkerEnded,
   freePort,
-  hashesPerWorker,
   startWorkers,
   tellListening,
   whenReady,
+  adaptToWorker,
   workerCount,
-  workerPort,
 } from "./workers.ts";
 
 /** How often expired facts are dropped from the store, in milliseconds. */
 const flushMs = 600_000;
+/** Limits that the server has by default, and an embedded handler only when they are set. */
+const guards = { throttle: "20/min", throttleFailures: "10/hour" };
 /** How long after a failure the first user is tried again, in milliseconds. */
 const introduceAgainMs = 5000;
 
@@ -71,7 +73,7 @@ export async function start(
     if (wantsHelp(args)) return console.log(await renderHelp(serverCommand()));
     const options = readOptions(args, process.env);
     prepared = await prepare(options);
-    const { endpoints, store, readiness } = prepared;
+    const { endpoints, store, readiness, auditLog } = prepared;
     readiness.isReady = false;
     const started: Started = { prepared, options, runtime, output };
     const isWorker = workerCount() !== undefined;
@@ -79,15 +81,22 @@ export async function start(
 
     const underWay = new Set<HttpRequest>();
     const handle = options.requestLog
-      ? withRequestLog(endpoints.handle, underWay, endpoints.settings.prefix, output)
+      ? withRequestLog(endpoints.handle, underWay, output)
       : withUnderWay(endpoints.handle, underWay);
-    const server = await listen(handle, options, isWorker).catch(cannotListen(options));
+    const { metrics } = prepared;
+    const counted = metrics?.counted(handle, endpoints.settings.prefix) ?? handle;
+    const server = await listen(counted, options, isWorker).catch(cannotListen(options));
     const stop = async (): Promise<void> => {
       await Promise.race([server.close(), whenAnswered(underWay)]);
-      await store.close();
+      await Promise.all([store.close(), auditLog.drain(lastLinesMs)]);
     };
     const giveUp = () => store.close();
     const becomeReady = () => void (readiness.isReady = true);
+    if (metrics !== undefined) {
+      const { serveMetrics, tellRegularly } = await import("./metrics.ts");
+      if (isWorker) tellRegularly(metrics);
+      else await serveMetrics(options.metrics, async () => [await metrics.figures()]);
+    }
     if (isWorker) {
       stopWithWatcher(stop, giveUp, end);
       whenReady(becomeReady);
@@ -108,6 +117,9 @@ export interface Prepared {
   store: Store;
   /** Until it is ready, `/readyz` returns 503 whatever the store says. */
   readiness: { isReady: boolean };
+  auditLog: AuditLog;
+  /** `undefined` unless `/metrics` is on. */
+  metrics: Metrics | undefined;
   /**
    * Gives a store that never had a user its first one. Its password is printed once and never stored.
    * @param address the URL in front of `/jwt/`.
@@ -124,27 +136,36 @@ export interface Prepared {
 export async function prepare(options: ServerOptions): Promise<Prepared> {
   adaptToWorker(options);
   const endpointsWith = async (given: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
-    const endpoints = createJwtEndpoints({ ...options.settings, ...given } as unknown as JwtEndpointsSettings);
+    const settings = { ...options.settings, ...given } as unknown as JwtEndpointsSettings;
+    const canLogIn = (settings.signingKey ?? settings.keys) !== undefined;
+    const endpoints = createJwtEndpoints(canLogIn ? { ...guards, ...settings } : settings);
     await endpoints.ready().catch(unlessReadable);
     return endpoints;
   };
   // The first endpoints only check the settings; they log nothing, so that each warning comes once.
   const trial = { store: await openStore("memory:"), log: () => {} };
   await endpointsWith({ ...trial, ...(await keySettings(options, "try")) });
+  const auditLog = openAuditLog(options.auditLog);
   const store = await openStore(options.store);
   try {
     const readiness = { isReady: true };
+    const metrics = options.metrics === "" ? undefined : (await import("./metrics.ts")).createMetrics(options);
+    const watched = withReadiness(store, readiness);
     const endpoints = await endpointsWith({
-      store: withReadiness(store, readiness),
-      log: workerCount() === undefined ? logToStandardError : logOfWorker,
+      store: metrics?.timed(watched) ?? watched,
+      log: logEvent,
+      ...(auditLog.record && { audit: auditLog.record }),
       ...(await keySettings(options, "make")),
     });
+    metrics?.watch(endpoints);
     flushRegularly(store, flushMs);
     const hash = async (password: string) => (await createHasher(endpoints.settings.hashing)).hash(password);
     return {
       endpoints,
       store,
       readiness,
+      auditLog,
+      metrics,
       introduce: (address, print, onMade = () => {}) =>
         introduceFirstUser(store, {
           hash,
@@ -172,11 +193,6 @@ const withReadiness = (store: Store, readiness: { isReady: boolean }): Store => 
   },
 });
 
-/** Leaves out the warnings about settings, which the process that watches the workers has logged already. */
-function logOfWorker(event: LogEvent): void {
-  if (event.code !== "setting_without_effect" && event.code !== "weak_setting") logToStandardError(event);
-}
-
 /**
  * Drops expired facts from the store at an interval. A failure is logged once, until it works again.
  * @param ms the interval in milliseconds.
@@ -195,15 +211,6 @@ export function flushRegularly(store: Store, ms: number): void {
   setInterval(() => void flush(), ms).unref();
 }
 
-/** Gives a worker the port that all share, and its share of the hashes that the machine can compute at once. */
-function adaptToWorker(options: ServerOptions): void {
-  const workers = workerCount();
-  if (workers === undefined) return;
-  options.port = workerPort() ?? options.port;
-  const { settings } = options;
-  settings.hashing = { concurrency: hashesPerWorker(workers), ...(settings.hashing as object | undefined) };
-}
-
 /** A server that was prepared, for what it prints once it listens. */
 interface Started {
   prepared: Prepared;
@@ -218,7 +225,16 @@ async function watchWorkers(started: Started, fork: Fork, end: End): Promise<voi
   const { options, prepared } = started;
   const port = await freePort(options).catch(cannotListen(options));
   const forkHere = (env: Record<string, string>) => fork(env, { ...options, port });
-  const workers = await startWorkers(forkHere, { ...options, port }, () => void end(1));
+  const figures = new Map<number, object[]>();
+  const onFigures = (pid: number, latest: object[] | undefined): void => {
+    if (latest === undefined) figures.delete(pid);
+    else figures.set(pid, latest);
+  };
+  const workers = await startWorkers(forkHere, { ...options, port }, () => void end(1), onFigures);
+  if (options.metrics !== "") {
+    const { serveMetrics } = await import("./metrics.ts");
+    await serveMetrics(options.metrics, async () => [...figures.values()]);
+  }
   stopOnSignal(workers.stop, workers.kill, end);
   await announce(workers.url, started, workers.becomeReady);
   await prepared.store.close(); // each worker has opened its own
@@ -246,10 +262,11 @@ async function announce(
   { prepared, options, runtime, output }: Started,
   onMade: () => void,
 ): Promise<void> {
+  for (const warning of startWarnings(options, process.argv.slice(2))) logEvent(warning);
   const { endpoints, introduce } = prepared;
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
-  console.log(`store    ${options.store}`);
+  console.log(`store    ${shownUrl(options.store)}`);
   if (options.workers > 1) console.log(`workers  ${options.workers}`);
   console.log(`profile  ${endpoints.settings.responses}`);
   console.log(`runtime  ${runtime}`);

@@ -46,6 +46,9 @@ export const hashesPerWorker = (workers: number): number => Math.ceil(availableP
 /** Tells the watcher where this worker listens. */
 export const tellListening = (url: string): void => void process.send?.({ url });
 
+/** Hands this worker's figures to the watcher. */
+export const tellFigures = (figures: object[]): void => void process.send?.({ figures });
+
 /** Calls back when the watcher says that the whole server is ready. */
 export const whenReady = (call: () => void): void =>
   void process.on("message", (message: { isReady?: boolean }) => message?.isReady && call());
@@ -70,6 +73,7 @@ export interface Workers {
 /**
  * Starts the workers: the first one alone, since the others would fail as it does.
  * @param onGivenUp called when workers kept dying and all were ended.
+ * @param onFigures called with the figures of a worker, and without when it has ended.
  * @throws {WorkerEnded} when the first worker ends before it listens.
  * @throws {UsageError} when no process can be started.
  */
@@ -77,6 +81,7 @@ export async function startWorkers(
   fork: (env: Record<string, string>) => ChildProcess,
   { workers, port }: { workers: number; port: number },
   onGivenUp: () => void,
+  onFigures: (pid: number, figures: object[] | undefined) => void,
 ): Promise<Workers> {
   const env = {
     [countVariable]: String(workers),
@@ -93,7 +98,8 @@ export async function startWorkers(
       const child = forkOrTell();
       let isListening = false;
       running.add(child);
-      child.on("message", (message: { url?: string }) => {
+      child.on("message", (message: { url?: string; figures?: object[] }) => {
+        if (message?.figures !== undefined) onFigures(child.pid!, message.figures);
         if (message?.url === undefined) return; // a message of the runtime itself
         isListening = true;
         if (isReady) tellReady(child);
@@ -102,6 +108,7 @@ export async function startWorkers(
       child.on("error", (error) => reject(cannotStart(error)));
       child.on("exit", (code, signal) => {
         running.delete(child);
+        onFigures(child.pid!, undefined);
         reject(new WorkerEnded());
         if (!isStopping && (isListening || running.size > 0)) replace(child, signal ?? `code ${code}`);
       });
@@ -174,4 +181,13 @@ export function freePort({ host, port }: { host: string; port: number }): Promis
       server.close(() => resolve(free));
     });
   });
+}
+
+/** Gives a worker the port that all share, and its share of the hashes that the machine can compute at once. */
+export function adaptToWorker(options: ServerOptions): void {
+  const workers = workerCount();
+  if (workers === undefined) return;
+  options.port = workerPort() ?? options.port;
+  const { settings } = options;
+  settings.hashing = { concurrency: hashesPerWorker(workers), ...(settings.hashing as object | undefined) };
 }

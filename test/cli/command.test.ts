@@ -26,7 +26,7 @@ const usage = suite("user command: usage");
 
 usage("refuses unknown commands, flags and arguments by name, but never repeats what may be a password", async () => {
   const cases: [args: string[], reason: RegExp][] = [
-    [[], /^name a command; accepted: add, list, passwd, logout, disable, enable, remove, import;/],
+    [[], /^name a command; accepted: add, list, passwd, sessions, logout, disable, enable, remove, import;/],
     [["constructor"], /^unknown command "constructor"; accepted: add/],
     [["list", "--jsno"], /^unknown flag --jsno for list; did you mean --json\?\n$/],
     [["list", "--store", "--json"], /^--store needs a value/],
@@ -48,7 +48,7 @@ usage("refuses unknown commands, flags and arguments by name, but never repeats 
 usage("explains itself and its commands with --help", async () => {
   const commands = [["--help"], ["add", "--help"], ["import", "x", "-h"]];
   const [all, add, imports] = (await Promise.all(commands.map((args) => user(args)))) as [Result, Result, Result];
-  for (const name of ["add", "list", "passwd", "logout", "disable", "enable", "remove", "import"]) {
+  for (const name of ["add", "list", "passwd", "sessions", "logout", "disable", "enable", "remove", "import"]) {
     assert.match(all.stdout, new RegExp(`^ +${name} `, "m"));
   }
   assert.match(add.stdout, /USAGE jwt-endpoints-user add [^]*--password-stdin [^]*--store=<url>/);

@@ -121,7 +121,7 @@ tokens("verifies with the environment's key or the store's, and looks revocation
   assert.equal(await verdict(refresh, {}), [1, "no, the signature is valid, but: Token is blacklisted"]);
 });
 
-tokens("revokes a good token, with its session, on a store that is open elsewhere", async () => {
+tokens("revokes a valid token and its session on a store that is open elsewhere", async () => {
   const url = await newStore();
   await withStore(url, async (store) => {
     await addAda(store);

@@ -17,7 +17,7 @@ import { finished, until } from "../support/processes.ts";
 
 const single = suite("user command: one user");
 
-single("adds a user, whom a process with the store open sees at once", async () => {
+single("adds a user, and a process that has the store open sees it at once", async () => {
   const url = await newStore();
   await withStore(url, async (store) => {
     const args = ["add", " Ａlice ", "--email", "alice@example.org", "--password-stdin", "--store", url];
@@ -64,6 +64,9 @@ single("refuses names and passwords that could not log in", async () => {
     add("dave", "hunter2\n"),
     add("dave", "🔑".repeat(7)), // fourteen units of UTF-16
     add("dave", "hunter".repeat(1000)),
+    add("dave", "iloveyou\n"),
+    add("dave", "8364501927\n"),
+    add("davidson", "davidson1\n"),
     add("dave", "hunter\0two\n"),
     add(" ", "hunter two\n"),
     add("da\nve", "hunter two\n"),
@@ -75,6 +78,9 @@ single("refuses names and passwords that could not log in", async () => {
     /^the password is too short; accepted: 8 characters or more\n$/,
     /^the password is too short; accepted: 8 characters or more\n$/,
     /longer than 4096 bytes/,
+    /^This password is too common\.\n$/,
+    /^This password is entirely numeric\.\n$/,
+    /^The password is too similar to the username\.\n$/,
     /NUL/,
     /blank/,
     /control character/,

@@ -1,9 +1,13 @@
 /** Flags and variables of the server. */
+import { writeFileSync } from "node:fs";
+import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { listOptions, readOptions } from "../../src/program/options.ts";
+import { startWarnings } from "../../src/serve/warnings.ts";
+import { fileOf } from "../support/commands.ts";
 import { finished } from "../support/processes.ts";
-import { start } from "../support/runtime.ts";
+import { start, temporaryFolder } from "../support/runtime.ts";
 import { entry } from "../support/server.ts";
 
 const it = suite("options");
@@ -46,9 +50,72 @@ it("are read from flags before variables, and from variables before defaults", (
     port: 8000,
     store: "file:./other",
     requestLog: true,
+    auditLog: "stderr",
+    metrics: "",
     workers: 1,
     settings: { leeway: "2s", cors: ["https://a.example", "https://b.example"], hashing: { queue: 7 } },
   });
+});
+
+it("read a setting from a JSON file, and name the file that can't be read", () => {
+  const folder = temporaryFolder();
+  const file = path.join(folder, "texts.json");
+  writeFileSync(file, '\ufeff{ "token_expired": "Abgelaufen" }\n');
+  const texts = { token_expired: "Abgelaufen" };
+  assert.equal(readOptions(["--texts", file], {}).settings, { texts });
+  assert.equal(readOptions([], { JWT_TEXTS: file }).settings, { texts });
+  const bad = path.join(folder, "bad.json");
+  writeFileSync(bad, "token_expired: Abgelaufen");
+  for (const [name, why] of [
+    [bad, "is not JSON"],
+    [path.join(folder, "none.json"), "can't be read (ENOENT)"],
+    [folder, "can't be read (EISDIR)"],
+  ] as const) {
+    const message = `setting texts: the file ${JSON.stringify(name)} ${why}`;
+    assert.throws(
+      () => readOptions(["--texts", name], {}),
+      (error: Error) => error.name === "SettingError" && error.message === message,
+      message,
+    );
+  }
+});
+
+it("that are secrets are read from a file, without its last newline", () => {
+  const file = fileOf("key", "a key from a file\n");
+  const from = (args: string[], env: Record<string, string> = {}) => readOptions(args, env).settings["signingKey"];
+  assert.is(from(["--signing-key-file", file]), "a key from a file");
+  assert.is(from([], { JWT_SIGNING_KEY_FILE: file }), "a key from a file");
+  assert.is(readOptions([], { JWT_STORE_FILE: fileOf("store", "memory:\n") }).store, "memory:");
+  const cases: [args: string[], env: Record<string, string>, message: RegExp][] = [
+    [["--signing-key-file", "/nowhere/key"], {}, /^setting signingKey: the file \/nowhere\/key can't be read: ENOENT$/],
+    [["--signing-key-file", fileOf("key", "\n")], {}, /^setting signingKey: the file \S+ is empty$/],
+    [["--signing-key-file", file], { JWT_SIGNING_KEY: "hunter2" }, /^setting signingKey is given twice/],
+    [[], { JWT_SIGNING_KEY_FILE: "" }, /^variable JWT_SIGNING_KEY_FILE is empty/],
+    [[], { JWT_PREFIX_FILE: "x" }, /^variable JWT_PREFIX_FILE is not a setting/],
+  ];
+  for (const [args, env, message] of cases) {
+    assert.throws(
+      () => readOptions(args, env),
+      (error: Error) => message.test(error.message) || assert.unreachable(error.message),
+    );
+  }
+});
+
+it("cause a warning for a secret on the command line and for an open address without a proxy", () => {
+  const told = (...args: string[]) => startWarnings(readOptions(args, {}), args).map(({ code }) => code);
+  assert.equal(told(), []);
+  assert.equal(told("--signing-key", "hunter2"), ["secret_on_command_line"]);
+  assert.equal(told("--signing-key-file", fileOf("key", "hunter2")), []);
+  assert.equal(told("--verifying-key=-----BEGIN PUBLIC KEY-----"), []);
+  assert.equal(told("--store=postgres://ada:hunter2@db/jwt"), ["secret_on_command_line"]);
+  assert.equal(told("--store", "postgres://ada@db/jwt"), []);
+  for (const host of ["0.0.0.0", "::", "192.0.2.1", "example.org"]) {
+    assert.equal(told("--host", host), ["open_without_proxy"], host);
+  }
+  for (const host of ["localhost", "127.0.0.2", "::1"]) assert.equal(told("--host", host), [], host);
+  const [warning] = startWarnings(readOptions(["--signing-key=hunter2"], {}), ["--signing-key=hunter2"]);
+  const remedy = "use JWT_SIGNING_KEY or --signing-key-file";
+  assert.is(warning!.message, `--signing-key shows a secret to every user of the machine; ${remedy}`);
 });
 
 it("are each shown by --help, with flag, variable and default", async () => {

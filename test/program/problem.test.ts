@@ -17,7 +17,7 @@ it("are one line, and for an error that only a bug can cause the stack", async (
     [coded("EACCES", unreadable), unreadable],
     [
       (await openStore("nowhere").catch((error: Error) => error)) as Error,
-      "setting store is not a URL; accepted: memory: or file:./folder",
+      "setting store is not a URL; accepted: memory:, file:./folder or postgres://…",
     ],
   ];
   for (const [error, line] of lines) assert.is(problemOf(error), line);

@@ -57,7 +57,7 @@ it("goes on serving when the reader of the log has gone, or the disk is full", a
   server.child.stderr!.destroy();
   for (let i = 0; i < 3; i++) {
     assert.is((await server.send("/healthz")).status, 200);
-    await new Promise((resolve) => setTimeout(resolve, 50)); // the line is written after the answer
+    await new Promise((resolve) => setTimeout(resolve, 50)); // the line is written after the response
   }
   assert.is(await server.stop(), 0);
 

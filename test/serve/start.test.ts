@@ -45,7 +45,7 @@ it("stops with one line and exit code 1 for what the operator can mend", async (
   const cases: [args: string[], env: Record<string, string>, message: RegExp][] = [
     [["--store", "memory:", "--port", String(port)], {}, /port \d+ of 127\.0\.0\.1 is in use/],
     [["--store", `file:${notAFolder}`], {}, /can't open the folder/],
-    [["--store", "postgres://u:hunter2@h/db"], {}, /setting store has the unknown scheme "postgres:"; accepted/],
+    [["--store", "mysql://u:hunter2@h/db"], {}, /setting store has the unknown scheme "mysql:"; accepted/],
     [["--store", "memory:", "--algorithm", "HS1"], {}, /setting algorithm: "HS1" is not known; accepted/],
     [["--store", "memory:", "--signing-key", "hunter2"], {}, /setting signingKey is 7 bytes long/],
     [
@@ -175,7 +175,7 @@ const disk = mountTmpfs("256k");
     const seal = JSON.stringify({ k: "seal", at: Date.now() / 1000, by: "crashed.1" });
     const line = `\n${crc32(seal).toString(16).padStart(8, "0")} ${seal.length} ${seal}`;
     const file = path.join(folder, "journal-000001.jsonl");
-    fs.appendFileSync(file, line, { mode: 0o600 }); // Deno sets the mode of a file that is there already, too
+    fs.appendFileSync(file, line, { mode: 0o600 }); // Deno also changes the mode of an existing file
     const makeRoom = fillDisk(disk!);
     const server = await serve(["--store", `file:${folder}`]);
     const post = async (route: string, body: unknown): Promise<number> =>

@@ -1,4 +1,5 @@
 /** `--workers N`: real processes of this runtime's entry file on one port and one folder. */
+import { unlimited } from "../support/server.ts";
 import { spawn } from "node:child_process";
 import fs from "node:fs";
 import http from "node:http";
@@ -12,7 +13,9 @@ const entry = `src/serve/${runtime}.ts`;
 
 /** Without what the program's loader may have started. */
 const workersOf = (server: number): number[] =>
-  processes().flatMap(({ pid, parent, args }) => (parent === server && args.includes(entry) ? [pid] : []));
+  processes().flatMap(({ pid, parent, args }) =>
+    parent === server && args.includes(`src/serve/${runtime}.`) ? [pid] : [],
+  );
 
 interface Answer {
   status: number;
@@ -20,7 +23,7 @@ interface Answer {
 }
 
 async function serve(...args: string[]) {
-  const all = ["--port", "0", "--hashing-iterations", "1", "--workers", "2", ...args];
+  const all = ["--port", "0", "--hashing-iterations", "1", ...unlimited, "--workers", "2", ...args];
   const child = start(entry, all);
   let [stdout, stderr] = ["", ""];
   child.stdout!.on("data", (chunk: Uint8Array) => (stdout += chunk.toString()));
@@ -162,7 +165,17 @@ workers("leave no connection without an answer or an end when they die, and noth
 
 workers("end with who watches them, also while they start", async () => {
   for (const wait of [0, 30, 60, 90, 120, 160, 200, 300]) {
-    const all = ["--port", "0", "--hashing-iterations", "1", "--workers", "2", "--store", `file:${temporaryFolder()}`];
+    const all = [
+      "--port",
+      "0",
+      "--hashing-iterations",
+      "1",
+      ...unlimited,
+      "--workers",
+      "2",
+      "--store",
+      `file:${temporaryFolder()}`,
+    ];
     const child = start(entry, all, { stdio: ["ignore", "ignore", "ignore"] });
     await until(() => workersOf(child.pid!).length === 2, "the second worker starts", 30_000);
     await new Promise((resolve) => setTimeout(resolve, wait));
@@ -177,7 +190,17 @@ if (runtime === "deno") {
     const folder = temporaryFolder();
     const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env", "--allow-run"];
     const store = [`--allow-read=${folder}`, `--allow-write=${folder}`];
-    const args = ["--port", "0", "--hashing-iterations", "1", "--workers", "2", "--store", `file:${folder}`];
+    const args = [
+      "--port",
+      "0",
+      "--hashing-iterations",
+      "1",
+      ...unlimited,
+      "--workers",
+      "2",
+      "--store",
+      `file:${folder}`,
+    ];
     const child = spawn(process.execPath, ["run", ...flags, ...store, entry, ...args], { cwd: projectRoot });
     let output = "";
     child.stdout.on("data", (chunk: Uint8Array) => (output += Buffer.from(chunk).toString()));

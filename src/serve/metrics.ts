@@ -1,0 +1,186 @@
+/** Figures for Prometheus, in OpenMetrics text, at an address of their own. Loaded only with `--metrics`. */
+import { createServer } from "node:http";
+import { setInterval } from "node:timers";
+import process from "node:process";
+import prom from "prom-client";
+import type { HttpResponse, JwtEndpoints, Store } from "../index.ts";
+import { after, isPromise } from "../maybe-promise.ts";
+import { firstKeySet, readStoredKeys } from "../program/key-file.ts";
+import type { ServerOptions } from "../program/options.ts";
+import { UsageError } from "../program/problem.ts";
+import { storeFolder } from "../stores/open.ts";
+import type { Handle } from "./request-log.ts";
+import { tellFigures } from "./workers.ts";
+
+/** How often a worker hands its figures to the watcher, in milliseconds. */
+const tellMs = 1000;
+/** Bounds of the histograms, in seconds: a verify takes 0.05 ms, a login 0.1 s and more. */
+const buckets = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const contentType = prom.Registry.OPENMETRICS_CONTENT_TYPE;
+
+/** The methods of a store that requests wait for. */
+const timed = ["findUserByUsername", "findUserById", "updateUser", "putIfAbsent", "get", "ping"] as const;
+
+export interface Metrics {
+  /** Wraps a handler so that its requests are counted. */
+  counted(handle: Handle, prefix: string): Handle;
+  /** Wraps a store so that its calls are timed. */
+  timed(store: Store): Store;
+  /** Reads the login queue of these endpoints whenever figures are asked for. */
+  watch(endpoints: JwtEndpoints): void;
+  figures(): Promise<object[]>;
+}
+
+/** Returns when the key that signs was made, in milliseconds; `undefined` unless the store's folder holds it. */
+function keyTimeOf({ store, settings }: ServerOptions): number | undefined {
+  const folder = storeFolder(store);
+  if (folder === undefined || settings["signingKey"] !== undefined) return undefined;
+  try {
+    const keys = readStoredKeys(folder) ?? firstKeySet(folder, String(settings["algorithm"] ?? "HS256"));
+    return Date.parse(keys.find(({ status }) => status === "active")?.created ?? "") || undefined;
+  } catch {
+    return undefined; // the server itself reports keys that it can't read
+  }
+}
+
+/** Creates the figures of this process. */
+export function createMetrics(options: ServerOptions): Metrics {
+  const registry = new prom.Registry<typeof contentType>();
+  registry.setContentType(contentType);
+  const registers = [registry];
+  const requests = new prom.Histogram({
+    name: "jwt_request_seconds",
+    help: "Time from request to response.",
+    labelNames: ["endpoint", "status"],
+    buckets,
+    registers,
+  });
+  const storeCalls = new prom.Histogram({
+    name: "jwt_store_seconds",
+    help: "Time of a call of the store; writes include the sync to the disk.",
+    labelNames: ["method", "outcome"],
+    buckets,
+    registers,
+  });
+  const revocations = new prom.Counter({
+    name: "jwt_revocations",
+    help: "Tokens, sessions and rotated refresh tokens that were recorded as revoked or used.",
+    labelNames: ["kind"],
+    registers,
+  });
+  // Aggregated over workers as one value, since all have the same.
+  new prom.Gauge({
+    name: "jwt_build_info",
+    help: "The runtime that serves.",
+    labelNames: ["runtime"],
+    registers,
+    aggregator: "max",
+  })
+    .labels(`${process.release.name} ${process.version}`)
+    .set(1);
+  new prom.Gauge({
+    name: "jwt_key_age_seconds",
+    help: "Age of the key that signs, where it is kept in the store's folder.",
+    registers,
+    aggregator: "max",
+    collect() {
+      const time = keyTimeOf(options);
+      if (time !== undefined) this.set((Date.now() - time) / 1000);
+    },
+  });
+
+  return {
+    counted: (handle, prefix) => (request) => {
+      const start = performance.now();
+      return after(handle(request), (response) => {
+        const seconds = (performance.now() - start) / 1000;
+        requests.labels(endpointOf(request.url, response, prefix), String(response.status)).observe(seconds);
+        return response;
+      });
+    },
+    timed(store) {
+      const wrapped = timed.map((method) => {
+        const [ok, failed] = [storeCalls.labels(method, "ok"), storeCalls.labels(method, "failed")];
+        const call = (...args: unknown[]): unknown => {
+          const start = performance.now();
+          const done = (outcome: typeof ok) => outcome.observe((performance.now() - start) / 1000);
+          try {
+            const result = (store[method] as (...given: unknown[]) => unknown)(...args);
+            if (method === "putIfAbsent") revocations.labels(String(args[0])).inc();
+            if (isPromise(result)) {
+              result.then(
+                () => done(ok),
+                () => done(failed),
+              );
+            } else done(ok);
+            return result;
+          } catch (error) {
+            done(failed);
+            throw error;
+          }
+        };
+        return [method, call] as const;
+      });
+      return { ...store, ...Object.fromEntries(wrapped) };
+    },
+    watch(endpoints) {
+      const gauge = (name: string, help: string, read: () => number) =>
+        new prom.Gauge({
+          name,
+          help,
+          registers,
+          collect() {
+            this.set(read());
+          },
+        });
+      gauge("jwt_hashes_running", "Password hashes that are computed.", () => endpoints.loginQueue().running);
+      gauge("jwt_hashes_waiting", "Logins that wait for a password hash.", () => endpoints.loginQueue().waiting);
+      gauge("jwt_hash_wait_seconds", "Seconds that logins have waited for a password hash so far, in all.", () => {
+        return endpoints.loginQueue().waited.seconds;
+      });
+      gauge("jwt_hashes_begun", "Password hashes begun so far.", () => endpoints.loginQueue().waited.count);
+    },
+    figures: () => registry.getMetricsAsJSON(),
+  };
+}
+
+/** Returns the label of a request: the first two parts of a known path, so that neither ids nor tokens become labels. */
+function endpointOf(url: string, { headers }: HttpResponse, prefix: string): string {
+  if (headers["allow"] === undefined) return "other";
+  const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
+  const own = path.startsWith(prefix) ? path.slice(prefix.length) : path;
+  return own.split("/").slice(0, 3).join("/");
+}
+
+/** Hands the figures of a worker to its watcher, again and again. */
+export const tellRegularly = (metrics: Metrics): void =>
+  void setInterval(() => void metrics.figures().then(tellFigures), tellMs).unref();
+
+/**
+ * Serves the sum of some processes' figures as `GET /metrics`.
+ * @param address `host:port`.
+ * @returns a function that stops it.
+ * @throws {UsageError} when it can't listen there.
+ */
+export function serveMetrics(address: string, figures: () => Promise<object[][]>): Promise<() => void> {
+  const colon = address.lastIndexOf(":");
+  const server = createServer(async (request, response) => {
+    if (request.url !== "/metrics" || request.method !== "GET") return void response.writeHead(404).end();
+    try {
+      const all = prom.AggregatorRegistry.aggregate(await figures());
+      all.setContentType(contentType);
+      response.writeHead(200, { "content-type": contentType }).end(await all.metrics());
+    } catch (error) {
+      console.error(`jwt-endpoints: /metrics failed: ${(error as Error).message}`);
+      response.writeHead(500).end();
+    }
+  });
+  return new Promise((resolve, reject) => {
+    server.once("error", (cause) => {
+      reject(new UsageError(`can't serve metrics on ${address}: ${cause.message}`, { cause }));
+    });
+    server.listen(Number(address.slice(colon + 1)), address.slice(0, colon).replace(/^\[|\]$/g, ""), () => {
+      resolve(() => void server.close());
+    });
+  });
+}

@@ -1,0 +1,32 @@
+/** What the server warns its operator of at the start: ways to run it that are allowed and rarely meant. */
+import type { LogEvent } from "../index.ts";
+import { type ServerOptions, secretsAmong } from "../program/options.ts";
+
+/** A row returns its message, or `undefined` when it does not apply. */
+const warnings: Record<string, (options: ServerOptions, args: string[]) => string | undefined> = {
+  secret_on_command_line(_, args) {
+    const [flag] = secretsAmong(args);
+    if (flag === undefined) return undefined;
+    const variable = `JWT_${flag.replaceAll("-", "_").toUpperCase()}`;
+    return `--${flag} shows a secret to every user of the machine; use ${variable} or --${flag}-file`;
+  },
+  open_without_proxy({ host, settings }) {
+    if (isLoopback(host) || settings["trustedProxies"] !== undefined) return undefined;
+    return (
+      `the server listens on ${host}, beyond this machine, without TLS and without a trusted proxy: ` +
+      "listen on 127.0.0.1 behind a proxy that ends TLS"
+    );
+  },
+};
+
+const isLoopback = (host: string): boolean => /^(127(\.\d+){3}|::1|\[::1\]|localhost)$/i.test(host);
+
+/**
+ * Returns the warnings that apply.
+ * @param args the words after the program's name.
+ */
+export const startWarnings = (options: ServerOptions, args: string[]): LogEvent[] =>
+  Object.entries(warnings).flatMap(([code, messageOf]) => {
+    const message = messageOf(options, args);
+    return message === undefined ? [] : [{ level: "warn", code: code as LogEvent["code"], message }];
+  });

@@ -1,0 +1,144 @@
+/** What the server program and the commands write: audit events in the log or a file, and no secret anywhere. */
+import fs from "node:fs";
+import path from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { eventLine } from "../../src/program/events.ts";
+import { run, user } from "../support/commands.ts";
+import { secret } from "../support/contract-client.ts";
+import { runtime, start, temporaryFolder, environmentWith } from "../support/runtime.ts";
+import { finished, until } from "../support/processes.ts";
+import { entry, json, logIn, serve } from "../support/server.ts";
+
+const it = suite(`${runtime} server: audit`);
+
+interface Line {
+  event?: string;
+  userId?: string;
+  [name: string]: unknown;
+}
+
+const linesIn = (text: string): Line[] =>
+  text
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line) as Line);
+const eventsIn = (text: string): Line[] => linesIn(text).filter(({ event }) => event !== undefined);
+
+const marked = { password: "marked-password-1", wrong: "marked-wrong-2", key: "marked-key-".padEnd(40, "3") };
+
+it("writes no password, token, key or hash, whatever it is asked", async () => {
+  const store = `file:${temporaryFolder()}/store`;
+  await user(["add", "ada", "--store", store, "--password-stdin", "--hashing-iterations", "1"], {
+    input: `${marked.password}\n`,
+  });
+  const flags = ["--rotate-refresh-tokens", "true", "--refresh-grace", "0", "--throttle", "100/min"];
+  const events = ["--audit-events", "login,login_failed,refresh,refresh_reuse,logout,throttled"];
+  const server = await serve(["--store", store, ...flags, ...events], { JWT_SIGNING_KEY: marked.key });
+  const tokens: string[] = [];
+  const post = async (route: string, body: unknown, headers: Record<string, string> = json) => {
+    const asked = { method: "POST", headers, body: typeof body === "string" ? body : JSON.stringify(body) };
+    const { text } = await server.send(route, asked);
+    tokens.push(...[...text.matchAll(/eyJ[\w.-]+/g)].map(([token]) => token));
+    return text;
+  };
+  await server.send("/jwt/create/", logIn("ada", marked.wrong));
+  await server.send("/jwt/create/", logIn(marked.password, marked.password)); // typed into the wrong field
+  const pair = JSON.parse(await post("/jwt/create/", { username: "ada", password: marked.password })) as {
+    refresh: string;
+    access: string;
+  };
+  const bearer = { ...json, authorization: `Bearer ${pair.access}`, "x-request-id": pair.access };
+  for (const route of ["refresh", "refresh", "verify", "logout", "create", "blacklist"]) {
+    const fields = { refresh: pair.refresh, token: pair.access, username: "ada", password: marked.wrong };
+    await post(`/jwt/${route}/?token=${pair.access}`, fields, bearer);
+    await post(`/jwt/${route}/${pair.refresh}`, fields, bearer);
+    await post(`/jwt/${route}/`, `{"password":"${marked.wrong}"`, { ...bearer, cookie: `refresh=${pair.refresh}` });
+  }
+  await server.send(`/users/me/?access=${pair.access}`, { headers: bearer });
+  await server.send(`/${pair.refresh}`, { method: "DELETE", headers: bearer });
+  assert.is(await server.stop(), 0);
+  const written = server.output() + server.errors();
+  const seen = new Set(eventsIn(written).map(({ event }) => event));
+  assert.equal([...seen].toSorted(), ["login", "login_failed", "refresh", "refresh_reuse", "logout"].toSorted());
+  const parts = tokens.flatMap((token) => token.split("."));
+  const header = parts[0];
+  for (const text of [...Object.values(marked), "pbkdf2_sha256$", ...parts.filter((part) => part !== header), "eyJ"]) {
+    assert.not.ok(written.includes(text), `the log holds ${text}`);
+  }
+});
+
+it("appends events of servers and commands to one file, closed to others, that may be moved away", async () => {
+  const folder = temporaryFolder();
+  const [store, file] = [`file:${folder}/store`, path.join(folder, "audit.log")];
+  const env = { JWT_AUDIT_LOG: file, JWT_STORE: store, JWT_HASHING_ITERATIONS: "1" };
+  const typed = { input: "hunter2 hunter2\n", env };
+  await user(["add", "ada", "--password-stdin"], typed);
+  const server = await serve([], env);
+  await server.send("/jwt/create/", {
+    ...logIn("ada", "hunter2 hunter2"),
+    headers: { ...json, "x-request-id": "r-1" },
+  });
+  await until(() => fs.readFileSync(file, "utf8").includes('"login"'), "the login is there");
+  fs.renameSync(file, `${file}.1`);
+  await server.send("/jwt/create/", logIn("ada", "hunter3"));
+  assert.is(await server.stop(), 0);
+  for (const args of [
+    ["passwd", "ada", "--password-stdin"],
+    ["disable", "ada"],
+    ["enable", "ada"],
+    ["logout", "ada"],
+  ]) {
+    await user(args, typed);
+  }
+  await user(["remove", "ada"], { env: { ...env, JWT_AUDIT_EVENTS: "login" } });
+  await run("src/cli/keys.ts", ["rotate"], { env });
+  const before = eventsIn(fs.readFileSync(`${file}.1`, "utf8"));
+  const later = eventsIn(fs.readFileSync(file, "utf8"));
+  assert.equal(
+    before.map(({ event }) => event),
+    ["user_added", "login"],
+  );
+  const names = ["login_failed", "password_changed", "user_disabled", "user_enabled", "logout", "keys_rotated"];
+  assert.equal(
+    later.map(({ event }) => event),
+    names,
+  );
+  assert.equal([before[1]!.requestId, before[1]!.client], ["r-1", "127.0.0.1"]);
+  for (const { event, userId } of [...before, ...later]) {
+    assert.is(userId, event === "keys_rotated" ? undefined : before[0]!.userId, event);
+  }
+  assert.not.match(server.errors(), '"event"');
+  assert.is(fs.statSync(file).mode & 0o777, 0o600);
+});
+
+it("is switched off by off, and refuses a file that can't be written to", async () => {
+  const server = await serve(["--store", "memory:", "--audit-log", "off"], { JWT_SIGNING_KEY: secret });
+  await server.send("/jwt/create/", logIn("ada", "x"));
+  assert.is(await server.stop(), 0);
+  assert.not.match(server.errors(), '"event"');
+  const args = ["--store", "memory:", "--audit-log", "/dev/null/audit.log"];
+  const { code, stderr } = await finished(start(entry, args, { env: environmentWith({}) }));
+  assert.equal(
+    [code, stderr.trim()],
+    [1, "jwt-endpoints: setting auditLog: /dev/null/audit.log can't be written to: ENOTDIR"],
+  );
+  assert.match((await user(["list"], { env: { JWT_AUDIT_LOG: "stderr" } })).stderr, "there is no store");
+});
+
+it("writes lines for a person on a terminal, in which no client's text can play tricks", () => {
+  const time = "2026-11-26T12:00:00.000Z";
+  const event = { time, event: "login", userId: "1", client: "\x1b[2J\u202e x", sessionId: undefined } as const;
+  assert.is(eventLine(event, true), '12:00:00  info  login  userId=1  client="\\u001b[2J? x"');
+  assert.equal(JSON.parse(eventLine(event, false)), {
+    time,
+    level: "info",
+    event: "login",
+    userId: "1",
+    client: event.client,
+  });
+  const warning = { level: "warn", code: "weak_setting", message: "few iterations" } as const;
+  assert.match(eventLine(warning, true), /^\d\d:\d\d:\d\d {2}warn {2}weak_setting {2}few iterations$/);
+});
+
+it.run();

@@ -1,0 +1,41 @@
+/** `/metrics`: what is counted, summed over workers, and which addresses serve it. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { freePort, until } from "../support/processes.ts";
+import { runtime, temporaryFolder } from "../support/runtime.ts";
+import { logIn, serve } from "../support/server.ts";
+
+const it = suite(`${runtime} server: metrics`);
+
+for (const workers of [1, 2]) {
+  it(`counts requests, store calls and hashes of ${workers} process${workers === 1 ? "" : "es"}`, async () => {
+    const address = `127.0.0.1:${await freePort()}`;
+    const store = `file:${temporaryFolder()}/data`;
+    const server = await serve(["--store", store, "--metrics", address, "--workers", String(workers)]);
+    const scrape = async () => (await fetch(`http://${address}/metrics`)).text();
+    const failed = /^jwt_request_seconds_count\{endpoint="\/jwt\/create",status="400"\} 3$/m;
+    for (let i = 0; i < 3; i++) await server.send("/jwt/create/", logIn("ada", "marked-wrong"));
+    await server.send("/marked-path");
+    await until(async () => failed.test(await scrape()), "three failed logins are counted");
+    await until(async () => (await scrape()).includes('endpoint="other",status="404"} 1'), "so is the unknown path");
+    const response = await fetch(`http://${address}/metrics`);
+    assert.match(response.headers.get("content-type")!, "application/openmetrics-text");
+    const text = await response.text();
+    for (const pattern of [
+      /^jwt_store_seconds_bucket\{le="[^"]+",method="findUserByUsername",outcome="ok"\} \d+$/m,
+      /^jwt_hashes_waiting 0$/m,
+      /^jwt_hashes_begun [1-9]/m,
+      /^jwt_key_age_seconds \d/m,
+      /^jwt_build_info\{runtime="[^"]+"\} 1$/m,
+      /# EOF\n$/,
+    ]) {
+      assert.match(text, pattern);
+    }
+    assert.not.match(text, /marked/);
+    assert.is((await server.send("/metrics")).status, 404, "the main address does not serve it");
+    assert.is((await fetch(`http://${address}/`)).status, 404);
+    assert.is(await server.stop(), 0);
+  });
+}
+
+it.run();
