@@ -1,6 +1,6 @@
 /**
- * The endpoints in process, without sockets: by `fetch`, and by the plain step that the entry files call, which needs no
- * `Request` and `Response`; beside a handler that does nothing, and beside the libraries a user would call.
+ * Measures the endpoints in process, without sockets: by `fetch`, and by `handle`, which the entry files call and which
+ * needs no `Request` and `Response`. Beside them: a handler that does nothing, and the libraries a user would call.
  */
 import { Buffer } from "node:buffer";
 import { type HttpRequest, createJwtEndpoints, createPasswords } from "../src/index.ts";
@@ -14,7 +14,7 @@ import { perSecond, progressOf, quick, rotated, rounded, roundsOr, secret, tidy 
 const rounds = roundsOr(quick ? 3 : 9);
 const roundMs = quick ? 100 : 400;
 const width = 32;
-/** The cheapest hash there is: what is measured is the endpoint, not PBKDF2. */
+/** The cheapest hash, because the endpoint is measured, not PBKDF2. */
 const hashing = { iterations: 1 };
 
 const store = memoryStore();
@@ -60,7 +60,7 @@ async function stepped(route: string, body: string): Promise<string> {
   return answer.body;
 }
 
-/** Calls, and how a right result begins as text; claims are an object. */
+/** Calls, each with the text that a right result begins with; claims are an object. */
 type Subject = [title: string, call: () => Promise<unknown>, result: string];
 const isToken = "eyJ";
 
@@ -95,7 +95,7 @@ async function libraries(): Promise<Subject[]> {
 
 const none: Subject = ["nothing but JSON, by fetch", () => answered("verify", bodies[nextIndex()]!, nothing), "{}"];
 const subjects = [none, ...ours(), ...(await libraries())];
-// A bench of wrong answers is worth nothing.
+// A wrong response fails the bench.
 for (const [title, call, result] of subjects) {
   if (!String(await call()).startsWith(result)) throw new Error(`${title}: another result than ${result}…`);
 }

@@ -6,26 +6,25 @@
  *
  * Ratios are taken within a round, against the bare server given the same bodies, and their median is told.
  */
-import { spawnSync } from "node:child_process";
-import { availableParallelism } from "node:os";
-import process from "node:process";
-import { familyOf } from "../test/support/processes.ts";
 import { median } from "../test/support/statistics.ts";
 import { makeTokens } from "../test/support/tokens.ts";
 import { contestants, packages } from "./lib/contestants.ts";
 import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./lib/load.ts";
 import {
+  type Pinned,
   type Server,
   addDjoser,
   djoser,
   logIn,
+  pinLoads,
+  pinned,
   startOurs,
   startPeer,
   stopAll,
   versionsOfServers,
 } from "./lib/programs.ts";
 import { type Column, type Table, report } from "./lib/results.ts";
-import { bare, ours, progressOf, quick, rotated, rounded, roundsOr, tidy, secret } from "./lib/tools.ts";
+import { againstRef, bare, ours, progressOf, quick, rotated, rounded, roundsOr, tidy, secret } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 1 : 7);
 /** CPU time is told in steps of 10 ms. */
@@ -34,23 +33,6 @@ const roundMs = quick ? 200 : 1000;
 const warmUpMs = quick ? 200 : 3000;
 /** At the beginning of each turn, not counted: Bun throws compiled code away that has not run for some seconds. */
 const leadMs = quick ? 0 : 500;
-
-/** With the CPU that it takes. */
-interface Pinned extends Server {
-  /** Of the process and its children. */
-  pids: number[];
-}
-
-function pinned(server: Server): Pinned {
-  const pids = familyOf(server.child.pid!);
-  for (const pid of pids) pinTo(pid, "0");
-  return { ...server, pids };
-}
-
-/** Not every system can, and not every container may: then the system's scheduler has its way. */
-function pinTo(pid: number, cores: string): void {
-  if (availableParallelism() > 1) spawnSync("taskset", ["-a", "-c", "-p", cores, String(pid)], { stdio: "ignore" });
-}
 
 interface Subject {
   server: string;
@@ -91,7 +73,7 @@ async function measure(): Promise<void> {
       if (servers.has(title)) refreshTokens.set(title, await logIn(servers.get(title)!));
     }
     const subjects = new Map([...servers].map(([title, server]) => [title, pinned(server)]));
-    pinTo(process.pid, `1-${availableParallelism() - 1}`); // the loads take that over
+    pinLoads();
     loads.push(startUndici());
     const wrk = await startWrk();
     if (wrk === undefined) notes.push("wrk is not on the path: no figures under its load");
@@ -189,4 +171,5 @@ function tableOf(load: Load, results: Map<Subject, Measured[]>): Table {
   return { title: `over HTTP, load by ${load.name}, ${size}`, columns, rows };
 }
 
-await measure();
+if (againstRef === undefined) await measure();
+else await (await import("./lib/against.ts")).compareWith(againstRef);

@@ -1,4 +1,4 @@
-/** Whether the time of a refused login tells which users there are, or what is stored of them. */
+/** Checks that the time of a refused login reveals neither which users exist nor how their passwords are stored. */
 import { type JwtEndpoints, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { median } from "../test/support/statistics.ts";

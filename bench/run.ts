@@ -6,18 +6,29 @@ import { once } from "node:events";
 import process from "node:process";
 import { start } from "../test/support/runtime.ts";
 
-const benches = ["login-timing", "handler", "http", "stores", "workers", "storm", "startup", "soak"];
+const benches = [
+  "login-timing",
+  "handler",
+  "http",
+  "pieces",
+  "stores",
+  "postgres",
+  "workers",
+  "storm",
+  "startup",
+  "soak",
+];
 const names: string[] = [];
 const flags: string[] = [];
 /** The flags, and whether a value follows. Each bench reads those it knows. */
-const accepted: Record<string, boolean> = { "--quick": false, "--rounds": true, "--minutes": true };
+const accepted: Record<string, boolean> = { "--quick": false, "--rounds": true, "--minutes": true, "--against": true };
 
 const args = process.argv.slice(2);
 for (let arg = args.shift(); arg !== undefined; arg = args.shift()) {
   if (Object.hasOwn(accepted, arg)) flags.push(arg, ...(accepted[arg] ? args.splice(0, 1) : []));
   else if ([...benches, "chart"].includes(arg)) names.push(arg);
   else {
-    const flagNames = "--quick, --rounds N (all but soak) and --minutes M (soak)";
+    const flagNames = "--quick, --rounds N (all but soak), --minutes M (soak) and --against REF (http)";
     console.error(`no bench is named ${JSON.stringify(arg)}; accepted: ${benches.join(", ")}, chart, ${flagNames}`);
     process.exit(1);
   }

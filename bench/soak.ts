@@ -1,9 +1,9 @@
 /**
- * The server under a mix of requests for minutes: whether memory and open descriptors stay level, and every answer right.
- * `--minutes M` says how long (default 5).
+ * Runs a mix of requests for minutes and checks that memory and open descriptors stay level and every response is right.
+ * `--minutes M` sets the duration (default 5).
  *
- * Sessions last seconds here. What rotation leaves in the store goes when its tokens would have expired, so that the store
- * stops growing at once, and what still grows is a leak. The load runs on Node whatever serves.
+ * Sessions last seconds here. Facts of rotation expire with their tokens, so the store soon stops growing, and anything that
+ * still grows is a leak. The load runs on Node, on whichever runtime the server runs.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -43,12 +43,12 @@ async function serve(): Promise<void> {
 // The load: a program that prints a line of figures with every sample.
 
 interface Sample {
-  /** Milliseconds, of verifying a new token. */
+  /** Milliseconds to verify a new token. */
   p50: number;
   p99: number;
-  /** Of all kinds, since the last sample. */
+  /** Requests of all kinds since the last sample. */
   requests: number;
-  /** Wrong answers, with a count each. Sent with a sample; they add up. */
+  /** Wrong responses with a count each, sent with a sample; they add up. */
   wrong: Record<string, number>;
 }
 
@@ -83,9 +83,9 @@ async function runLoad({ url, credentials }: Target): Promise<void> {
       return [0, (error as Error).message];
     }
   }
-  /** Counts an answer that is not what it must be; without its text, which may hold a token. */
+  /** Counts a wrong response, without its text, which may contain a token. */
   const expect = (what: string, isRight: boolean, status: number): boolean => {
-    const name = `${what}: ${status === 0 ? "no answer" : status}`;
+    const name = `${what}: ${status === 0 ? "no response" : status}`;
     if (!isRight) wrong[name] = (wrong[name] ?? 0) + 1;
     return isRight;
   };
@@ -174,7 +174,7 @@ async function runLoad({ url, credentials }: Target): Promise<void> {
     requests = 0;
   };
   const timer = setInterval(tell, sampleMs);
-  for await (const _ of process.stdin); // ends when whoever started this says so, or is gone
+  for await (const _ of process.stdin); // ends when the parent closes it or has ended
   isOver = true;
   await Promise.all(working);
   clearInterval(timer);
@@ -209,6 +209,8 @@ async function startServer(): Promise<{ child: ChildProcess; target: Target; hea
     JWT_STORE: `file:${temporaryFolder()}`,
     JWT_SIGNING_KEY: secret,
     JWT_REQUEST_LOG: "false",
+    JWT_THROTTLE: "false",
+    JWT_THROTTLE_FAILURES: "false",
     JWT_HASHING_ITERATIONS: "1000",
     JWT_ROTATE_REFRESH_TOKENS: "true",
     JWT_REFRESH_TOKEN_LIFETIME: `${refreshLifetime}s`,

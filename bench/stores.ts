@@ -1,6 +1,6 @@
 /**
- * The stores: opening many users, looking up, claims and refreshes with rotation and their syncs, a million revocations, and
- * how long nothing else gets its turn.
+ * Measures the stores: opening many users, look-ups, facts and refreshes with rotation and their syncs, a million
+ * revocations, and the longest time that the event loop is blocked.
  */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -21,7 +21,7 @@ const rounds = roundsOr(quick ? 3 : 9);
 const roundMs = quick ? 300 : 1500;
 const width = 64;
 
-/** In a process of its own, so that its memory is the store's. */
+/** Runs in a process of its own, so that its memory is the store's. */
 async function openOnly(folder: string): Promise<void> {
   const before = process.memoryUsage().rss;
   const begin = performance.now();
@@ -34,7 +34,7 @@ async function openOnly(folder: string): Promise<void> {
   await store.close();
 }
 
-/** What this file prints when it is started with some arguments. */
+/** Runs this file with arguments and returns what it prints. */
 async function measured<T>(...args: string[]): Promise<T> {
   const flags = quick ? ["--quick"] : [];
   const child = start("bench/stores.ts", [...flags, ...args], { stdio: ["ignore", "pipe", "inherit"] });
@@ -45,7 +45,7 @@ async function measured<T>(...args: string[]): Promise<T> {
   return JSON.parse(text) as T;
 }
 
-/** The longest time in which nothing else got its turn while something was done. */
+/** Measures the longest time that the event loop was blocked during an action. */
 async function longestDelay(work: () => unknown): Promise<number> {
   let longest = 0;
   let last = performance.now();
@@ -72,7 +72,7 @@ interface FactFigures {
   flushMs: number;
 }
 
-/** In a process of its own: a store is filled with facts, which expire and are flushed. */
+/** Fills a store with facts, which expire and are flushed; in a process of its own. */
 async function measureFacts(name: string): Promise<FactFigures> {
   let now = Date.now();
   const clock = { now: () => now };
@@ -104,7 +104,7 @@ async function measureFacts(name: string): Promise<FactFigures> {
     const flushBegin = performance.now();
     const count = await store.flushExpired();
     flushMs = performance.now() - flushBegin;
-    // The memory store forgets some by itself.
+    // The memory store drops some by itself.
     if (count > facts || (name === "file" && count !== facts)) throw new Error(`${count} facts were flushed`);
   });
   await store.close();
@@ -118,7 +118,7 @@ async function claim(store: FileStore): Promise<void> {
     throw new Error("a new id had a value");
 }
 
-/** How long a lone writer waits for an answer as a rule, and how long while the journal is compacted. */
+/** How long a single writer waits usually, and how long while the journal is compacted. */
 const changesAtOnce = 250;
 
 async function compaction(folder: string, count: number): Promise<{ usual: number; pause: number; delay: number }> {
@@ -126,7 +126,7 @@ async function compaction(folder: string, count: number): Promise<{ usual: numbe
   const store = await openFileStore(folder, { compactAfter });
   await store.addUsers(newUsers(count));
   const { generation } = store.stats();
-  // Makes history until a compaction comes, which must be so before records outnumber what they say by three to one.
+  // Writes history until the store compacts, which happens before there are three records for each kept entry.
   const times: number[] = [];
   const delay = await longestDelay(async () => {
     for (let n = 0; store.stats().generation === generation && n < 3 * count; n += changesAtOnce) {
@@ -142,7 +142,7 @@ async function compaction(folder: string, count: number): Promise<{ usual: numbe
   return { usual: median(times), pause: Math.max(...times), delay };
 }
 
-/** A figure with what it counts: a row of its table. */
+/** A figure and its unit: a row of the table. */
 const row = (what: string, value: number, unit: string): Row => ({ what, value: tidy(value), unit });
 
 async function openings(count: number): Promise<Row[]> {
@@ -163,12 +163,12 @@ async function openings(count: number): Promise<Row[]> {
   ];
 }
 
-/** What endpoints ask a store at each request. An answer may come at once, so many are asked for between two turns. */
+/** The look-ups of each request. A store may return at once, so many run between two turns of the event loop. */
 async function lookups(store: Store): Promise<Row[]> {
   const claimedIds = Array.from({ length: 10_000 }, (_, i) => `looked-up-${i}`);
   await Promise.all(claimedIds.map((id) => store.putIfAbsent("jti", id, "1", Date.now() / 1000 + 3600)));
   let next = 0;
-  const index = (count: number): number => (next = (next + 7919) % count); // a prime: not those that are neighbours
+  const index = (count: number): number => (next = (next + 7919) % count); // a prime, so that neighbours are not taken in turn
   const cases: [what: string, look: () => unknown][] = [
     ["findUserById", () => store.findUserById(`${index(users)}`)],
     ["findUserByUsername", () => store.findUserByUsername(`user${index(users)}`)],
@@ -224,7 +224,7 @@ async function post(endpoints: JwtEndpoints, route: string, body: unknown): Prom
   return (await response.json()) as { refresh: string };
 }
 
-/** Each of many sessions exchanges its refresh token for the next one, again and again, on a disk that is synced. */
+/** Many sessions refresh again and again with rotation, on a disk that is synced. */
 async function refreshes(): Promise<Row[]> {
   const store = await openFileStore(temporaryFolder());
   const hashing = { iterations: 1 };

@@ -1,5 +1,5 @@
 /**
- * What `http` measured, as a chart and as README's table, from the files in `results/`: `npm run bench -- chart` writes both,
+ * What `http` measured, as a chart and as the table in `bench/README.md`, from the files in `results/`: `npm run bench -- chart` writes both,
  * and measures nothing.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,10 +11,11 @@ import { bare, ours } from "./tools.ts";
 
 const runtimes = { node: "Node", deno: "Deno", bun: "Bun" } as const;
 export const chartFile = path.join(folder, "http.svg");
+export const tableFile = path.join(projectRoot, "bench/README.md");
 
 type Results = [runtime: keyof typeof runtimes, kept: Kept];
 
-/** In the order of `runtimes`; those not measured yet are left out. */
+/** Returns the results in the order of `runtimes`, without those not measured yet. */
 function readResults(): Results[] {
   return (Object.keys(runtimes) as (keyof typeof runtimes)[]).flatMap((runtime): Results[] => {
     const file = path.join(folder, `http.${runtime}.json`);
@@ -22,21 +23,22 @@ function readResults(): Results[] {
   });
 }
 
-/** Of the load that looks at every answer, and is there everywhere. */
+/** Rows of undici, the load that reads every response and runs everywhere. */
 const rowsOf = ({ tables }: Kept): Row[] => tables[0]!.rows;
 const casesOf = (kept: Kept): string[] => [...new Set(rowsOf(kept).map((row) => String(row.case)))];
-/** To the bare server: by CPU time where that is known. */
+/** Ratio to the bare server, by CPU time where that is known. */
 const ratioOf = (row: Row): number => Number(row.to_bare ?? row.per_second_to_bare);
-/** Djoser is beyond two digits. */
+/** Two digits would show Djoser as zero. */
 const ratioText = (value: number): string => (value < 0.01 ? value.toPrecision(1) : value.toFixed(2));
 const nameOf = ([runtime, { versions }]: Results): string => `${runtimes[runtime]} ${versions[runtime]}`;
 
-// README's table.
+// The table.
 
 const between = /(<!-- bench -->\n)([\s\S]*?)(<!-- \/bench -->)/;
-export const benchTableIn = (readme: string): string => between.exec(readme)?.[2] ?? "none";
+/** The table as `bench/README.md` has it. */
+export const keptTable = (): string => between.exec(readFileSync(tableFile, "utf8"))?.[2] ?? "none";
 
-/** Per runtime and case: ours beside the best of the others. */
+/** Returns the table: per runtime and case, this server beside the best of the others. */
 export function benchTable(): string {
   const results = readResults();
   const title = ["case", `${ours}: per CPU second`, "to bare", "the best other, to bare", "to that one", "with wrk"];
@@ -151,10 +153,9 @@ if (process.argv[1]?.endsWith("chart.ts")) {
     process.exit(1);
   }
   writeFileSync(chartFile, await drawChart());
-  const file = path.join(projectRoot, "README.md");
-  const readme = readFileSync(file, "utf8");
+  const readme = readFileSync(tableFile, "utf8");
   writeFileSync(
-    file,
+    tableFile,
     readme.replace(between, (_, before: string, __, after: string) => `${before}${benchTable()}${after}`),
   );
 }

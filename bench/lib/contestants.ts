@@ -1,6 +1,6 @@
 /**
- * What a user would pick instead, as small as its own documentation makes it, with the same two endpoints: each is this
- * program with a name, in a process of its own.
+ * The servers that a user would pick instead, each as small as in its own documentation, with the same two endpoints. Each
+ * runs as this program, given its name, in a process of its own.
  */
 import { createSecretKey } from "node:crypto";
 import { type Server, createServer } from "node:http";
@@ -12,13 +12,13 @@ import { bare, secret } from "./tools.ts";
 
 type Claims = Record<string, unknown>;
 
-/** What an access token takes over from its refresh token, as ours does. */
+/** The claims that an access token takes over from its refresh token, as in this server. */
 export const accessClaims = ({ user_id }: Claims) => claimsOf("access", 300, user_id);
 
 const invalid = { non_field_errors: ["Token is invalid or expired"] };
 const tell = (port: number) => console.log(`http://127.0.0.1:${port}`);
 
-/** For what `node:http` serves. */
+/** Listens with a `node:http` server. */
 export function serveNode(app: {
   listen(port: number, host: string, done: () => void): Pick<Server, "address">;
 }): void {
@@ -90,7 +90,7 @@ async function express(): Promise<void> {
 
 type Fetch = (request: Request) => Response | Promise<Response>;
 
-/** The server that comes with the runtime. */
+/** The runtime's own server. */
 export async function serveFetch(fetch: Fetch): Promise<void> {
   const own = globalThis as unknown as {
     Deno?: { serve(options: object, fetch: Fetch): { addr: { port: number } } };
@@ -156,7 +156,7 @@ export async function byJose(): Promise<Tokens> {
   };
 }
 
-/** Parses the JSON and answers `{}`: what the runtime's own server takes for anything at all. */
+/** Parses the JSON and responds with `{}`: the least that a server of this runtime can do. */
 async function parseJson(): Promise<void> {
   if (runtime !== "node") {
     return serveFetch(async (request) => {
@@ -176,7 +176,7 @@ async function parseJson(): Promise<void> {
   serveNode(server);
 }
 
-/** By title. All of them run on every runtime. */
+/** The contestants by title. All run on every runtime. */
 export const contestants: Record<string, () => Promise<void>> = {
   [bare]: parseJson,
   "Fastify, fast-jwt": () => fastifyWith(false),
@@ -186,7 +186,7 @@ export const contestants: Record<string, () => Promise<void>> = {
   "Hono, jose": async () => honoWith(await byJose()),
 };
 
-/** What they are made of. */
+/** The packages they are made of. */
 export const packages = ["fastify", "fast-jwt", "express", "jsonwebtoken", "hono", "@hono/node-server", "jose"];
 
 const asked = process.argv[2];

@@ -1,6 +1,6 @@
 /**
- * Load on a server's socket, by undici or by wrk. Both are programs of their own, the same whatever serves: undici's runs
- * on Node and looks at each answer's text; wrk takes a third of the CPU time per request and looks at the status.
+ * Loads a server's socket by undici or by wrk. Both run as programs of their own, the same for every server: undici runs on
+ * Node and reads each response's text; wrk takes a third of the CPU time per request and reads only the status.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -14,8 +14,8 @@ import { answerLines, startAsked } from "./programs.ts";
 import { versionsOf } from "./results.ts";
 import { quick, secret } from "./tools.ts";
 
-export const connections = 32;
-/** Far more than any cache of tokens has places for. */
+export const connections = 64;
+/** Far more than any token cache holds. */
 const tokenCount = quick ? 20_000 : 200_000;
 const wrkTokenCount = quick ? 20_000 : 100_000;
 
@@ -24,7 +24,7 @@ export interface Work {
   path: string;
   /** Without one, `{"token"}` with the next token of the pool. */
   body?: string;
-  /** How a right answer begins. */
+  /** The text that every right response begins with. */
   answer: string;
   /** wrk counts in whole seconds. */
   ms: number;
@@ -57,7 +57,7 @@ export interface Measured {
 
 const counts = { right: 0, "4xx": 0, "5xx": 0, other: 0 };
 
-/** @param pids the server's processes, whose CPU time is taken meanwhile. */
+/** @param pids the server's processes, whose CPU time is measured. */
 export async function measureUnder(load: Load, work: Work, pids: readonly number[]): Promise<Measured> {
   const before = cpuMsOf(pids);
   const { requests, ms, cpuMs, wrong } = await load.run(work);
@@ -73,16 +73,16 @@ export async function measureUnder(load: Load, work: Work, pids: readonly number
   };
 }
 
-/** Says which answers all that was measured got; a wrong one fails the bench. */
+/** Reports all responses of the run; a wrong one fails the bench. */
 export function tellAnswers(): void {
   const { right, ...wrong } = counts;
-  console.log(`  answers: ${[["right", right], ...Object.entries(wrong)].map((pair) => pair.join(" ")).join(", ")}`);
+  console.log(`  responses: ${[["right", right], ...Object.entries(wrong)].map((pair) => pair.join(" ")).join(", ")}`);
   if (right === 0 || Object.values(wrong).some((count) => count > 0)) process.exitCode = 1;
 }
 
-/** As many requests as {@link connections} take in turn, each sent when the one before is answered. */
+/** Sends requests over {@link connections}, on each the next one after the response to the last. */
 async function loadWithUndici(): Promise<void> {
-  const { Pool } = await import("undici"); // here, since Bun's own has none
+  const { Pool } = await import("undici"); // here, because Bun's own undici has no Pool
   const pools = new Map<string, InstanceType<typeof Pool>>();
   const bodies = makeTokens(secret, tokenCount, "1").map((token) => JSON.stringify({ token }));
   const headers = { "content-type": "application/json" };
@@ -143,7 +143,7 @@ function done(all)
 end
 `;
 
-/** `undefined` when it is not on the path. Statuses of 400 and above all count as `4xx`: it doesn't tell them apart. */
+/** Returns `undefined` when wrk is not on the path. It counts all statuses of 400 and above together, here as `4xx`. */
 export async function startWrk(): Promise<Load | undefined> {
   const version = await wrkVersion();
   if (version === undefined) return undefined;

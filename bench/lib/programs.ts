@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -12,7 +13,8 @@ import {
   python,
 } from "../../test/fixtures/djoser/site.ts";
 import { projectRoot, runtime, start, temporaryFolder } from "../../test/support/runtime.ts";
-import { until } from "../../test/support/processes.ts";
+import { familyOf, until } from "../../test/support/processes.ts";
+import { unlimited } from "../../test/support/server.ts";
 import { versionsOf } from "./results.ts";
 import { credentialsIn, ours, secret, urlIn } from "./tools.ts";
 
@@ -51,23 +53,51 @@ export const isAllOfOurs = (told: string): boolean => told.includes("curl");
 const serving = { ...process.env, NODE_ENV: "production", JWT_SIGNING_KEY: secret };
 
 /** Builds `dist` as in the package, for Node. */
-export function build(): void {
+export function build(folder = projectRoot): void {
   const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
-  const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", "src"], { cwd: projectRoot, encoding: "utf8" });
+  const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", "src"], { cwd: folder, encoding: "utf8" });
   if (status !== 0) throw new Error(`the build failed: ${stdout}`);
 }
 
 /** Starts our server: on Node the built package, elsewhere the source. */
-export async function startOurs(store = "memory:", ...more: string[]): Promise<Server> {
-  const flags = ["--port", "0", "--store", store, "--request-log", "false", ...more];
-  if (runtime === "node") build();
+export const startOurs = (store = "memory:", ...more: string[]): Promise<Server> =>
+  startOursIn(projectRoot, ["--store", store, "--request-log", "false", ...unlimited, ...more]);
+
+/**
+ * Starts our server from a tree of the project.
+ * @param folder the tree; its `node_modules` must be there.
+ */
+export async function startOursIn(folder: string, more: string[]): Promise<Server> {
+  const flags = ["--port", "0", ...more];
+  if (runtime === "node") build(folder);
   const child =
     runtime === "node"
-      ? spawn(process.execPath, ["dist/serve/node.js", ...flags], { cwd: projectRoot, env: serving })
-      : start(`src/serve/${runtime}.ts`, flags, { env: serving });
+      ? spawn(process.execPath, ["dist/serve/node.js", ...flags], { cwd: folder, env: serving })
+      : start(path.join(folder, `src/serve/${runtime}.ts`), flags, { cwd: folder, env: serving });
   process.on("exit", () => child.kill("SIGKILL"));
   const told = await toldBy(child, ours, isAllOfOurs);
   return { child, url: urlIn(told)!, prefix: "", credentials: credentialsIn(told) };
+}
+
+/** A server with the CPU that it takes. */
+export interface Pinned extends Server {
+  /** Of the process and its children. */
+  pids: number[];
+}
+
+/** Keeps a server on the first core, where the system allows it. */
+export function pinned(server: Server): Pinned {
+  const pids = familyOf(server.child.pid!);
+  for (const pid of pids) pinTo(pid, "0");
+  return { ...server, pids };
+}
+
+/** Keeps the loads, which take it over from this process, off the first core. */
+export const pinLoads = (): void => pinTo(process.pid, `1-${availableParallelism() - 1}`);
+
+/** Not every system can, and not every container may: then the system's scheduler has its way. */
+function pinTo(pid: number, cores: string): void {
+  if (availableParallelism() > 1) spawnSync("taskset", ["-a", "-c", "-p", cores, String(pid)], { stdio: "ignore" });
 }
 
 /** Starts a program of the benches that serves. */

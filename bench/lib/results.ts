@@ -45,10 +45,13 @@ const cores = availableParallelism();
 
 export const folder = path.join(projectRoot, "bench/results");
 
-/** Prints the tables of a bench and keeps their figures, except those of a quick run. */
-export function report(bench: string, tables: Table[], versions: Record<string, string> = {}): void {
+/**
+ * Prints the tables of a bench and keeps their figures, except those of a quick run.
+ * @param bench names the file; without it nothing is kept.
+ */
+export function report(bench: string | undefined, tables: Table[], versions: Record<string, string> = {}): void {
   for (const table of tables) print(table);
-  if (quick) return;
+  if (quick || bench === undefined) return;
   mkdirSync(folder, { recursive: true });
   const machine = { cores, cpu: cpus()[0]?.model ?? "unknown", platform: process.platform };
   const all = { [runtime]: process.versions[runtime]!, ...versions };

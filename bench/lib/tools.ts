@@ -14,6 +14,10 @@ export function roundsOr(usual: number): number {
   process.exit(1);
 }
 
+const against = process.argv.indexOf("--against");
+/** The version of this project to compare with, as git names it. */
+export const againstRef = against === -1 ? undefined : process.argv[against + 1];
+
 /**
  * Reports on stderr how far a bench is: on a terminal in one line that is overwritten, else in a line every 10 s at most.
  * @param rounds the rounds that count; one more before them warms up.
