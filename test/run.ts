@@ -1,7 +1,7 @@
 /**
  * Runs every `*.test.ts` below `test/` as a program of its own under Node, Deno and Bun, side by side on all cores. Ends with
- * the slowest files and the sum, `N passed, M failed, K skipped`. Arguments select runtimes and parts of paths
- * (`npm test -- node tokens`).
+ * the files that took the most processor time and the sum, `N passed, M failed, K skipped`. Arguments select runtimes and
+ * parts of paths (`npm test -- node tokens`).
  */
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -10,7 +10,7 @@ import path from "node:path";
 import process from "node:process";
 
 const root = path.resolve(import.meta.dirname, "..");
-const fileLimitMs = 600_000;
+const fileLimitMs = 300_000;
 const slowestShown = 10;
 
 const bin = (name: string): string => path.join(root, "node_modules", ".bin", name);
@@ -22,6 +22,8 @@ const runtimes: Record<string, (file: string) => [program: string, args: string[
 
 /** Suites about the project's files, which are the same on every runtime. */
 const nodeOnly = new Set(["package.test.ts", "lint.test.ts", "core.test.ts"]);
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
 const words = process.argv.slice(2);
 const parts = words.filter((word) => !(word in runtimes));
@@ -39,25 +41,38 @@ interface Outcome {
 interface Run extends Outcome {
   title: string;
   seconds: number;
+  /** Processor time of the program and of the children it waited for. */
+  cpuSeconds: number;
 }
 
+/** Runs a program, then writes the shell's `times`: a line for the shell and one for its children (POSIX). */
+const timed = `"$@"; code=$?; echo "processor time:"; times; exit $code`;
+const timesPattern = /processor time:\n.*\n(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n/;
+
 /** Runs a program to its end and reads uvu's closing counts from its output. */
-async function run(program: string, args: string[]): Promise<Outcome & { output: string }> {
-  const child = spawn(program, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
-  const timer = setTimeout(() => child.kill("SIGKILL"), fileLimitMs);
+async function run(program: string, args: string[]): Promise<Outcome & { output: string; cpuSeconds: number }> {
+  const shellArgs = ["-c", timed, "sh", program, ...args];
+  const child = spawn("sh", shellArgs, { cwd: root, stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const stop = (): unknown => process.kill(-child.pid!, "SIGKILL"); // the shell and all that it started
+  process.once("exit", stop);
+  const timer = setTimeout(stop, fileLimitMs);
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (chunk: string) => (output += chunk));
   }
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   clearTimeout(timer);
+  process.off("exit", stop);
+  const times = timesPattern.exec(output)?.slice(1).map(Number) ?? [];
+  const cpuSeconds = times.reduce((sum, value, index) => sum + (index % 2 === 0 ? value * 60 : value), 0);
+  output = output.replace(timesPattern, "");
   const count = (label: string): number => Number(new RegExp(`^ +${label}: +(\\d+)`, "m").exec(output)?.[1] ?? 0);
   const [total, passed, skipped] = [count("Total"), count("Passed"), count("Skipped")];
   const failed = total - passed; // uvu's total does not include skipped tests
   // A program that ends with an error or reports no tests is one failure more, even if all its tests have passed.
   const isBroken = (code !== 0 && failed <= 0) || total + skipped === 0;
   if (isBroken) output += `\nended with code ${code} after ${fileLimitMs / 1000} s at most\n`;
-  return { passed, failed: isBroken ? failed + 1 : failed, skipped, output };
+  return { passed, failed: isBroken ? failed + 1 : failed, skipped, output, cpuSeconds };
 }
 
 async function runFile(name: string, file: string): Promise<Run> {
@@ -65,10 +80,11 @@ async function runFile(name: string, file: string): Promise<Run> {
   const [program, args] = runtimes[name]!(path.join("test", file));
   const isInstalled = fs.existsSync(program);
   const start = performance.now();
-  const missing = { passed: 0, failed: 0, skipped: 1, output: `skipped: ${name} is not installed; npm ci brings it\n` };
+  const reason = `skipped: ${name} is not installed; npm ci brings it\n`;
+  const missing = { passed: 0, failed: 0, skipped: 1, output: reason, cpuSeconds: 0 };
   const { output, ...outcome } = isInstalled ? await run(program, args) : missing;
   const seconds = (performance.now() - start) / 1000;
-  console.log(`\n── ${title}\n${output.trimEnd()}`);
+  console.log(`\n── ${title}, ${outcome.cpuSeconds.toFixed(1)} s of processor time\n${output.trimEnd()}`);
   return { ...outcome, title, seconds };
 }
 
@@ -92,15 +108,22 @@ async function work(): Promise<void> {
     runs.push(await runFile(next.name, next.file));
   }
 }
-await Promise.all(Array.from({ length: availableParallelism() }, work));
+// One more than cores, because many suites wait for processes and clocks.
+await Promise.all(Array.from({ length: availableParallelism() + 1 }, work));
 
 const sumOf = (key: keyof Outcome): number => runs.reduce((sum, each) => sum + each[key], 0);
 const [passed, failed, skipped] = [sumOf("passed"), sumOf("failed"), sumOf("skipped")];
-const slowest = runs.toSorted((a, b) => b.seconds - a.seconds).slice(0, slowestShown);
 if (runs.length > slowestShown) {
-  console.log(
-    `\nslowest:${slowest.map(({ title, seconds }) => `\n${seconds.toFixed(1).padStart(6)} s  ${title}`).join("")}`,
-  );
+  const slowest = runs.toSorted((a, b) => b.cpuSeconds - a.cpuSeconds || b.seconds - a.seconds).slice(0, slowestShown);
+  const cell = (seconds: number): string => seconds.toFixed(1).padStart(11);
+  console.log("\nslowest:\n  processor s     wall s");
+  for (const { title, seconds, cpuSeconds } of slowest) console.log(`${cell(cpuSeconds)} ${cell(seconds)}  ${title}`);
+  for (const name of names) {
+    const sum = runs
+      .filter(({ title }) => title.startsWith(`${name} `))
+      .reduce((all, each) => all + each.cpuSeconds, 0);
+    console.log(`${cell(sum)}              all on ${name}`);
+  }
 }
 const failures = runs.filter((each) => each.failed > 0).map(({ title }) => title);
 if (failures.length > 0) console.log(`\nfailed: ${failures.join(", ")}`);

@@ -5,8 +5,8 @@ import { memoryStore } from "../../src/stores/memory.ts";
 import type { Store } from "../../src/stores/store.ts";
 import { type Dialect, hmacKey } from "../fixtures/djoser/cases.ts";
 import {
-  type Answer,
-  type Question,
+  type SiteResponse,
+  type SiteRequest,
   type Site,
   type SiteSettings,
   missingPackages,
@@ -17,6 +17,9 @@ import { wantedUsers } from "./users.ts";
 
 const secret = "the secret of the differential suite, which both sides share; 64 bytes";
 export const iterations = 1000;
+
+/** The site's Simple JWT has one text for both, as all before 5.5. */
+const textsOf54 = { token_invalid: "Token is invalid or expired", token_expired: "Token is invalid or expired" };
 
 export interface Variant {
   name: string;
@@ -91,8 +94,8 @@ export interface Both {
   variant: Variant;
   dialect: Dialect;
   store: Store;
-  theirs(question: Question): Promise<Answer>;
-  ours(question: Question): Promise<Answer>;
+  theirs(request: SiteRequest): Promise<SiteResponse>;
+  ours(request: SiteRequest): Promise<SiteResponse>;
   stop(): Promise<void>;
 }
 
@@ -169,6 +172,7 @@ export async function open(variant: Variant): Promise<Both> {
     ...ours,
     ...variant.ours,
     responses: "simplejwt",
+    texts: textsOf54,
     prefix: "/auth",
     hashing: { iterations },
     log: () => {},
@@ -184,7 +188,7 @@ export async function open(variant: Variant): Promise<Both> {
     variant,
     dialect,
     store,
-    theirs: (question) => site.ask(question),
+    theirs: (request) => site.send(request),
     async ours({ method, path, headers, body }) {
       const request = new Request(`http://127.0.0.1${path}`, {
         method,

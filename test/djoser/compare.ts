@@ -1,7 +1,7 @@
 /** Sends the same request to both sides and judges what differs. */
 import * as assert from "uvu/assert";
 import type { Case, Dialect } from "../fixtures/djoser/cases.ts";
-import type { Answer, Question } from "../fixtures/djoser/site.ts";
+import type { SiteResponse, SiteRequest } from "../fixtures/djoser/site.ts";
 import type { Both } from "./both.ts";
 import { departures } from "./departures.ts";
 
@@ -52,7 +52,7 @@ function flat(value: Json, dialect: Dialect, path: string, into: Map<string, str
 }
 
 function flatAnswer(
-  { status, headers, text }: Answer,
+  { status, headers, text }: SiteResponse,
   { endpoint, method }: Case,
   dialect: Dialect,
 ): Map<string, string> {
@@ -72,7 +72,7 @@ function flatAnswer(
 }
 
 /** Names of what differs, with both values. */
-function differences(asked: Case, theirs: Answer, ours: Answer, dialect: Dialect): Map<string, string> {
+function differences(asked: Case, theirs: SiteResponse, ours: SiteResponse, dialect: Dialect): Map<string, string> {
   const [a, b] = [flatAnswer(theirs, asked, dialect), flatAnswer(ours, asked, dialect)];
   const found = new Map<string, string>();
   for (const name of new Set([...a.keys(), ...b.keys()])) {
@@ -84,14 +84,14 @@ function differences(asked: Case, theirs: Answer, ours: Answer, dialect: Dialect
   return found;
 }
 
-/** The same question to both, unless ours is told. */
-export async function compare(both: Both, asked: Case, askedOfUs: Question = asked) {
+/** The same request to both, unless ours is told. */
+export async function compare(both: Both, asked: Case, askedOfUs: SiteRequest = asked) {
   const [theirs, ours] = await Promise.all([both.theirs(asked), both.ours(askedOfUs)]);
   return { theirs, ours, problem: judge(asked, theirs, ours, both) };
 }
 
 /** Names what differs without being a known departure. */
-function judge(asked: Case, theirs: Answer, ours: Answer, both: Both): string | undefined {
+function judge(asked: Case, theirs: SiteResponse, ours: SiteResponse, both: Both): string | undefined {
   const left = differences(asked, theirs, ours, both.dialect);
   for (const [name, { when, theirs: a, ours: b, covers = /^/ }] of Object.entries(departures)) {
     if (left.size === 0) break;
@@ -102,7 +102,7 @@ function judge(asked: Case, theirs: Answer, ours: Answer, both: Both): string | 
   }
   if (left.size === 0) return undefined;
   const { method, path, marks } = asked;
-  const shown = ({ status, text }: Answer) =>
+  const shown = ({ status, text }: SiteResponse) =>
     `${status} ${withoutTokens(text.replace(/^\s*<[^]*<title>([^<]*)<[^]*/, "$1")).slice(0, 300)}`;
   const list = left.has("status")
     ? `    Django: ${shown(theirs)}\n    ours:   ${shown(ours)}`

@@ -1,14 +1,14 @@
 /** Where the endpoints differ from Django on purpose, and why. */
 import type { Case } from "../fixtures/djoser/cases.ts";
-import type { Answer } from "../fixtures/djoser/site.ts";
+import type { SiteResponse } from "../fixtures/djoser/site.ts";
 import type { Both } from "./both.ts";
 
 export interface Departure {
   reason: string;
   /** Of which requests. */
   when: (asked: Case, both: Both) => boolean;
-  theirs?: (answer: Answer) => boolean;
-  ours?: (answer: Answer) => boolean;
+  theirs?: (answer: SiteResponse) => boolean;
+  ours?: (answer: SiteResponse) => boolean;
   /** Which differences it explains; all, if it doesn't say. */
   covers?: RegExp;
 }
@@ -17,14 +17,14 @@ const marked =
   (pattern: RegExp) =>
   ({ marks }: Case): boolean =>
     [...marks].some((mark) => pattern.test(mark));
-const tokenRefused = ({ status, text }: Answer): boolean => status === 401 && text.includes('"token_not_valid"');
-const loginRefused = ({ text }: Answer): boolean =>
+const tokenRefused = ({ status, text }: SiteResponse): boolean => status === 401 && text.includes('"token_not_valid"');
+const loginRefused = ({ text }: SiteResponse): boolean =>
   /^\{\s*"detail":\s*"No active account found with the given credentials"\s*\}$/.test(text); // may be indented
 const is =
   (...statuses: number[]) =>
-  ({ status }: Answer): boolean =>
+  ({ status }: SiteResponse): boolean =>
     statuses.includes(status);
-const parseError = ({ status, text }: Answer): boolean => status === 400 && text.includes(" parse error - ");
+const parseError = ({ status, text }: SiteResponse): boolean => status === 400 && text.includes(" parse error - ");
 
 export const departures: Record<string, Departure> = {
   // passwords and names

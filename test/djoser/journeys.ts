@@ -1,7 +1,7 @@
 /** What clients do with the tokens of a login, step by step. */
 import * as assert from "uvu/assert";
 import { type Case, type Dialect, type Endpoint, bodyOf, tokenOf, tokenType } from "../fixtures/djoser/cases.ts";
-import type { Answer } from "../fixtures/djoser/site.ts";
+import type { SiteResponse } from "../fixtures/djoser/site.ts";
 import { type Random, randomFrom } from "../support/random.ts";
 import type { Both } from "./both.ts";
 import { compare, withoutTokens } from "./compare.ts";
@@ -11,7 +11,7 @@ import { password } from "./users.ts";
 const token = async (dialect: Dialect): Promise<string> =>
   tokenOf({ dialect, random: randomFrom(0), blacklisted: [] }, "valid", tokenType(dialect, "refresh"));
 
-/** A plain good request with a token. */
+/** Returns a plain, valid request with a token. */
 function withToken({ dialect }: Both, endpoint: Endpoint, token: string, ...marks: string[]): Case {
   const known = { endpoint, path: pathOf(endpoint), marks: new Set(marks) };
   if (endpoint === "whoami") {
@@ -79,7 +79,7 @@ export async function journey(both: Both, random: Random, start: readonly Step[]
   const isReuseDetected = both.variant.ours.blacklistAfterRotation === true;
   const problems: string[] = [];
   const held: { theirs: string; ours: string; isAccess: boolean; marks: Set<string> }[] = [];
-  const keep = (theirs: Answer, ours: Answer) => {
+  const keep = (theirs: SiteResponse, ours: SiteResponse) => {
     if (theirs.status !== 200 || ours.status !== 200) return;
     const [a, b] = [JSON.parse(theirs.text) as Issued, JSON.parse(ours.text) as Issued];
     for (const name of Object.keys(a)) {
@@ -111,7 +111,7 @@ export async function journey(both: Both, random: Random, start: readonly Step[]
   return problems;
 }
 
-/** The tokens of each side are good at the other: to be refreshed, verified, blacklisted, and to get in with. */
+/** Tokens of each side are valid on the other: refreshed, verified, blacklisted and accepted as a bearer. */
 export async function exchange(both: Both): Promise<void> {
   const { theirs, ours, dialect } = both;
   const main = dialect.sliding ? "token" : "refresh";

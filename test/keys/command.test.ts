@@ -45,12 +45,12 @@ command("carries a running server over from its first key to the next, and nobod
 
   for (const server of [first, second]) {
     await until(async () => decodeProtectedHeader((await logIn(server)).access).kid === kid, "it signs anew", 5_000);
-    assert.ok(await server.isGood(old.access));
+    assert.ok(await server.isValid(old.access));
     const { status, body } = await server.post("refresh", { refresh: old.refresh });
     assert.is(status, 200);
     assert.is(decodeProtectedHeader(body.access!).kid, kid);
   }
-  // Whoever signs first, the other knows the key at once.
+  // Whichever server signs first, the other knows the key at once.
   await ran(folder, "rotate", "--algorithm", "HS512");
   let fresh = old.access;
   await until(
@@ -58,18 +58,18 @@ command("carries a running server over from its first key to the next, and nobod
     "the first signs anew",
     5_000,
   );
-  assert.ok(await second.isGood(fresh));
+  assert.ok(await second.isValid(fresh));
 
   assert.is(await ran(folder, "retire", "-"), "retired - (HS256)\n");
   for (const server of [first, second]) {
-    await until(async () => !(await server.isGood(old.access)), "the retired key is dropped", 5_000);
-    assert.ok(await server.isGood(fresh));
+    await until(async () => !(await server.isValid(old.access)), "the retired key is dropped", 5_000);
+    assert.ok(await server.isValid(fresh));
     assert.is(server.errors(), "");
   }
   // A fresh start goes on with the same keys.
   const third = await serve(folder);
-  assert.ok(await third.isGood(fresh));
-  assert.not.ok(await third.isGood(old.access));
+  assert.ok(await third.isValid(fresh));
+  assert.not.ok(await third.isValid(old.access));
   for (const { child } of [first, second, third]) child.kill();
 });
 
@@ -97,7 +97,7 @@ command("rotates twice under constant load on two servers, and not one verificat
     for (let turn = 0; !isOver; turn++) {
       const token = tokens[turn % 3 === 0 ? 0 : tokens.length - 1];
       if (token === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
-      else if (await servers[index]!.isGood(token)) verified++;
+      else if (await servers[index]!.isValid(token)) verified++;
       else failures.push(`verify of ${JSON.stringify(decodeProtectedHeader(token))}`);
     }
   });
@@ -140,8 +140,8 @@ command("refuses what it can't do in one line", async () => {
     [["generate", "--algorithm", "none"], /"none" is not known; accepted: HS256/],
     [["rotate", "--keep", "long"], /"long" is not a duration/],
     [["rotate", "--keep", "999999999w"], /"999999999w" is not a duration/],
-    [["rotate", "--kid", "x"], /Unknown option '--kid'/],
-    [["list", "x"], /list: too many arguments/],
+    [["rotate", "--kid", "x"], /^unknown flag --kid for rotate; /],
+    [["list", "x"], /^list takes no arguments/],
     [["turn"], /unknown command "turn"; accepted: list, generate, rotate, retire/],
   ];
   const results = await Promise.all(cases.map(([args]) => run(folder, ...args)));
@@ -199,8 +199,8 @@ command("ends a retiring key at its time also where its file is damaged by then"
   }, "it signs with the next");
   fs.writeFileSync(path.join(folder, "keys.json"), '{"keys":[');
   const { body: fresh } = await server.post("create", { username: "admin", password });
-  await until(async () => !(await server.isGood(body.access!)), "the former key's time is over");
-  assert.ok(await server.isGood(fresh.access!), "the other key stays in use");
+  await until(async () => !(await server.isValid(body.access!)), "the former key's time is over");
+  assert.ok(await server.isValid(fresh.access!), "the other key stays in use");
   assert.match(server.errors(), /"code":"keys_unavailable".*keys\.json is damaged/);
   server.child.kill();
 });
@@ -218,7 +218,7 @@ command("and a fresh start make a key for any algorithm", async () => {
     const again = await server.post("refresh", { refresh: body.refresh });
     return decodeProtectedHeader(again.body.access!).kid !== undefined;
   }, "it signs with the next");
-  await until(async () => !(await server.isGood(body.access!)), "the former key's time is over");
+  await until(async () => !(await server.isValid(body.access!)), "the former key's time is over");
   server.child.kill();
 });
 

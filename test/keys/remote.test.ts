@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { jwks } from "../../src/endpoints/jwks.ts";
 import { createJwtEndpoints } from "../../src/index.ts";
 import {
-  type Answer,
+  type Respond,
   claims,
   clock,
   epoch,
@@ -100,7 +100,7 @@ remote("that responds with anything but a key set counts as down", async () => {
   const file = `file://${temporaryFolder()}/keys.json`;
   fs.writeFileSync(new URL(file), JSON.stringify({ keys: [rsa.publicJwk] }));
   const good = { keys: [rsa.publicJwk] };
-  const answers: [string, Answer][] = [
+  const answers: [string, Respond][] = [
     ["HTML", (response) => response.writeHead(200, { "content-type": "text/html" }).end("<h1>Keys</h1>")],
     ["an empty body", (response) => response.end()],
     ["another object", json({ error: "no" })],

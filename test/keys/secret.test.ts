@@ -1,10 +1,10 @@
 /** An HMAC secret must be no public key, in any spelling, and may be anything else. */
 import { generateKeyPairSync } from "node:crypto";
-import process from "node:process";
 import { type JWK, exportSPKI, generateKeyPair } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { prepareKey } from "../../src/keys/import.ts";
+import { randomFrom, seedFrom } from "../support/random.ts";
 import { open, pemOf, problem, secretJwk } from "../support/key-fixtures.ts";
 import {
   base64,
@@ -102,17 +102,10 @@ secrets("is refused in a key set, too, if it is a public key", async () => {
 });
 
 secrets("may be any random text or bytes", () => {
-  const seed = Number(process.env.SEED || crypto.getRandomValues(new Uint32Array(1))[0]);
-  console.log(`SEED=${seed}`);
-  let state = seed >>> 0;
-  const random = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0; // mulberry32
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-  const upTo = (n: number): number => Math.floor(random() * n);
-  const bytes = (least = 32) => Uint8Array.from({ length: least + upTo(100) }, () => upTo(256));
+  const seed = seedFrom();
+  const random = randomFrom(seed);
+  const upTo = random.below;
+  const bytes = (least = 32) => random.bytes(least + upTo(100));
   const textOf = (alphabet: readonly string[], least: number, between = "") =>
     Array.from({ length: least + upTo(60) }, () => alphabet[upTo(alphabet.length)]!).join(between);
   const django = [..."abcdefghijklmnopqrstuvwxyz0123456789!@#$%^&*(-_=+)"];

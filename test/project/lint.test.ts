@@ -1,4 +1,4 @@
-/** The lint rules and the core's tsconfig refuse what they are there for: planted files with each way to break them. */
+/** The lint rules and the core's tsconfig refuse planted files that break them, one for each rule. */
 import { execFile } from "node:child_process";
 import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";

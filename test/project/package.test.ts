@@ -103,7 +103,7 @@ const loggedIn = [
 ];
 const formats = ["argon2", "bcrypt_sha256"];
 
-/** Runs a program to its end and answers what it printed. */
+/** Runs a program to its end and returns what it printed. */
 function run(folder: string, command: string, ...args: string[]): string {
   const options = { cwd: folder, encoding: "utf8", timeout: 180_000 } as const;
   const { status, stdout, stderr, error } = spawnSync(command, args, options);

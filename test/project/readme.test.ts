@@ -1,22 +1,36 @@
 /**
- * README says what the code does: its table of settings is the generated one (`npx tsx test/project/readme.test.ts --write`
- * rewrites it), that of what was measured too, the flags it names are read, and its TypeScript compiles and runs.
+ * The READMEs say what the code does: the table of settings is the generated one (`npx tsx test/project/readme.test.ts --write`
+ * rewrites it), as is the one of figures, the flags they name are read, their TypeScript compiles, and their links resolve.
  */
 import { spawnSync } from "node:child_process";
-import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { benchTable, benchTableIn, chartFile, drawChart } from "../../bench/lib/chart.ts";
+import { benchTable, chartFile, drawChart, keptTable } from "../../bench/lib/chart.ts";
 import { type JwtEndpoints, type JwtEndpointsSettings, createJwtEndpoints, describeSettings } from "../../src/index.ts";
 import { listOptions, readOptions } from "../../src/program/options.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
 
-const file = path.join(projectRoot, "README.md");
-const readme = readFileSync(file, "utf8");
+/** Every `README.md` of the project by its path. */
+const documents = new Map<string, string>(
+  ["README.md", ...["src", "test", "bench"].flatMap(readmesBelow)].map((name) => [
+    name,
+    readFileSync(path.join(projectRoot, name), "utf8"),
+  ]),
+);
+
+function readmesBelow(folder: string): string[] {
+  const names = readdirSync(path.join(projectRoot, folder), { recursive: true, encoding: "utf8" });
+  return names.filter((name) => path.basename(name) === "README.md").map((name) => path.posix.join(folder, name));
+}
+
+const frontDoor = documents.get("README.md")!;
+const settingsFile = "src/settings/README.md";
+const settingsDocument = documents.get(settingsFile)!;
 const between = /(<!-- settings -->\n)([\s\S]*?)(<!-- \/settings -->)/;
 
 /** One row for each setting of the handler, before them those of the server alone. */
@@ -46,53 +60,61 @@ function settingsTable(): string {
 }
 
 if (process.argv.includes("--write")) {
-  const [, before, , after] = between.exec(readme)!;
-  writeFileSync(
-    file,
-    readme.replace(between, () => `${before}${settingsTable()}${after}`),
-  );
+  const [, before, , after] = between.exec(settingsDocument)!;
+  const written = settingsDocument.replace(between, () => `${before}${settingsTable()}${after}`);
+  writeFileSync(path.join(projectRoot, settingsFile), written);
   process.exit(0);
 }
 
 /** The TypeScript blocks, with the names of the package replaced by the files they stand for. */
-const blocks = [...readme.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map(([, code]) =>
-  code!.replace(/from "jwt-endpoints(?:\/([^"]+))?"/g, (_, subpath: string = "index") => {
-    const source = subpath === "passwords" ? "passwords/index" : subpath;
-    return `from ${JSON.stringify(path.join(projectRoot, "src", `${source}.ts`))}`;
-  }),
+const blocks = [...documents].flatMap(([name, document]) =>
+  [...document.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map(([, code]) => ({
+    name,
+    code: code!.replace(/from "jwt-endpoints(?:\/([^"]+))?"/g, (_, subpath: string = "index") => {
+      const folders = ["passwords", "stores/file"];
+      const source = folders.includes(subpath) ? `${subpath}/index` : subpath;
+      return `from ${JSON.stringify(path.join(projectRoot, "src", `${source}.ts`))}`;
+    }),
+  })),
 );
 
-const it = suite("README");
+const it = suite("READMEs");
 
-it("has the table of settings that the code describes (else: npx tsx test/project/readme.test.ts --write)", () => {
-  assert.fixture(between.exec(readme)![2]!, settingsTable());
+it("keep the front door within 150 lines", () => {
+  assert.ok(frontDoor.split("\n").length <= 150);
 });
 
-it("has the table of what was measured that the results make (else: npm run bench -- chart)", () => {
-  assert.fixture(benchTableIn(readme), benchTable());
+it("have the table of settings that the code describes (else: npx tsx test/project/readme.test.ts --write)", () => {
+  assert.fixture(between.exec(settingsDocument)![2]!, settingsTable());
 });
 
-it("has the chart of it too", async () => {
-  assert.ok(readme.includes(`](${path.relative(projectRoot, chartFile)})`));
+it("have the table of the kept figures (else: npm run bench -- chart)", () => {
+  assert.fixture(keptTable(), benchTable());
+});
+
+it("have the chart of the kept figures", async () => {
+  assert.ok(frontDoor.includes(`](${path.relative(projectRoot, chartFile)})`));
   assert.ok(readFileSync(chartFile, "utf8") === (await drawChart()), "npm run bench -- chart draws another");
 });
 
-it("names flags and variables that are read, to the same value", () => {
-  const samples = { text: "HS512", number: "7", duration: "9m", boolean: "true", list: "a,b", none: "" };
-  const rows = [...readme.matchAll(/^\| `([\w.]+)` \|.*\| `--([\w-]+)` `([A-Z_]+)` \|/gm)];
+it("name flags and variables that are read, to the same value", () => {
+  const file = path.join(projectRoot, "package.json");
+  const samples = { text: "HS512", number: "7", duration: "9m", boolean: "true", list: "a,b", file, none: "" };
+  const rows = [...settingsDocument.matchAll(/^\| `([\w.]+)` \|.*\| `--([\w-]+)` `([A-Z_]+)` \|/gm)];
   assert.is(rows.length, listOptions().length);
   for (const [, name, flag, variable] of rows) {
     const { form } = listOptions().find((option) => option.name === name)!;
-    const byFlag = readOptions([`--${flag}`, samples[form]], {});
-    assert.equal(byFlag, readOptions([], { [variable!]: samples[form] }), `${name}`);
+    const sample = name === "metrics" ? "127.0.0.1:9464" : samples[form];
+    const byFlag = readOptions([`--${flag}`, sample], {});
+    assert.equal(byFlag, readOptions([], { [variable!]: sample }), `${name}`);
     const found = name!.split(".").reduce<any>((value, key) => value?.[key], { ...byFlag, ...byFlag.settings });
     assert.is.not(found, undefined, `${name} is set`);
   }
 });
 
-it("tells defaults that can be given as settings", () => {
+it("tell defaults that can be given as settings", () => {
   const given: Record<string, any> = { store: memoryStore(), signingKey: "k".repeat(32), hashing: {}, cookies: {} };
-  given.log = () => {}; // some of them do nothing without others
+  given.log = () => {}; // some settings have no effect without others
   for (const { name, default: value } of describeSettings()) {
     if (value === undefined || typeof value === "function") continue;
     const [key, inner] = name.split(".") as [string, string?];
@@ -102,7 +124,7 @@ it("tells defaults that can be given as settings", () => {
   assert.type(createJwtEndpoints(given as JwtEndpointsSettings).fetch, "function");
 });
 
-/** Simple JWT 5.5's, of which each has its twin here or is said to have none. */
+/** Simple JWT 5.5's, each of which has its setting here or is said to have none. */
 const simpleJwtSettings =
   "ACCESS_TOKEN_LIFETIME REFRESH_TOKEN_LIFETIME ROTATE_REFRESH_TOKENS BLACKLIST_AFTER_ROTATION UPDATE_LAST_LOGIN ALGORITHM " +
   "SIGNING_KEY VERIFYING_KEY AUDIENCE ISSUER JSON_ENCODER JWK_URL LEEWAY AUTH_HEADER_TYPES AUTH_HEADER_NAME USER_ID_FIELD " +
@@ -110,8 +132,8 @@ const simpleJwtSettings =
   "TOKEN_USER_CLASS SLIDING_TOKEN_REFRESH_EXP_CLAIM SLIDING_TOKEN_LIFETIME SLIDING_TOKEN_REFRESH_LIFETIME " +
   "TOKEN_OBTAIN_SERIALIZER CHECK_REVOKE_TOKEN REVOKE_TOKEN_CLAIM CHECK_USER_IS_ACTIVE";
 
-it("says for every setting of Simple JWT what it is here", () => {
-  const migrating = readme.slice(readme.indexOf("## Migrating from Djoser"));
+it("say for every setting of Simple JWT what it is here", () => {
+  const migrating = settingsDocument.slice(settingsDocument.indexOf("## Migrating from Djoser"));
   const ours = new Set(describeSettings().map(({ name }) => name));
   for (const name of simpleJwtSettings.split(" ")) assert.ok(migrating.includes(`\`${name}\``), name);
   for (const { simpleJwtName, name } of describeSettings()) {
@@ -121,8 +143,8 @@ it("says for every setting of Simple JWT what it is here", () => {
   }
 });
 
-it("embeds in six lines that run", async () => {
-  const code = blocks.find((block) => block.includes("export default"))!;
+it("embed in six lines that run", async () => {
+  const { code } = blocks.find(({ name, code }) => name === "README.md" && code.includes("export default"))!;
   assert.is(code.split("\n").filter((line) => line.trim() !== "").length, 6);
   const folder = temporaryFolder();
   const module = path.join(folder, "embed.ts");
@@ -140,10 +162,10 @@ it("embeds in six lines that run", async () => {
 
 // One compiler for all runtimes is enough.
 if (runtime === "node") {
-  it("has TypeScript that compiles", () => {
+  it("have TypeScript that compiles", () => {
     const folder = temporaryFolder();
     symlinkSync(path.join(projectRoot, "node_modules"), path.join(folder, "node_modules"));
-    blocks.forEach((block, index) => writeFileSync(path.join(folder, `block-${index}.ts`), `${block}\nexport {};\n`));
+    blocks.forEach(({ code }, index) => writeFileSync(path.join(folder, `block-${index}.ts`), `${code}\nexport {};\n`));
     const memory = JSON.stringify(path.join(projectRoot, "src/stores/memory.ts"));
     writeFileSync(path.join(folder, "my-store.ts"), `export { memoryStore as openMyStore } from ${memory};\n`);
     writeFileSync(path.join(folder, "package.json"), '{"type":"module"}');
@@ -157,12 +179,41 @@ if (runtime === "node") {
   });
 }
 
-it("points to files and scripts that are there", () => {
+it("name scripts that exist", () => {
   const { scripts } = JSON.parse(readFileSync(path.join(projectRoot, "package.json"), "utf8")) as {
     scripts: Record<string, string>;
   };
-  for (const [, name] of readme.matchAll(/npm run ([\w:]+)/g)) assert.ok(scripts[name!], `npm run ${name}`);
-  for (const [, target] of readme.matchAll(/\]\(([^)#:]+)\)/g)) readFileSync(path.join(projectRoot, target!));
+  for (const [file, document] of documents) {
+    for (const [, name] of document.matchAll(/npm run ([\w:]+)/g))
+      assert.ok(scripts[name!], `${file}: npm run ${name}`);
+  }
+});
+
+/** The anchors that GitHub gives to the headings of a document. */
+const anchorsOf = (document: string): string[] =>
+  [...document.matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\- ]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+
+it("point to files and headings that exist", () => {
+  for (const [file, document] of documents) {
+    for (const [, target] of document.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(target!)) continue;
+      const [name, anchor] = target!.split("#") as [string, string?];
+      const pointed = name === "" ? file : path.posix.join(path.dirname(file), name);
+      assert.ok(existsSync(path.join(projectRoot, pointed)), `${file}: ${target}`);
+      if (anchor !== undefined) assert.ok(anchorsOf(documents.get(pointed)!).includes(anchor), `${file}: ${target}`);
+    }
+  }
+});
+
+it("lead from the front door to every other one", () => {
+  for (const file of documents.keys()) {
+    if (file !== "README.md") assert.ok(frontDoor.includes(`](${file})`), file);
+  }
 });
 
 it.run();

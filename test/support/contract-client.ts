@@ -78,7 +78,8 @@ export const fieldErrors = (fields: Record<string, string[]>) => ({
   ] as [number, unknown],
   simplejwt: [400, fields] as [number, unknown],
 });
-export const invalid = tokenError("Token is invalid or expired");
+export const invalid = { ...tokenError("Token is invalid"), djoser: nonField("Token is invalid or expired") };
+export const expired = { ...tokenError("Token is expired"), djoser: invalid.djoser };
 export const loginRefused = {
   djoser: nonField("Unable to log in with provided credentials."),
   simplejwt: [401, { detail: "No active account found with the given credentials" }] as [number, unknown],

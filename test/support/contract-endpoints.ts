@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import {
   type ContractClient,
   both,
+  expired,
   fieldErrors,
   invalid,
   loginRefused,
@@ -151,7 +152,7 @@ export function addEndpointCases(it: ReturnType<typeof suite>, { post, logIn, ex
       `${refresh}=`,
       `${header}.${payload}.${"A".repeat(signature.length)}`,
       `${header}.${payload} .${signature}`,
-      await makeToken({ exp: now() - 1 }),
+      await makeToken({ exp: now() - 1, nbf: now() + 60 }),
       await makeToken({ nbf: now() + 60 }),
       await makeToken({ iat: now() + 60 }),
       await makeToken({ exp: "never" }),
@@ -161,6 +162,11 @@ export function addEndpointCases(it: ReturnType<typeof suite>, { post, logIn, ex
       expectResponse(await post("verify", { token }), invalid);
       expectResponse(await post("refresh", { refresh: token }), invalid);
       expectResponse(await post("blacklist", { refresh: token }), invalid);
+    }
+    for (const token of [await makeToken({ exp: now() - 1 }), await makeToken({ exp: 1, jti: undefined })]) {
+      expectResponse(await post("verify", { token }), expired);
+      expectResponse(await post("refresh", { refresh: token }), expired);
+      expectResponse(await post("blacklist", { refresh: token }), expired);
     }
   });
 

@@ -6,9 +6,10 @@ import { suite } from "uvu";
 import { type Target, createClient } from "./contract-client.ts";
 import { addEndpointCases } from "./contract-endpoints.ts";
 import { addHttpCases } from "./contract-http.ts";
+import { addPasswordCases } from "./contract-password.ts";
+import { addUserCases } from "./contract-users.ts";
 
 export * from "./contract-client.ts";
-export type { TestRequest as Asked, TestResponse as Answer } from "./contract-client.ts";
 
 /**
  * Runs the contract.
@@ -29,5 +30,7 @@ export function httpContract(
   it.after(close);
   addEndpointCases(it, client);
   addHttpCases(it, client);
+  addUserCases(it, client);
+  addPasswordCases(it, client);
   it.run();
 }

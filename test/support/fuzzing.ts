@@ -5,10 +5,10 @@ import process from "node:process";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, type LogEvent, createJwtEndpoints, createPasswords } from "../../src/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
+import { type Random, randomFrom, seedFrom } from "./random.ts";
 import { keptIn } from "./runtime.ts";
 
-export const seed = Number(process.env.FUZZ_SEED || crypto.getRandomValues(new Uint32Array(1))[0]) >>> 0;
-console.log(`FUZZ_SEED=${seed}`);
+export const seed = seedFrom("FUZZ_SEED");
 
 const limitMs = 5_000;
 
@@ -17,22 +17,9 @@ export const secret = "the secret of the fuzz suite, which nobody may ever see";
 export const maxBodySize = 4096;
 export const credentials = { username: "ada", password: "correct horse" };
 
-/** Returns a random source for one case (mulberry32), so that the case can be run again without the ones before. */
-export function randomOf(group: number, index: number) {
-  let state = (seed ^ Math.imul(group + 1, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b)) >>> 0;
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-  const below = (n: number): number => Math.floor(next() * n);
-  const pick = <T>(list: readonly T[]): T => list[below(list.length)]!;
-  const chance = (p: number): boolean => next() < p;
-  const bytes = (n: number): Uint8Array<ArrayBuffer> => Uint8Array.from({ length: n }, () => below(256));
-  return { below, pick, chance, bytes };
-}
-export type Random = ReturnType<typeof randomOf>;
+/** Returns the sequence of one case, so that the case can be run again without the ones before. */
+export const randomOf = (group: number, index: number): Random =>
+  randomFrom(seed ^ Math.imul(group + 1, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b));
 
 /**
  * Runs cases one after the other; a failure names how to run its case again.

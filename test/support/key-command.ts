@@ -5,6 +5,7 @@ import type { JWK } from "jose";
 import * as assert from "uvu/assert";
 import { environmentWith, runtime, start } from "./runtime.ts";
 import { finished, until } from "./processes.ts";
+import { unlimited } from "./server.ts";
 
 export const program = "src/cli/keys.ts";
 
@@ -46,6 +47,9 @@ export const serveAs = (uid: number, folder: string) =>
 async function serveBy(file: string, folder: string, args: string[], before: string[] = []) {
   const all = [
     ...before,
+    ...unlimited,
+    "--audit-log",
+    "off",
     "--port",
     "0",
     "--hashing-iterations",
@@ -69,15 +73,17 @@ async function serveBy(file: string, folder: string, args: string[], before: str
     const response = await fetch(`${url}${name}/`, init);
     return { status: response.status, body: (await response.json()) as Record<string, string> };
   };
-  const isGood = async (token: string): Promise<boolean> => (await post("verify", { token })).status === 200;
+  const isValid = async (token: string): Promise<boolean> => (await post("verify", { token })).status === 200;
   // All but the warning of the few iterations that tests make do with.
   const told = () => errors.replace(/^\{[^\n]+"code":"weak_setting"[^\n]+\}\n/m, "");
-  return { child, post, isGood, output: () => output, errors: told };
+  return { child, post, isValid, output: () => output, errors: told };
 }
 
 /** How a server ends that is not to start. */
 export function refusedStart(folder: string) {
-  const child = start(`src/serve/${runtime}.ts`, ["--port", "0", "--store", `file:${folder}`], { env: environment });
+  const child = start(`src/serve/${runtime}.ts`, ["--port", "0", "--store", `file:${folder}`, ...unlimited], {
+    env: environment,
+  });
   const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
   return finished(child).finally(() => clearTimeout(timer));
 }

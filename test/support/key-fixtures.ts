@@ -86,14 +86,14 @@ export async function problem(more: Partial<JwtEndpointsSettings>): Promise<stri
   throw new Error("nothing was wrong");
 }
 
-export type Answer = (response: http.ServerResponse) => unknown;
+export type Respond = (response: http.ServerResponse) => unknown;
 export const json =
-  (value: unknown, status = 200, headers = {}): Answer =>
+  (value: unknown, status = 200, headers = {}): Respond =>
   (response) =>
     response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(value));
 
-/** A publisher of keys on a free port, whose answer a test changes. */
-export async function publisher(answer: Answer) {
+/** Starts a publisher of keys on a free port; a test may change how it responds. */
+export async function publisher(answer: Respond) {
   const state = { answer, hits: 0, url: "" };
   const server = http.createServer((_, response) => {
     state.hits++;

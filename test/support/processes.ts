@@ -1,4 +1,4 @@
-/** Processes: how they end, which are there, what they take, and the ports they listen on. */
+/** Processes: how they end, which are running, what they use, and the ports they listen on. */
 import { type ChildProcess, execFileSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
@@ -13,8 +13,8 @@ export async function finished(child: ChildProcess): Promise<{ code: number | nu
 }
 
 /**
- * Waits until the condition holds, which is tried every 10 ms.
- * @param what for the error: "waited … in vain until …".
+ * Waits until a condition holds; tries it every 10 ms.
+ * @param what completes the error "waited … in vain until …".
  */
 export async function until(condition: () => boolean | Promise<boolean>, what: string, ms = 10_000): Promise<void> {
   for (const end = Date.now() + ms; !(await condition());) {

@@ -20,6 +20,8 @@ export interface Random {
   pick<T>(list: readonly T[]): T;
   /** Returns true with the probability `p`. */
   chance(p: number): boolean;
+  /** Returns `n` bytes. */
+  bytes(n: number): Uint8Array<ArrayBuffer>;
 }
 
 /** Returns the sequence of a seed (mulberry32). */
@@ -32,5 +34,11 @@ export function randomFrom(seed: number): Random {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
   const below = (n: number): number => Math.floor(next() * n);
-  return { next, below, pick: (list) => list[below(list.length)]!, chance: (p) => next() < p };
+  return {
+    next,
+    below,
+    pick: (list) => list[below(list.length)]!,
+    chance: (p) => next() < p,
+    bytes: (n) => Uint8Array.from({ length: n }, () => below(256)),
+  };
 }

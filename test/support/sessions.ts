@@ -1,5 +1,4 @@
 /** Helpers of the session suites: endpoints with a clock and three users, and the stores and settings to run them with. */
-import process from "node:process";
 import { SignJWT, decodeJwt } from "jose";
 import * as assert from "uvu/assert";
 import {
@@ -107,21 +106,6 @@ export const stores: [name: string, openStore: OpenStore][] = [
   ["memory", (now) => memoryStore({ now })],
   ["file", (now) => openFileStore(temporaryFolder(), { now })],
 ];
-
-/** Returns random numbers that the printed seed repeats (mulberry32); `SEED` in the environment sets it. */
-export function seeded() {
-  const seed = Number(process.env.SEED || crypto.getRandomValues(new Uint32Array(1))[0]);
-  console.log(`SEED=${seed}`);
-  let state = seed >>> 0;
-  const below = (n: number): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * n);
-  };
-  const pick = <T>(list: readonly T[]): T => list[below(list.length)]!;
-  return { seed, below, pick };
-}
 
 /** Moves a user's issued-before mark as the commands do (`user logout`, `passwd`, `disable`). */
 export async function markUser({ store, clock }: Opened, id: string, changes: UserChanges = {}): Promise<void> {

@@ -96,11 +96,13 @@ export async function accepted(token: string, { judge, step } = plain): Promise<
   assert.is(await judge("refresh", token), "ok", token);
 }
 
-export async function refused(token: string, { judge, step } = plain): Promise<void> {
-  assert.is(await step(token), "Token is invalid or expired", token);
+export async function refused(token: string, { judge, step } = plain, text = "Token is invalid"): Promise<void> {
+  assert.is(await step(token), text, token);
   assert.is(await judge("verify", token), invalid, token);
   assert.is(await judge("refresh", token), invalid, token);
 }
+
+export const expired = (token: string, server = plain): Promise<void> => refused(token, server, "Token is expired");
 
 /** The other spellings of a segment: the same bytes for a reader that passes over the last character's spare bits. */
 export function otherSpellings(segment: string): string[] {
