@@ -106,6 +106,16 @@ export function fail(
   return error;
 }
 
+/**
+ * Makes the error of a throttled request.
+ * @param milliseconds until the client may try again.
+ */
+export function throttled(milliseconds: number): JwtEndpointsError {
+  const retryAfter = Math.max(1, Math.ceil(milliseconds / 1000));
+  const text = `Request was throttled. Expected available in ${retryAfter} second${retryAfter === 1 ? "" : "s"}.`;
+  return fail("throttled", { text, retryAfter });
+}
+
 /** Returns whether an error was made by {@link fail}, by this copy of the module or another. */
 export function isFailure(error: unknown): error is JwtEndpointsError {
   const data = (error as Boom<ErrorData> | undefined)?.data;

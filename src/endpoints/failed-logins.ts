@@ -1,5 +1,5 @@
 /** Delays further guesses at the password of one account, and not the logins of those who know it. */
-import { fail } from "../errors.ts";
+import { throttled } from "../errors.ts";
 import type { Settings } from "../settings/types.ts";
 
 /** The longest delay, in milliseconds: a stranger's guesses never lock a new device of the owner out for longer. */
@@ -57,9 +57,7 @@ export function createFailedLogins(settings: Settings): FailedLogins | undefined
       if (entry.count >= limit && wait > 0) {
         if (!entry.isRefused) log({ level: "warn", code: "throttled", message: "an account had many failed logins" });
         entry.isRefused = true;
-        const retryAfter = Math.ceil(wait / 1000);
-        const text = `Request was throttled. Expected available in ${retryAfter} second${retryAfter === 1 ? "" : "s"}.`;
-        throw fail("throttled", { text, retryAfter });
+        throw throttled(wait);
       }
       Object.assign(entry, { count: entry.count + 1, last: time, isRefused: false });
       put(failures, key, entry);

@@ -1,5 +1,5 @@
 /** Limits how often a client may call a route, as DRF's SimpleRateThrottle does; each process counts for itself. */
-import { fail } from "../errors.ts";
+import { throttled } from "../errors.ts";
 import type { LogEvent, Rate } from "../settings/types.ts";
 
 /**
@@ -13,13 +13,6 @@ interface Client {
   times: number[];
   /** Whether its last request was refused, so that a series of refusals is logged once. */
   isRefused: boolean;
-}
-
-/** Makes the error of a throttled request. */
-function throttledFor(milliseconds: number): ReturnType<typeof fail> {
-  const retryAfter = Math.max(1, Math.ceil(milliseconds / 1000));
-  const text = `Request was throttled. Expected available in ${retryAfter} second${retryAfter === 1 ? "" : "s"}.`;
-  return fail("throttled", { text, retryAfter });
 }
 
 /**
@@ -53,6 +46,6 @@ export function createThrottle(
     client.isRefused = isRefused;
     if (!isRefused) return;
     if (!wasRefused) log({ level: "warn", code: "throttled", message: `a client reached the limit of ${name}` });
-    throw throttledFor(times[0]! + span - time);
+    throw throttled(times[0]! + span - time);
   };
 }

@@ -9,7 +9,7 @@ import { firstKeySet, readStoredKeys } from "../program/key-file.ts";
 import type { ServerOptions } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
 import { storeFolder } from "../stores/open.ts";
-import type { Handle } from "./request-log.ts";
+import type { Handle } from "../http/message.ts";
 import { tellFigures } from "./workers.ts";
 
 /** How often a worker hands its figures to the watcher, in milliseconds. */

@@ -10,7 +10,7 @@ import { setInterval, setTimeout } from "node:timers";
 import type { HttpResponse, HttpRequest } from "../index.ts";
 import { BodyBuffer, decodeUtf8, lingerMs, restLimit, tooLarge, unreadable } from "../http/body.ts";
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
-import type { Handle } from "./request-log.ts";
+import type { Handle } from "../http/message.ts";
 import { type Listen, start } from "./start.ts";
 
 /**

@@ -2,11 +2,12 @@
  * Writes the server's lines to standard output and standard error. A reader that stalls, goes away or has no room left
  * never delays a request: lines wait in a bounded queue, and lines beyond it are dropped and counted.
  */
+import type { Handle } from "../http/message.ts";
 import process from "node:process";
 import { setImmediate, setTimeout } from "node:timers";
 import { format } from "node:util";
 import type { HttpResponse, HttpRequest } from "../index.ts";
-import { type MaybePromise, after } from "../maybe-promise.ts";
+import { after } from "../maybe-promise.ts";
 
 /** The most bytes that a pipe takes from several processes without mixing them (POSIX's PIPE_BUF). */
 const pipeBytes = 4096;
@@ -154,9 +155,6 @@ export function takeOver(send: { stdout: Send; stderr: Send }): Output {
   console.warn = console.error = (...args: unknown[]) => stderr.write(`${format(...args)}\n`);
   return { stdout, stderr };
 }
-
-/** Returns the response to a request, at once where nothing has to be waited for. */
-export type Handle = (request: HttpRequest) => MaybePromise<HttpResponse>;
 
 /** Keeps the requests that are not answered yet in a set. */
 export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle {

@@ -10,6 +10,7 @@ import {
   createJwtEndpoints,
 } from "../index.ts";
 import { fail } from "../errors.ts";
+import type { Handle } from "../http/message.ts";
 import { renderHelp, wantsHelp } from "../program/command-line.ts";
 import { createHasher } from "../program/hasher.ts";
 import { keySettings } from "../program/key-settings.ts";
@@ -20,7 +21,7 @@ import type { Metrics } from "./metrics.ts";
 import { startWarnings } from "./warnings.ts";
 import { type AuditLog, logEvent, openAuditLog } from "./event-log.ts";
 import { introduceFirstUser } from "./first-user.ts";
-import { type Handle, type Output, type Send, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
+import { type Output, type Send, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
 import { type End, endWith, lastLinesMs, stopOnSignal, stopWithWatcher, whenAnswered } from "./shutdown.ts";
 import {
   type Fork,

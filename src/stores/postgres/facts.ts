@@ -19,7 +19,7 @@ export const clock = "extract(epoch from clock_timestamp())::double precision";
 
 /**
  * Lets the first writer win, in one statement. The update that changes nothing takes the row's lock and returns what
- * stands, whoever was first; a select beside an insert would not see the row of a transaction that ended in between.
+ * stands, this or an earlier one; a select beside an insert would not see the row of a transaction that ended in between.
  */
 export const claimConflict = `on conflict (kind, id) do update set
       value = case when f.expires_at <= ${clock} then excluded.value else f.value end,

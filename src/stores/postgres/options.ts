@@ -63,7 +63,7 @@ function readAuthority(file: string): string {
   }
 }
 
-/** TLS as libpq has it, but never silently without: `prefer` and `allow` give in to whoever stands between. */
+/** TLS as libpq has it, but never silently without: `prefer` and `allow` fall back to plain text under an attack. */
 function sslOf(mode: SslMode, host: string, authority: string | undefined): ConnectionOptions | false {
   if (mode === "disable") return false;
   const ca = authority === undefined ? {} : { ca: readAuthority(authority) };

@@ -58,8 +58,8 @@ const usersTable = (s: string): string[] => [
 ];
 
 /**
- * What the database itself does when a user changes, whoever changes it: it remembers ids and names that were given up,
- * and marks whoever takes such a name. A password that another program changes, and a user it disables, end the sessions.
+ * What the database does by itself when any program changes a user: it remembers ids and names that were given up, and
+ * marks a user who takes such a name. A password that another program changes, and a user it disables, end the sessions.
  */
 const userFunction = (s: string): string => `create or replace function ${s}.user_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
