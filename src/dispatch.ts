@@ -1,0 +1,110 @@
+/** Calls the endpoint of a route, in the order of DRF's views: content negotiation, authentication, throttle, method, body. */
+import { type Authenticated, type UserEndpoint, authenticateToken } from "./endpoints/authenticate.ts";
+import type { Context } from "./endpoints/endpoint.ts";
+import { fail } from "./errors.ts";
+import { readBearerToken } from "./http/bearer.ts";
+import { readData } from "./http/body.ts";
+import type { Cookies } from "./http/cookies.ts";
+import type { HttpRequest, HttpResponse } from "./http/message.ts";
+import { acceptsJson } from "./http/negotiate.ts";
+import { renderData, renderEmpty } from "./http/render.ts";
+import { createThrottle } from "./http/throttle.ts";
+import { type MaybePromise, after } from "./maybe-promise.ts";
+import type { Reports } from "./reports.ts";
+import type { Route } from "./routes.ts";
+import type { Settings } from "./settings/types.ts";
+
+export interface DispatchOptions {
+  /** `undefined` while no token travels in cookies. */
+  readonly cookies: Cookies | undefined;
+  readonly reports: Reports;
+  /** Called before a password is checked. */
+  readonly readStoredHashes: () => void;
+  /** Renders an error by the given settings. */
+  readonly handleError: (error: unknown, request: HttpRequest, allow: string, renderedBy: Settings) => HttpResponse;
+}
+
+/** Handles a request for a route. Errors are thrown, synchronously or by the promise. */
+export type Dispatch = (request: HttpRequest, route: Route | undefined) => MaybePromise<HttpResponse>;
+
+export function createDispatch(context: Context, options: DispatchOptions): Dispatch {
+  const { settings, clientOf } = context;
+  const { cookies, reports, readStoredHashes, handleError } = options;
+  const throttles = new Map(
+    (["throttle", "throttleRefresh", "throttleVerify"] as const).flatMap((name) => {
+      const rate = settings[name];
+      return rate === false ? [] : [[name, createThrottle(rate, { ...settings, name })] as const];
+    }),
+  );
+  // Both profiles refuse a bearer as Simple JWT's JWTAuthentication does, which Djoser leaves as it is.
+  const bearerSettings: Settings = { ...settings, responses: "simplejwt" };
+
+  /** Counts a request against the limit of its route, if there is one. */
+  function countRequest(request: HttpRequest, { throttledBy, checksPassword }: Route): void {
+    if (checksPassword) readStoredHashes();
+    const throttle = throttles.size > 0 && throttledBy !== undefined ? throttles.get(throttledBy) : undefined;
+    if (throttle === undefined) return;
+    const client = clientOf(request);
+    if (client === undefined) reports.clientAddressUnknown();
+    if (settings.trustedProxies === false) reports.forwarded(request);
+    throttle(client ?? "");
+  }
+
+  function dispatch(request: HttpRequest, route: Route | undefined): MaybePromise<HttpResponse> {
+    if (route === undefined) throw fail("not_found");
+    if (!acceptsJson(request.headers.get("accept"))) throw fail("not_acceptable");
+    const { method } = request;
+    const { POST, GET, allow, session } = route;
+    if (method === "POST" && POST !== undefined) {
+      countRequest(request, route);
+      return after(readData(request, settings.maxBodySize), (data) => {
+        if (cookies === undefined || session === undefined) {
+          return after(POST(context, data, request), (result) => renderData(result, 200, allow));
+        }
+        return cookies
+          .exchange(request, session, data, (filled) => POST(context, filled, request))
+          .then((result) => ({ ...renderData(result.data, 200, allow), cookies: result.cookies }));
+      });
+    }
+    if (method === "OPTIONS") return renderData(route.metadata, 200, allow);
+    if ((method === "GET" || method === "HEAD") && GET !== undefined) {
+      return after(GET(context), (data) => renderData(data, 200, allow, route.headers));
+    }
+    const endpoint = userEndpointOf(route, method);
+    if (endpoint !== undefined) return handleForUser(request, route, endpoint);
+    throw fail("method_not_allowed", { text: `Method "${method}" not allowed.` });
+  }
+
+  /** Handles a request for a resource of the bearer. */
+  async function handleForUser(request: HttpRequest, route: Route, endpoint: UserEndpoint): Promise<HttpResponse> {
+    const { allow, id = "" } = route;
+    let who: Authenticated;
+    try {
+      who = await authenticateToken(context, readBearerToken(request, settings, cookies), {});
+    } catch (error) {
+      return handleError(error, request, allow, bearerSettings);
+    }
+    const isPost = request.method === "POST";
+    if (isPost) countRequest(request, route);
+    const data = isPost ? await readData(request, settings.maxBodySize) : {};
+    const result = await endpoint(context, { ...who, data, id, request });
+    return result === undefined ? renderEmpty(allow) : renderData(result, 200, allow);
+  }
+
+  return dispatch;
+}
+
+/** Returns the endpoint for a method that a client may have made up. */
+function userEndpointOf({ user = {} }: Route, method: string): UserEndpoint | undefined {
+  switch (method) {
+    case "GET":
+    case "HEAD":
+      return user.GET;
+    case "POST":
+      return user.POST;
+    case "DELETE":
+      return user.DELETE;
+    default:
+      return undefined;
+  }
+}
