@@ -22,6 +22,11 @@ import { revokeUser } from "./sessions/revocation.ts";
 import { parseSettings } from "./settings/parse.ts";
 import type { JwtEndpointsSettings, Settings } from "./settings/types.ts";
 
+const shownSettings = [
+  ...(["prefix", "responses", "usernameField", "hashing"] as const),
+  ...(["me", "sessions", "authTokenClasses", "cookies"] as const),
+];
+
 export interface JwtEndpoints {
   /** Handles a Fetch `Request`. Never rejects; needs no `this`. */
   readonly fetch: (request: Request) => Promise<Response>;
@@ -61,7 +66,7 @@ export interface JwtEndpoints {
   /** Returns how busy the login queue is. */
   readonly loginQueue: Passwords["load"];
   /** Settings that an operator may be shown, defaults filled in; none is secret. */
-  readonly settings: Pick<Settings, "prefix" | "responses" | "usernameField" | "hashing">;
+  readonly settings: Pick<Settings, (typeof shownSettings)[number]>;
 }
 
 /**
@@ -124,9 +129,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const authenticate: JwtEndpoints["authenticate"] = async (request, options = {}) =>
     authenticateToken(context, readBearerToken(toHttpRequest(request), settings, cookies), options);
   const errorResponse = (error: unknown) => toResponse(handleError(error));
-  const { prefix, responses, usernameField, hashing } = settings;
   return {
-    settings: { prefix, responses, usernameField, hashing },
+    settings: Object.fromEntries(shownSettings.map((name) => [name, settings[name]])) as JwtEndpoints["settings"],
     handle,
     fetch: (request) => fetchWith(handle, request),
     authenticate,

@@ -21,7 +21,7 @@ const runtimes: Record<string, (file: string) => [program: string, args: string[
 };
 
 /** Suites about the project's files, which are the same on every runtime. */
-const nodeOnly = new Set(["package.test.ts", "lint.test.ts", "core.test.ts"]);
+const nodeOnly = new Set(["package.test.ts", "lint.test.ts", "core.test.ts", "browser.test.ts"]);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 

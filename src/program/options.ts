@@ -23,6 +23,8 @@ export interface ServerOptions {
   auditLog: string;
   /** Where `/metrics` is served: `host:port`; "" for nowhere. */
   metrics: string;
+  /** Whether `GET /` is the console, a page that tries the endpoints. */
+  console: boolean;
   /** Number of processes that serve. */
   workers: number;
   /** For `createJwtEndpoints`; a setting that was not given is absent. */
@@ -61,6 +63,13 @@ const serverOptions: ServerOption[] = [
     form: "text",
     default: "",
     description: "Address that serves `/metrics`, such as `127.0.0.1:9464`; nowhere by default.",
+  },
+  {
+    name: "console",
+    env: "JWT_CONSOLE",
+    form: "boolean",
+    default: undefined,
+    description: "A page at `/` that tries the endpoints; on a loopback address by default, elsewhere off.",
   },
   {
     name: "workers",
@@ -222,7 +231,8 @@ export function readOptions(args: string[], env: Record<string, string | undefin
     const value = text === undefined ? fallback : convert(option, text);
     if (value !== undefined) setPath(result, name.split("."), value);
   }
-  const { host, port, store, requestLog, auditLog, metrics, workers, ...settings } = result as unknown as ServerOptions;
+  const given = result as unknown as ServerOptions;
+  const { host, port, store, requestLog, auditLog, metrics, workers, ...settings } = given;
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     throw new SettingError(`setting port: ${port} is not a port; accepted: 0 to 65535`);
   }
@@ -237,8 +247,12 @@ export function readOptions(args: string[], env: Record<string, string | undefin
   if (workers > 1 && isMemoryStore(store)) {
     throw new SettingError(`setting workers: ${workers} processes can't share the store memory:; use a file: store`);
   }
-  return { host, port, store, requestLog, auditLog, metrics, workers, settings: { ...settings } };
+  const { console = isLoopback(host), ...forEndpoints } = settings;
+  return { host, port, store, requestLog, auditLog, metrics, console, workers, settings: { ...forEndpoints } };
 }
+
+/** Whether a host names this machine alone. */
+export const isLoopback = (host: string): boolean => /^(127(\.\d+){3}|::1|\[::1\]|localhost)$/i.test(host);
 
 /** Words the problems of the server's command line. A stray argument isn't quoted: it may be a key. */
 const commandLineProblems: CommandLineProblems = {

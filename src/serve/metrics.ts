@@ -6,7 +6,7 @@ import prom from "prom-client";
 import type { HttpResponse, JwtEndpoints, Store } from "../index.ts";
 import { after, isPromise } from "../maybe-promise.ts";
 import { firstKeySet, readStoredKeys } from "../program/key-file.ts";
-import type { ServerOptions } from "../program/options.ts";
+import { type ServerOptions, isLoopback } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
 import { storeFolder } from "../stores/open.ts";
 import type { Handle } from "../http/message.ts";
@@ -152,24 +152,40 @@ function endpointOf(url: string, { headers }: HttpResponse, prefix: string): str
   return own.split("/").slice(0, 3).join("/");
 }
 
+/** Whether an origin is a server's own, under the address it listens on or another name of this machine. */
+function isSameServer(origin: string, url: string): boolean {
+  if (!URL.canParse(origin)) return false; // a page without an origin sends null
+  const [page, server] = [new URL(origin), new URL(url)];
+  const isSameHost = page.hostname === server.hostname || (isLoopback(page.hostname) && isLoopback(server.hostname));
+  return isSameHost && page.port === server.port && page.protocol === server.protocol;
+}
+
 /** Hands the figures of a worker to its watcher, again and again. */
 export const tellRegularly = (metrics: Metrics): void =>
   void setInterval(() => void metrics.figures().then(tellFigures), tellMs).unref();
 
 /**
  * Serves the sum of some processes' figures as `GET /metrics`.
- * @param address `host:port`.
+ * @param options name the address; with the console on, its page may read the figures too.
+ * @param url of the server that the figures are about.
  * @returns a function that stops it.
  * @throws {UsageError} when it can't listen there.
  */
-export function serveMetrics(address: string, figures: () => Promise<object[][]>): Promise<() => void> {
+export function serveMetrics(
+  { metrics: address, console: hasConsole }: ServerOptions,
+  url: string,
+  figures: () => Promise<object[][]>,
+): Promise<() => void> {
   const colon = address.lastIndexOf(":");
   const server = createServer(async (request, response) => {
     if (request.url !== "/metrics" || request.method !== "GET") return void response.writeHead(404).end();
     try {
       const all = prom.AggregatorRegistry.aggregate(await figures());
       all.setContentType(contentType);
-      response.writeHead(200, { "content-type": contentType }).end(await all.metrics());
+      const { origin } = request.headers;
+      const isConsole = hasConsole && origin !== undefined && isSameServer(origin, url);
+      const cors = isConsole ? { "access-control-allow-origin": origin, vary: "origin" } : {};
+      response.writeHead(200, { "content-type": contentType, ...cors }).end(await all.metrics());
     } catch (error) {
       console.error(`jwt-endpoints: /metrics failed: ${(error as Error).message}`);
       response.writeHead(500).end();

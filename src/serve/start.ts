@@ -19,6 +19,7 @@ import { UsageError, problemOf } from "../program/problem.ts";
 import { openStore, shownUrl } from "../stores/open.ts";
 import type { Metrics } from "./metrics.ts";
 import { startWarnings } from "./warnings.ts";
+import { withConsole } from "./console.ts";
 import { type AuditLog, logEvent, openAuditLog } from "./event-log.ts";
 import { introduceFirstUser } from "./first-user.ts";
 import { type Output, type Send, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
@@ -86,7 +87,8 @@ export async function start(
       : withUnderWay(endpoints.handle, underWay);
     const { metrics } = prepared;
     const counted = metrics?.counted(handle, endpoints.settings.prefix) ?? handle;
-    const server = await listen(counted, options, isWorker).catch(cannotListen(options));
+    const whole = options.console ? withConsole(counted, endpoints.settings, options) : counted;
+    const server = await listen(whole, options, isWorker).catch(cannotListen(options));
     const stop = async (): Promise<void> => {
       await Promise.race([server.close(), whenAnswered(underWay)]);
       await Promise.all([store.close(), auditLog.drain(lastLinesMs)]);
@@ -96,7 +98,7 @@ export async function start(
     if (metrics !== undefined) {
       const { serveMetrics, tellRegularly } = await import("./metrics.ts");
       if (isWorker) tellRegularly(metrics);
-      else await serveMetrics(options.metrics, async () => [await metrics.figures()]);
+      else await serveMetrics(options, server.url, async () => [await metrics.figures()]);
     }
     if (isWorker) {
       stopWithWatcher(stop, giveUp, end);
@@ -234,7 +236,7 @@ async function watchWorkers(started: Started, fork: Fork, end: End): Promise<voi
   const workers = await startWorkers(forkHere, { ...options, port }, () => void end(1), onFigures);
   if (options.metrics !== "") {
     const { serveMetrics } = await import("./metrics.ts");
-    await serveMetrics(options.metrics, async () => [...figures.values()]);
+    await serveMetrics(options, workers.url, async () => [...figures.values()]);
   }
   stopOnSignal(workers.stop, workers.kill, end);
   await announce(workers.url, started, workers.becomeReady);
@@ -267,6 +269,7 @@ async function announce(
   const { endpoints, introduce } = prepared;
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
+  if (options.console) console.log(`console  ${url}/`);
   console.log(`store    ${shownUrl(options.store)}`);
   if (options.workers > 1) console.log(`workers  ${options.workers}`);
   console.log(`profile  ${endpoints.settings.responses}`);

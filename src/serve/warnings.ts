@@ -1,6 +1,6 @@
 /** What the server warns its operator of at the start: ways to run it that are allowed and rarely meant. */
 import type { LogEvent } from "../index.ts";
-import { type ServerOptions, secretsAmong } from "../program/options.ts";
+import { type ServerOptions, isLoopback, secretsAmong } from "../program/options.ts";
 
 /** A row returns its message, or `undefined` when it does not apply. */
 const warnings: Record<string, (options: ServerOptions, args: string[]) => string | undefined> = {
@@ -18,8 +18,6 @@ const warnings: Record<string, (options: ServerOptions, args: string[]) => strin
     );
   },
 };
-
-const isLoopback = (host: string): boolean => /^(127(\.\d+){3}|::1|\[::1\]|localhost)$/i.test(host);
 
 /**
  * Returns the warnings that apply.

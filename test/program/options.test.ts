@@ -52,6 +52,7 @@ it("are read from flags before variables, and from variables before defaults", (
     requestLog: true,
     auditLog: "stderr",
     metrics: "",
+    console: true,
     workers: 1,
     settings: { leeway: "2s", cors: ["https://a.example", "https://b.example"], hashing: { queue: 7 } },
   });
