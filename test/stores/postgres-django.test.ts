@@ -9,7 +9,7 @@ import { type JwtEndpoints, createJwtEndpoints } from "../../src/index.ts";
 import { type Database, connect } from "../../src/stores/postgres/connection.ts";
 import { migratePostgres, postgresStore } from "../../src/stores/postgres/index.ts";
 import { readPostgresUrl } from "../../src/stores/postgres/options.ts";
-import type { Store } from "../../src/stores/store.ts";
+import type { SessionStore, Store } from "../../src/stores/store.ts";
 import { type TestServer, databasePassword, skipWithoutPostgres, startPostgres } from "../support/postgres.ts";
 import { projectRoot } from "../support/runtime.ts";
 import { until } from "../support/processes.ts";
@@ -59,7 +59,7 @@ else {
   const it = suite("PostgreSQL shared with Django");
   const url = server.url("postgres", { django: "auth_user", pool: "3" });
   let site: Django;
-  let store: Store;
+  let store: Store & SessionStore;
   let app: JwtEndpoints;
   let db: Database;
   const post = async (name: string, data: object): Promise<[number, Record<string, string>]> => {
@@ -79,7 +79,8 @@ else {
     await migratePostgres({ url });
     store = await postgresStore({ url });
     db = await connect(readPostgresUrl(url));
-    app = createJwtEndpoints({ store, signingKey: secret, updateLastLogin: true, hashing: { iterations: 1000 } });
+    const settings = { store, signingKey: secret, updateLastLogin: true, hashing: { iterations: 1000 } };
+    app = createJwtEndpoints({ ...settings, sessions: true });
     assert.is((await post("refresh", { refresh: blacklisted }))[0], 400, "what was blacklisted before is refused");
   });
 
@@ -152,6 +153,21 @@ else {
       [JSON.parse(atob(refresh!.split(".")[1]!)).jti],
     );
     assert.equal(rows, [{ token: "" }]);
+  });
+
+  it("records the sessions of Django's users, and drops them with the user", async () => {
+    const id = await site.do<string>("add", "finn", "correct horse");
+    const [, { refresh, access }] = await logIn("finn", "correct horse");
+    await logIn("finn", "correct horse");
+    const request = new Request("http://localhost/jwt/sessions/", { headers: { authorization: `Bearer ${access}` } });
+    const response = await app.fetch(request);
+    assert.is(response.status, 200);
+    assert.is((await store.listSessions(id)).length, 2);
+    await post("logout", { refresh });
+    assert.is((await store.listSessions(id)).length, 1);
+    await site.do("delete", "finn");
+    assert.equal(await store.listSessions(id), []);
+    await site.do("check");
   });
 
   it("adds users that Django can use, and refuses taken names", async () => {

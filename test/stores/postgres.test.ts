@@ -17,7 +17,7 @@ else {
     const url = server!.url("postgres", { schema: `s${++schemas}`, pool: "4", ...parameters });
     await migratePostgres({ url });
     const database = await connect(readPostgresUrl(url));
-    const tables = ["users", "marks", "removed", "facts"].map((name) => `${database.schema}.${name}`);
+    const tables = ["users", "marks", "removed", "facts", "sessions"].map((name) => `${database.schema}.${name}`);
     const truncate = () => database.run(`truncate ${tables.join(", ")}`);
     // A store that reads these tables in another order just then can make the first one the victim of a deadlock.
     return { url, clear: () => truncate().catch(truncate), close: database.close };

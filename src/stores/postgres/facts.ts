@@ -33,6 +33,21 @@ export function createFacts(database: Database, onWrite: (kind: string, id: stri
     ${claimConflict} returning value, expires_at as "expiresAt"`;
   const read = `select value from ${schema}.facts where kind = $1 and id = $2 and expires_at > ${clock}`;
 
+  /** Deletes what expired by a time, in seconds, and returns how many rows that were. */
+  async function forget(table: "facts" | "sessions", until: number): Promise<number> {
+    let forgotten = 0;
+    for (let count = batchSize; count === batchSize; forgotten += count) {
+      const [row] = await database.run<{ count: number }>(
+        `with gone as (delete from ${schema}.${table} where ctid = any(array(
+           select ctid from ${schema}.${table} where expires_at <= $1 limit ${batchSize})) returning 1)
+         select count(*)::integer as count from gone`,
+        [until],
+      );
+      count = row!.count;
+    }
+    return forgotten;
+  }
+
   return {
     async putIfAbsent(kind, id, value, expiresAt) {
       const [row] = await database.run<{ value: string; expiresAt: number }>(claim, [
@@ -61,17 +76,8 @@ export function createFacts(database: Database, onWrite: (kind: string, id: stri
         await run(`update ${schema}.forgetting set believed = $1, doubted = $2`, [believed, doubted]);
         return retention.horizon();
       });
-      let forgotten = 0;
-      for (let count = batchSize; count === batchSize; forgotten += count) {
-        const [row] = await database.run<{ count: number }>(
-          `with gone as (delete from ${schema}.facts where ctid = any(array(
-             select ctid from ${schema}.facts where expires_at <= $1 limit ${batchSize})) returning 1)
-           select count(*)::integer as count from gone`,
-          [until],
-        );
-        count = row!.count;
-      }
-      return forgotten;
+      await forget("sessions", until);
+      return forget("facts", until);
     },
   } satisfies TokenStore;
 }

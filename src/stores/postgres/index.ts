@@ -1,5 +1,5 @@
 /** A store in PostgreSQL, for any number of servers: see README.md beside this file. */
-import { StoreError, type Store } from "../store.ts";
+import { type SessionStore, type Store, StoreError } from "../store.ts";
 import { type Database, type PostgresPool, connect } from "./connection.ts";
 import { blacklistStatements, djangoUserTable } from "./django.ts";
 import { createFacts } from "./facts.ts";
@@ -7,6 +7,7 @@ import { type Feed, startFeed } from "./feed.ts";
 import { type ConnectionSettings, readPostgresUrl } from "./options.ts";
 import { createRecent } from "./recent.ts";
 import { type MigrateOptions, type MoreStatements, checkSchema, migrateDatabase } from "./schema.ts";
+import { createSessions } from "./sessions.ts";
 import { createState } from "./state.ts";
 import { type UserTable, ownUserTable } from "./user-table.ts";
 import { createUsers } from "./users.ts";
@@ -52,7 +53,7 @@ const revocations = ["blacklist", "session"];
  * @throws {StoreUrlError} for a URL or parameter that can't be used; {@link StoreError} `STORE_UNAVAILABLE` when the
  * database can't be reached or lacks the tables, in one line that says what to run.
  */
-export async function postgresStore(options: PostgresStoreOptions): Promise<Store> {
+export async function postgresStore(options: PostgresStoreOptions): Promise<Store & SessionStore> {
   const { settings, database, table } = await open(options);
   const { endsSoon = false } = options;
   const recent = createRecent(revocations);
@@ -89,6 +90,7 @@ export async function postgresStore(options: PostgresStoreOptions): Promise<Stor
       return wasThere;
     },
     ...facts,
+    ...createSessions(database),
     ...createState(database, table, recent, feed, settings),
     async ping() {
       const [row] = await database.run<{ readOnly: boolean }>(

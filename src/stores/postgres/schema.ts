@@ -1,17 +1,17 @@
 /** The tables: what makes them, which version stands, and the line that tells an operator what to run. */
 import { StoreError } from "../store.ts";
 import { type Database, type Run, quoted } from "./connection.ts";
+import { checkRights, checkRightsToMake, checkUsage } from "./rights.ts";
 import type { UserTable } from "./user-table.ts";
 
-/** Versions of the tables that this code knows: it makes the last, and works with no other. */
-const version = 1;
+/** The version of the tables that this code works with: see {@link steps}. */
+const version = 2;
 
 /**
- * The own tables. `tx` is the transaction that wrote a row, by which the feed finds what is new: ids of transactions
+ * The own tables of version 1. `tx` is the transaction that wrote a row, by which the feed finds what is new: ids of transactions
  * begin in order but end in any, so the feed compares them with snapshots, not with each other.
  */
-const ownTables = (s: string): string[] => [
-  `create table ${s}.version (version integer not null)`,
+const firstTables = (s: string): string[] => [
   `create table ${s}.facts (
   kind text collate "C" not null,
   id text collate "C" not null,
@@ -41,6 +41,22 @@ const ownTables = (s: string): string[] => [
   doubted double precision
 )`,
   `insert into ${s}.forgetting (believed) values (null)`,
+];
+
+/** No key refers to the users, whose table may be another program's: the trigger drops the sessions of a removed user. */
+const sessionsTable = (s: string): string[] => [
+  `create table ${s}.sessions (
+  position bigint generated always as identity,
+  id text collate "C" primary key,
+  user_id text collate "C" not null,
+  created_at double precision not null,
+  last_used_at double precision not null,
+  expires_at double precision not null,
+  ip text,
+  user_agent text
+)`,
+  `create index sessions_user_id on ${s}.sessions (user_id)`,
+  `create index sessions_expires_at on ${s}.sessions (expires_at)`,
 ];
 
 const usersTable = (s: string): string[] => [
@@ -73,6 +89,7 @@ begin
   if tg_op = 'DELETE' then
     insert into ${s}.removed (field, value)
       values ('id', before ->> tg_argv[0]), ('username', before ->> tg_argv[1]) on conflict do nothing;
+    delete from ${s}.sessions where user_id = replace(before ->> tg_argv[0], chr(92), chr(92) || chr(92));
     return null;
   end if;
   if tg_op = 'INSERT' and exists (select from ${s}.removed where field = 'id' and value = after ->> tg_argv[0]) then
@@ -97,6 +114,12 @@ begin
   return null;
 end
 $$`;
+
+/** What takes the tables to each version from the one before, from 0 for none. What stands in them stays. */
+const steps: readonly ((s: string) => string[])[] = [
+  (s) => [`create table ${s}.version (version integer not null)`, ...firstTables(s)],
+  (s) => [...sessionsTable(s), userFunction(s)],
+];
 
 const triggerName = "jwt_endpoints_user_changed";
 
@@ -139,18 +162,14 @@ export async function migrateDatabase(
     isDryRun ? "begin read only" : "begin",
     async (run) => {
       if (!isDryRun) await run("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`${schema}.migrate`]);
+      const isSchemaThere = await checkUsage(run, database);
       const standing = await standingVersion(run, schema);
       if (standing > version) throw tooNew(where.schema, standing);
       const statements: string[] = [];
-      const [exists] = await run("select from pg_namespace where nspname = $1", [where.schema]);
-      if (exists === undefined) statements.push(`create schema ${schema}`);
-      if (standing === 0) {
-        statements.push(
-          ...ownTables(schema),
-          userFunction(schema),
-          `insert into ${schema}.version values (${version})`,
-        );
-      }
+      if (!isSchemaThere) statements.push(`create schema ${schema}`);
+      statements.push(...steps.slice(standing).flatMap((step) => step(schema)));
+      if (standing === 0) statements.push(`insert into ${schema}.version values (${version})`);
+      else if (standing < version) statements.push(`update ${schema}.version set version = ${version}`);
       const [{ users = null } = {}] = await run("select to_regclass($1)::text as users", [`${schema}.users`]);
       if (table.isOwn && users === null) statements.push(...usersTable(schema));
       const [trigger] = await run("select from pg_trigger where tgrelid = to_regclass($1) and tgname = $2", [
@@ -160,6 +179,7 @@ export async function migrateDatabase(
       if (trigger === undefined) statements.push(userTrigger(schema, table));
       statements.push(...(await more(run)));
       if (!isDryRun) {
+        if (statements.length > 0) await checkRightsToMake(run, database, isSchemaThere);
         for (const statement of statements) await run(statement);
         if (standing > 0) await adoptRestored(run, schema);
       }
@@ -179,14 +199,16 @@ async function adoptRestored(run: Run, schema: string): Promise<void> {
 const tooNew = (schema: string, standing: number): StoreError =>
   new StoreError(
     "STORE_UNAVAILABLE",
-    `the tables in the schema ${schema} are of version ${standing}, made by a newer release; this one knows ${version}`,
+    `the tables in the schema ${schema} are of version ${standing}, made by a newer release; this one knows ${version}; update it`,
   );
 
 /**
- * Checks that the tables are there and of this version.
+ * Checks that the tables are there, of this version, and can be used.
  * @throws {StoreError} `STORE_UNAVAILABLE` in one line that says what to run.
  */
-export async function checkSchema({ run, schema, where }: Database, table: UserTable): Promise<void> {
+export async function checkSchema(database: Database, table: UserTable): Promise<void> {
+  const { run, schema, where } = database;
+  if (await checkUsage(run, database)) await checkRights(database, table);
   const standing = await standingVersion(run, schema);
   const [{ exists = null } = {}] = await run("select to_regclass($1)::text as exists", [table.name]);
   const remedy = "run: npm run db -- migrate --store <this URL>";
