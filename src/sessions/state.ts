@@ -64,8 +64,8 @@ export function lookUp(
     const recent = lookUpRecent(context, claims);
     if (recent !== undefined) return recent;
   }
-  if (purpose === "refresh" && context.store.latestState !== undefined) {
-    const latest = lookUpLatest(context, claims, plan);
+  if (purpose !== "verify" && context.store.latestState !== undefined) {
+    const latest = lookUpLatest(context, claims, purpose, plan);
     if (latest !== undefined) return latest;
   }
   // Without closures where nothing has to be waited for: they took a few percent of a request's time.
@@ -161,10 +161,11 @@ function lookUpRecent(context: SessionContext, claims: Claims): MaybePromise<Tok
   });
 }
 
-/** Looks up exactly what `refresh` judges; `undefined` where the token does not name the user by id. */
+/** Looks up exactly what `refresh` or a protected resource judges; `undefined` where the token does not name the user by id. */
 function lookUpLatest(
   context: SessionContext,
   claims: Claims,
+  purpose: Purpose,
   plan?: RotationPlan,
 ): MaybePromise<TokenState> | undefined {
   const { settings, store } = context;
@@ -175,10 +176,13 @@ function lookUpLatest(
     if (plan !== undefined) plan.recorded = written;
     const user = orUndefined(found);
     const facts = hasFact ? blacklisted : noFacts;
-    return after(user !== undefined && mayLogIn(settings, user), (may) => {
-      const account: Account = { user, wasRemoved: false, mayLogIn: may };
-      const known = isRevokedByUser(claims, account) ? lookUpKept(context, claims, account) : account;
-      return after(known, (found) => ({ account: found, facts }));
+    return after(purpose === "bearer" || (user !== undefined && mayLogIn(settings, user)), (may) => {
+      const marked: Account = { user, wasRemoved: false, mayLogIn: may };
+      return after(isRevokedByUser(claims, marked) ? lookUpKept(context, claims, marked) : marked, (account) => {
+        const isDecided = purpose === "refresh" || hasFact || isRefusedByUser(claims, account);
+        if (isDecided || !isSingleUse(settings, claims)) return { account, facts };
+        return after(lookUpSuccessor(context, claims), (found) => ({ account, facts: found }));
+      });
     });
   });
 }

@@ -172,7 +172,6 @@ else {
     const response = await app.fetch(new Request(`http://localhost/jwt/${name}/`, init));
     return [response.status, (await response.json()) as Record<string, string>];
   };
-  /** How many statements the database ran during some work, but for the feeds' own. */
   /** Counts the statements of requests: neither those of the feed nor the one that learns which hashes are stored. */
   async function statementsDuring(work: () => Promise<unknown>): Promise<number> {
     await db.run("select pg_stat_statements_reset()");
@@ -238,12 +237,24 @@ else {
       for (let i = 0; i < 10; i++) assert.is((await post(apps[i % 2]!, "verify", { token: access }))[0], 200);
     });
     assert.is(verifications, 0);
+    const { protect } = apps[1]!;
+    const guard = async () => {
+      const headers = { authorization: `Bearer ${access}` };
+      const response = await protect(() => new Response("in"))(new Request("http://localhost/me", { headers }));
+      return response.status;
+    };
+    const guarded = await statementsDuring(async () => {
+      for (let i = 0; i < 10; i++) assert.is(await guard(), 200);
+    });
+    assert.is(guarded, 10, "a protected resource asks for the user and the facts at once");
     const plain = createJwtEndpoints({ store: stores[0]!, signingKey, hashing: { iterations: 1 }, log: () => {} });
     const [, pair] = await post(plain, "create", { username: "bob", password: "correct horse" });
     const refreshes = await statementsDuring(async () => {
       for (let i = 0; i < 10; i++) assert.is((await post(plain, "refresh", { refresh: pair.refresh }))[0], 200);
     });
     assert.is(refreshes, 10);
+    await post(apps[0]!, "logout", { refresh });
+    assert.is(await guard(), 401, "known at once at a resource of the other server");
   });
   endpoints.after(async () => {
     for (const each of opened) await each.close();
