@@ -1,3 +1,4 @@
+import { readLag, readParameters } from "./parameters.ts";
 import { type Store, StoreUrlError } from "./store.ts";
 
 export { StoreUrlError };
@@ -16,7 +17,10 @@ export async function openStore(url: string, { endsSoon = false } = {}): Promise
       return (await import("./memory.ts")).memoryStore();
     case "file": {
       const { openFileStore, poolDisk } = await import("./file/index.ts");
-      return openFileStore(storeFolder(url)!, endsSoon ? { disk: poolDisk() } : {});
+      const parameters = readParameters("file", new URLSearchParams(/\?(.*)$/s.exec(url)?.[1]));
+      const lag = readLag(parameters);
+      parameters.refuseOthers();
+      return openFileStore(storeFolder(url)!, { ...lag, ...(endsSoon && { disk: poolDisk() }) });
     }
     case "postgres":
     case "postgresql":
@@ -42,12 +46,12 @@ export const isMemoryStore = (url: string): boolean => /^memory:/i.test(url);
 
 /**
  * Returns the folder of a file store's URL, `undefined` for another store's. `file:./data` and `file:/data` are paths as
- * they stand; `file:///data%20here` is percent-encoded (RFC 8089).
+ * they stand; `file:///data%20here` is percent-encoded (RFC 8089). Parameters follow a `?`.
  * @throws {StoreUrlError} when it names no folder of this machine.
  */
 export function storeFolder(url: string): string | undefined {
   if (!/^file:/i.test(url)) return undefined;
-  const rest = url.slice("file:".length);
+  const rest = url.slice("file:".length).replace(/\?.*$/s, "");
   if (rest === "") throw refusal("names no folder");
   if (!rest.startsWith("//")) return rest;
   try {

@@ -18,9 +18,10 @@
  */
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
-import { clearInterval, setImmediate, setInterval } from "node:timers";
+import { type Lag, defaultLag } from "../parameters.ts";
 import { type NewUser, type SessionStore, type Store, StoreError, type User, completeUser } from "../store.ts";
 import { type Disk, createDisk, poolDisk } from "./disk.ts";
+import { createFollower } from "./follower.ts";
 import { networkFileSystemOf, openToOthers, unavailable } from "./folder.ts";
 import { createGenerations, sliceBytes } from "./generations.ts";
 import { createReader } from "./reader.ts";
@@ -30,7 +31,11 @@ import { createWriter } from "./writer.ts";
 
 export { type Disk, poolDisk };
 
-export interface FileStoreOptions {
+/**
+ * `maxLag`, `whenBehind`: how old in milliseconds what is known of other processes' writes may be (default 1000), and
+ * whether a read that finds it older reads forward first (`ask`, the default) or is refused as unavailable (`fail`).
+ */
+export interface FileStoreOptions extends Partial<Lag> {
   /** The clock, in milliseconds. Default `Date.now`. */
   now?: () => number;
   /** Receives a line for a torn line, and for a folder that is not on a local disk. Default: standard error. */
@@ -49,9 +54,6 @@ export type FileStore = Store &
     /** Counters for benches and tests: `fdatasync` calls, records read and the journal's generation. */
     stats(): { syncs: number; records: number; generation: number };
   };
-
-/** How often the journal is looked at for what other processes have appended, in milliseconds. */
-const pollMs = 50;
 
 /** @throws {StoreError} `STORE_UNAVAILABLE` */
 function refuseOpenToOthers(file: string, stats: fs.Stats): void {
@@ -73,7 +75,6 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   const generations = createGenerations(folder, me, warn);
   const reader = createReader(folder, generations, warn);
   const writer = createWriter(reader, generations, { folder, me, disk, seconds, compactAfter });
-  let isClosed = false;
 
   async function open(): Promise<void> {
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -105,35 +106,12 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   reader.serve();
   disk = options.disk ?? createDisk();
   writer.useDisk(disk);
-  let lastWarning = ""; // given once, however often the poll meets it
-  const readOthers = (): void => {
-    if (reader.broken() !== undefined || isClosed) return;
-    try {
-      if (reader.journal().hasNews() && reader.readForward(sliceBytes)) setImmediate(readOthers);
-      if (reader.journal().isSealed() && writer.mayRetry()) void writer.pump();
-      lastWarning = "";
-    } catch (error) {
-      // Anything but a StoreError is a mistake in this code, which its stack shows.
-      const { message, stack = message } = error as Error;
-      const line =
-        error instanceof StoreError ? message : unavailable("can't look at the journal in", folder, error).message;
-      if (line !== lastWarning) warn(error instanceof StoreError ? line : `${line}\n${stack}`);
-      lastWarning = line;
-    }
-  };
-  const poll = setInterval(readOthers, pollMs);
-  poll.unref();
-
-  const closed = (): StoreError => unavailable("the store is closed:", folder);
-
-  function readable(): ReturnType<typeof reader.state> {
-    if (isClosed) throw closed();
-    if (reader.broken() !== undefined) throw reader.broken();
-    return reader.state();
-  }
+  const { maxLag = defaultLag.maxLag, whenBehind = defaultLag.whenBehind } = options;
+  const follower = createFollower(reader, writer, generations, { folder, warn, maxLag, whenBehind });
+  const { readOthers, state: readable, freshState } = follower;
 
   async function append<T>(change: Change): Promise<T> {
-    readable();
+    follower.requireOpen(); // the writer reads forward itself
     return (await writer.append(change)) as T;
   }
 
@@ -147,7 +125,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
 
   /** Reads what other processes have appended until now. */
   function catchUp(): void {
-    readable();
+    follower.requireOpen();
     if (reader.journal().hasNews()) reader.readForward();
   }
 
@@ -155,8 +133,8 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   const isReadSynced = (): boolean => !reader.journal().isSealed() && reader.journal().isReadSynced();
 
   return {
-    findUserByUsername: (username, matching) => findUser(() => readable().findUserByUsername(username, matching)),
-    findUserById: (id) => findUser(() => readable().findUserById(id)),
+    findUserByUsername: (username, matching) => findUser(() => freshState().findUserByUsername(username, matching)),
+    findUserById: (id) => findUser(() => freshState().findUserById(id)),
     updateUser(id, c, x, matching) {
       const k = c.username === undefined ? "set" : "rename";
       return append<User | undefined>({ k, id, c, ...(x && { x }), ...matchingField(matching) });
@@ -215,14 +193,13 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       return append<number>({ k: "flush" });
     },
     async ping() {
-      readable();
+      freshState();
       if (writer.lastFailure() !== undefined) await append({ k: "flush" });
       if (reader.journal().isRemoved()) reader.readForward(); // compacted away, or removed: reading tells
     },
     async close() {
-      if (isClosed) return;
-      isClosed = true;
-      clearInterval(poll);
+      if (follower.isClosed()) return;
+      follower.close();
       await writer.pump();
       disk.close();
       reader.close();

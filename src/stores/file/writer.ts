@@ -106,7 +106,8 @@ export function createWriter(reader: Reader, generations: Generations, options: 
         for (let mayCompact = true; ;) {
           noteJournal();
           if (reader.journal().isSealed()) {
-            if (performance.now() < retryAt) throw lastFailure;
+            const isLatest = generations.latest() === reader.journal().generation;
+            if (isLatest && performance.now() < retryAt) throw lastFailure;
             await compact();
           } else if (!isNameSynced) {
             syncName();
