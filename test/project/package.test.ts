@@ -22,6 +22,7 @@ import { request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { familyOf, freePort, isAlive, isListening, until } from "../support/processes.ts";
+import { startPostgres } from "../support/postgres.ts";
 import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
 
 const program = `
@@ -56,6 +57,22 @@ const isDescribed = describeSettings().length > 20;
 console.log(JSON.stringify([response.status, isDescribed, storeCases.length > 5, refused !== "", isStoreError]));
 `;
 
+const inPostgres = `
+import { createJwtEndpoints } from "jwt-endpoints";
+import { createPasswords } from "jwt-endpoints/passwords";
+import { postgresStore } from "jwt-endpoints/stores/postgres";
+
+const store = await postgresStore({ url: process.env.JWT_STORE });
+const passwordHash = await createPasswords({ iterations: 1000 }).hash("correct horse");
+const { id } = await store.addUser({ username: "ada", passwordHash });
+const hashing = { iterations: 1000 };
+const endpoints = createJwtEndpoints({ store, signingKey: "k".repeat(32), hashing, sessions: true, log: () => {} });
+const body = new URLSearchParams({ username: "ada", password: "correct horse" });
+const response = await endpoints.fetch(new Request("http://localhost/jwt/create/", { method: "POST", body }));
+console.log(JSON.stringify([response.status, (await store.listSessions(id)).length]));
+await store.close();
+`;
+
 /** What a host's own TypeScript leans on. */
 const typed = `
 import { type JwtEndpoints, type JwtEndpointsSettings, type Store, type User, createJwtEndpoints } from "jwt-endpoints";
@@ -63,6 +80,7 @@ import { createPasswords, type Passwords } from "jwt-endpoints/passwords";
 import { storeCases } from "jwt-endpoints/stores/conformance";
 import { openFileStore, type FileStore } from "jwt-endpoints/stores/file";
 import { memoryStore } from "jwt-endpoints/stores/memory";
+import { postgresStore } from "jwt-endpoints/stores/postgres";
 
 const store: Store = memoryStore();
 const claims = (user: User) => ({ name: user.username });
@@ -70,6 +88,7 @@ const settings: JwtEndpointsSettings = { store, signingKey: "k".repeat(32), clai
 export const endpoints: JwtEndpoints = createJwtEndpoints(settings);
 export const passwords: Passwords = createPasswords();
 export const files = (): Promise<FileStore> => openFileStore("./data");
+export const database = (): Promise<Store> => postgresStore({ url: "postgres://localhost/site" });
 export const run: (store: Store) => Promise<void> = storeCases[0]![1];
 // @ts-expect-error there is no such setting
 createJwtEndpoints({ store, signingKey: "k", colour: "blue" });
@@ -162,6 +181,19 @@ if (runtime === "node") {
       assert.is(await refusalOf(subpath), "ERR_PACKAGE_PATH_NOT_EXPORTED", subpath);
     }
     assert.is(await refusalOf("stores/conformance"), "loaded");
+  });
+
+  it("has a store in PostgreSQL, from the package and by its command", async () => {
+    const server = await startPostgres();
+    if (server === undefined) return console.log("skipped: npm has no PostgreSQL binaries for this platform");
+    const env = { ...process.env, JWT_STORE: server.url() };
+    const options = { cwd: host, env, encoding: "utf8", timeout: 60_000 } as const;
+    const migrated = spawnSync(path.join(host, "node_modules/.bin/jwt-endpoints-db"), ["migrate"], options);
+    assert.match(migrated.stdout + migrated.stderr, /^ran \d+ statements in postgres:\/\/localhost:\d+\/postgres\n$/);
+    writeFileSync(path.join(host, "in-postgres.js"), inPostgres);
+    const { stdout, stderr } = spawnSync(process.execPath, ["in-postgres.js"], options);
+    assert.equal([stdout, stderr], ["[200,1]\n", ""]);
+    await server.stop();
   });
 
   it("serves as a module from the environment", () => {
@@ -260,7 +292,7 @@ if (runtime === "node") {
     const entries = Object.values(exports).map((entry) =>
       entry.default.replace("./dist/", "src/").replace(/js$/, "ts"),
     );
-    const programs = ["serve/deno", "cli/user", "cli/token", "cli/keys"].map((name) => `src/${name}.ts`);
+    const programs = ["serve/deno", "cli/user", "cli/token", "cli/keys", "cli/db"].map((name) => `src/${name}.ts`);
     run(projectRoot, path.join(projectRoot, "node_modules/.bin/deno"), "check", ...entries, ...programs);
   });
 

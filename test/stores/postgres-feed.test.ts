@@ -110,6 +110,38 @@ else {
     it.run();
   }
 
+  const notices = suite("the notices of PostgreSQL");
+  notices("leave a server at most every 20 ms, however much it writes, and none when it writes nothing", async () => {
+    const url = await freshUrl();
+    const [writer, db] = [await open(url), await database(url)];
+    let heard = 0;
+    const channel = `${readPostgresUrl(url).schema}_news`;
+    const listener = await db.listen(
+      channel,
+      () => heard++,
+      () => {},
+    );
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.is(heard, 0);
+    let written = 0;
+    const began = performance.now();
+    const write = async () => {
+      while (performance.now() - began < 600) await writer.putIfAbsent("blacklist", `n-${written++}`, "1", soon());
+    };
+    await Promise.all([write(), write(), write()]);
+    await until(async () => heard > 0, "something is heard");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const most = (performance.now() - began) / 19 + 1; // timers may fire a millisecond early
+    console.log(`${heard} notices for ${written} writes`);
+    assert.ok(heard <= most && written > heard, `${heard} notices, at most ${most}, for ${written} writes`);
+    await writer.putIfAbsent("successor", "of a rotated token", "1", soon());
+    const before = heard;
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    assert.is(heard, before, "what no server holds in memory is not announced");
+    await listener.close();
+  });
+  notices.run();
+
   const states = suite("the state of a token in PostgreSQL");
   states("is asked for where nothing is followed, or too long ago", async () => {
     const url = await freshUrl();
