@@ -11,7 +11,7 @@ import { renderData, renderEmpty } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
 import { type MaybePromise, after } from "./maybe-promise.ts";
 import type { Reports } from "./reports.ts";
-import type { Route } from "./routes.ts";
+import { type Route, throttleNames } from "./routes.ts";
 import type { Settings } from "./settings/types.ts";
 
 export interface DispatchOptions {
@@ -31,7 +31,7 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
   const { settings, clientOf } = context;
   const { cookies, reports, readStoredHashes, handleError } = options;
   const throttles = new Map(
-    (["throttle", "throttleRefresh", "throttleVerify"] as const).flatMap((name) => {
+    throttleNames.flatMap((name) => {
       const rate = settings[name];
       return rate === false ? [] : [[name, createThrottle(rate, { ...settings, name })] as const];
     }),

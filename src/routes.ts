@@ -15,6 +15,10 @@ import { pathOf } from "./http/message.ts";
 import { mediaTypes } from "./http/negotiate.ts";
 import { type MaybePromise, after } from "./maybe-promise.ts";
 
+/** Settings that limit how often a client may POST to a route. */
+export const throttleNames = ["throttle", "throttleRefresh", "throttleVerify", "throttleSetPassword"] as const;
+export type ThrottleName = (typeof throttleNames)[number];
+
 interface Row {
   /** The whole path, without its last slash, which is optional. It may end in `{id}`, which stands for any one segment. */
   readonly path: string;
@@ -35,7 +39,7 @@ interface Row {
   /** Headers of a GET, besides those that every response has. */
   readonly headers?: Record<string, string>;
   /** The setting that limits how often a client may POST. */
-  readonly throttledBy?: "throttle" | "throttleRefresh" | "throttleVerify";
+  readonly throttledBy?: ThrottleName;
   /** Set where tokens may travel in cookies. */
   readonly session?: SessionStep;
 }
@@ -125,7 +129,7 @@ function rowsOf({ settings, store }: Context): Row[] {
       user: { POST: setPassword },
       fields: passwordFields(settings.setPasswordRetype),
       checksPassword: true,
-      throttledBy: "throttle",
+      throttledBy: "throttleSetPassword",
     },
     { path: "/healthz", name: "Health", description: "Answers while the process is alive.", GET: () => ok },
     {

@@ -38,7 +38,7 @@ import {
 /** How often expired facts are dropped from the store, in milliseconds. */
 const flushMs = 600_000;
 /** Limits that the server has by default, and an embedded handler only when they are set. */
-const guards = { throttle: "20/min", throttleFailures: "10/hour" };
+const guards = { throttle: "20/min", throttleSetPassword: "20/min", throttleFailures: "10/hour" };
 /** How long after a failure the first user is tried again, in milliseconds. */
 const introduceAgainMs = 5000;
 

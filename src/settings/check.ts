@@ -149,7 +149,7 @@ const withoutEffect: WithoutEffect[] = [
   { names: ["maxSessions"], why: "without sessions", holds: ({ sessions }) => !sessions },
   { names: ["auditEvents"], why: "without audit", holds: ({ audit }) => audit === undefined },
   {
-    names: ["passwordRules", "setPasswordRetype", "logoutOnPasswordChange"],
+    names: ["passwordRules", "setPasswordRetype", "logoutOnPasswordChange", "throttleSetPassword"],
     why: "with a store that has no updateUser",
     holds: (settings) => lacks(settings, "updateUser"),
   },

@@ -328,6 +328,11 @@ export const settingsSchema = v.strictObject(
     ),
     prefix: setting(path, "", "Path before `/jwt/…` and `/users/…`. Djoser sites use `/auth`.", '""'),
     maxBodySize: setting(count(1), 65_536, "Largest request body accepted, in bytes. A larger one gets 413."),
+    maxTokenLength: setting(
+      count(256),
+      8192,
+      "Longest token that is verified, in characters. A longer one is refused as invalid before it is hashed or parsed.",
+    ),
     verifiedTokenCache: setting(
       count(0),
       10_000,
@@ -343,6 +348,12 @@ export const settingsSchema = v.strictObject(
     ),
     throttleRefresh: setting(rateOrOff, false, "Refreshes allowed per client address, such as `600/min`."),
     throttleVerify: setting(rateOrOff, false, "Verifications allowed per client address, such as `6000/min`."),
+    throttleSetPassword: setting(
+      rateOrOff,
+      false,
+      "Changes of a password allowed per client address, such as `20/min`.",
+      "off; `20/min` in the server",
+    ),
     throttleFailures: setting(
       rateOrOff,
       false,

@@ -308,6 +308,12 @@ export interface JwtEndpointsSettings {
    */
   maxBodySize?: number;
   /**
+   * The longest token that is verified, in characters. A longer one is refused as invalid before it is hashed or parsed, so
+   * raise the limit when `claims` adds a lot to every token.
+   * @default 8192
+   */
+  maxTokenLength?: number;
+  /**
    * The number of tokens whose verified signature is cached, at most 4 KiB each. Expiry and revocation are checked on every
    * request. `0` turns the cache off.
    * @default 10000
@@ -328,6 +334,10 @@ export interface JwtEndpointsSettings {
    * @default false
    */
   throttleVerify?: false | string;
+  /** Changes of a password allowed per client address, written as `throttle`.
+   * @default false
+   */
+  throttleSetPassword?: false | string;
   /**
    * Failed logins of one account that cost nothing, such as `"10/hour"`. Each further one doubles a delay, from a second to
    * a minute. A client that logged in before is delayed by its own failures alone.
@@ -425,6 +435,7 @@ type Converted =
   | "throttle"
   | "throttleRefresh"
   | "throttleVerify"
+  | "throttleSetPassword"
   | "throttleFailures"
   | "cookies"
   | "log";
@@ -444,6 +455,7 @@ export interface Settings extends Readonly<Pick<Given, Unset>>, Readonly<Require
   readonly throttle: false | Rate;
   readonly throttleRefresh: false | Rate;
   readonly throttleVerify: false | Rate;
+  readonly throttleSetPassword: false | Rate;
   readonly throttleFailures: false | Rate;
   readonly cookies: Required<Omit<CookieSettings, "domain">> & Pick<CookieSettings, "domain">;
   readonly log: (event: LogEvent) => void;

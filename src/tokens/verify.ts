@@ -17,6 +17,7 @@ import { readJsonSegment, readPlainSegment } from "./strict-json.ts";
  * @throws the contract's coded errors (`token_invalid`, `token_wrong_type`, …).
  */
 export function verifyToken(settings: Settings, keys: KeySet, token: string, type?: TokenType): MaybePromise<Claims> {
+  if (token.length > settings.maxTokenLength) throw fail("token_invalid");
   const cached = keys.verified?.get(token);
   const claims = cached ?? readSynchronously(keys, token);
   if (claims === undefined) return verifyWithJose(settings, keys, token, type);

@@ -57,6 +57,17 @@ it("limits refreshes and verifications by settings of their own", async () => {
   assert.equal(await statuses("/jwt/verify/"), [400, 400, 429]);
 });
 
+it("limits changes of a password by a setting of their own, apart from logins", async () => {
+  const { post } = await endpointsWith({ throttle: "1/min", throttleSetPassword: "2/min", clientAddress: () => "a" });
+  const { access } = JSON.parse((await post("/jwt/create/", credentials)).text) as { access: string };
+  const headers = { authorization: `Bearer ${access}` };
+  const found: number[] = [];
+  for (let i = 0; i < 3; i++) found.push((await post("/users/set_password/", {}, headers)).status);
+  assert.equal(found, [400, 400, 429]);
+  assert.is((await post("/users/set_password/", {})).status, 401, "a stranger is refused before it counts");
+  assert.is((await post("/jwt/create/", credentials)).status, 429, "logins count by themselves");
+});
+
 it("delays guesses at an account more and more, known or not, but no client that logged in before", async () => {
   let time = 1_800_000_000_000;
   const { post, log } = await endpointsWith({

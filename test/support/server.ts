@@ -30,7 +30,10 @@ export interface Running {
 const secrets = /eyJ[\w-]{10,}|pbkdf2_sha256\$|-----BEGIN [A-Z ]*PRIVATE|correct horse|hunter\d/;
 
 /** Flags that turn the server's own limits off, since suites log in often from one address. */
-export const unlimited = ["--throttle", "false", "--throttle-failures", "false"];
+export const unlimited = ["--throttle", "--throttle-set-password", "--throttle-failures"].flatMap((flag) => [
+  flag,
+  "false",
+]);
 
 /** Starts the server on a free port and waits until it listens. */
 export async function serve(args: string[], env: Record<string, string> = {}): Promise<Running> {

@@ -1,6 +1,6 @@
 /** A key may occur once in an object of header or payload. */
 import { suite } from "uvu";
-import { accepted, validClaims, now, refused, sign, signText } from "../support/token-fixtures.ts";
+import { accepted, validClaims, now, open, refused, sign, signText } from "../support/token-fixtures.ts";
 
 const duplicates = suite("duplicate keys");
 const opened = JSON.stringify(validClaims).slice(0, -1);
@@ -45,8 +45,9 @@ duplicates("nested at any depth are refused, and equal names in different object
 
 duplicates("are looked for in a token as long as a body may be", async () => {
   const filler = `"filler":"${'x\\\\\\"'.repeat(5000)}"`;
-  await accepted(await signText(`${opened},${filler}}`));
-  await refused(await signText(`${opened},${filler},"filler":1}`));
+  const patient = await open({ maxTokenLength: 65_536 });
+  await accepted(await signText(`${opened},${filler}}`), patient);
+  await refused(await signText(`${opened},${filler},"filler":1}`), patient);
 });
 
 duplicates.run();

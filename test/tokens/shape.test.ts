@@ -1,7 +1,10 @@
 /** The shape of a token: canonical base64url, three segments, JSON objects. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { parseSettings } from "../../src/settings/parse.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
 import { isCanonicalBase64url } from "../../src/tokens/base64url.ts";
+import { verifyToken } from "../../src/tokens/verify.ts";
 import {
   accepted,
   alphabet,
@@ -28,6 +31,38 @@ shape("is accepted when it is canonical, whatever spare bits its segments have",
     await accepted(await signText(grown(JSON.stringify(validClaims), rest)));
     await accepted(await sign({}, grown(ourHeader, rest)));
   }
+});
+
+shape("is refused when it is longer than maxTokenLength, before it is hashed or looked up", async () => {
+  const filled = async (length: number): Promise<string> => {
+    const empty = await sign({ filling: "" });
+    let token = await sign({ filling: "x".repeat(Math.floor(((length - empty.length) * 3) / 4) - 3) });
+    for (let more = 1; token.length < length; more++) {
+      token = await sign({ filling: "x".repeat(Math.floor(((length - empty.length) * 3) / 4) - 3 + more) });
+    }
+    return token;
+  };
+  const longest = await filled(8192);
+  assert.is(longest.length, 8192);
+  await accepted(longest);
+  await refused(await filled(8193));
+  const header = JSON.stringify({ alg: "HS256", typ: "JWT", kid: "k" }); // one that jose reads
+  await refused(await sign({ filling: "x".repeat(9000) }, header));
+  const parts = { started: 0 };
+  const watched = new Proxy(new String("eyJ".repeat(4000)), {
+    get(target, name) {
+      if (name !== "length") parts.started++;
+      return Reflect.get(target, name, target);
+    },
+  });
+  assert.throws(() =>
+    verifyToken(
+      parseSettings({ store: memoryStore(), signingKey: secret }),
+      { verifying: [] } as never,
+      watched as never,
+    ),
+  );
+  assert.is(parts.started, 0, "nothing but its length was read");
 });
 
 shape("is refused with changed spare bits in the header, though signed over that very text", async () => {
