@@ -2,7 +2,8 @@
 import process from "node:process";
 import { type ArgsDef, type CommandDef, defineCommand, runCommand } from "citty";
 import { type CommandLineProblems, readFlags, renderHelp, wantsHelp } from "../program/command-line.ts";
-import { checkVariables, defaultStore } from "../program/options.ts";
+import { checkVariables } from "../program/options.ts";
+import { defaultStore } from "../program/server-options.ts";
 import { readSecret } from "../program/values.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
 import { holdsStore } from "../stores/file/folder.ts";

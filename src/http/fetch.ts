@@ -10,8 +10,8 @@ export interface FetchServer {
   pause?: number;
   /** Makes the response for a request whose body may go on beyond {@link restLimit}; it closes the connection. */
   cut?: (response: HttpResponse) => Response;
-  /** Whether `Request.signal` is not to be read, as on Deno, which prints a warning for it. */
-  ignoresSignal?: boolean;
+  /** Returns whether the client has gone. Default: whether `Request.signal` is aborted. */
+  isGone?: (request: Request) => boolean;
   /** Whether text is read from a `Blob`, where that is faster than from an `ArrayBuffer`. */
   readsBlobs?: boolean;
   /** Makes all other responses. Default: {@link toResponse}. */
@@ -87,7 +87,7 @@ class FetchRequest implements HttpRequest {
   }
 
   isGone(): boolean {
-    return this.#server.ignoresSignal !== true && this.#request.signal.aborted;
+    return this.#server.isGone === undefined ? this.#request.signal.aborted : this.#server.isGone(this.#request);
   }
 
   text(limit: number): MaybePromise<string> {

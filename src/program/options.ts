@@ -1,13 +1,11 @@
 /** Reads settings from flags and environment, by the names in the settings schema: flags first, then the environment. */
 import type { ArgsDef, CommandDef } from "citty";
-import { type DescribedSetting, SettingError, describeSettings } from "../index.ts";
+import { SettingError, describeSettings } from "../index.ts";
 import { didYouMean } from "../settings/describe.ts";
 import { isMemoryStore } from "../stores/open.ts";
 import { convert, readSecret } from "./values.ts";
 import { type CommandLineProblems, readFlags } from "./command-line.ts";
-
-/** The store where neither flag nor variable names one. */
-export const defaultStore = "file:./data";
+import { type Limits, type ServerOption, readLimits, serverOptions } from "./server-options.ts";
 
 /** What the server program is started with. */
 export interface ServerOptions {
@@ -27,58 +25,11 @@ export interface ServerOptions {
   console: boolean;
   /** Number of processes that serve. */
   workers: number;
+  /** What a client may take up. 0 takes a limit away. */
+  limits: Limits;
   /** For `createJwtEndpoints`; a setting that was not given is absent. */
   settings: Record<string, unknown>;
 }
-
-export type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & { env: string };
-
-const serverOptions: ServerOption[] = [
-  { name: "host", env: "HOST", form: "text", default: "127.0.0.1", description: "Address to listen on." },
-  { name: "port", env: "PORT", form: "number", default: 8000, description: "Port to listen on; 0 takes a free one." },
-  {
-    name: "store",
-    env: "JWT_STORE",
-    form: "text",
-    default: defaultStore,
-    description: "`memory:`, `file:./folder` or `postgres://user:password@host/database`.",
-  },
-  {
-    name: "requestLog",
-    env: "JWT_REQUEST_LOG",
-    form: "boolean",
-    default: true,
-    description: "One log line for each request.",
-  },
-  {
-    name: "auditLog",
-    env: "JWT_AUDIT_LOG",
-    form: "text",
-    default: "stderr",
-    description: "Where audit events go: `stderr`, `off`, or a file that servers and commands append to.",
-  },
-  {
-    name: "metrics",
-    env: "JWT_METRICS",
-    form: "text",
-    default: "",
-    description: "Address that serves `/metrics`, such as `127.0.0.1:9464`; nowhere by default.",
-  },
-  {
-    name: "console",
-    env: "JWT_CONSOLE",
-    form: "boolean",
-    default: undefined,
-    description: "A page at `/` that tries the endpoints; on a loopback address by default, elsewhere off.",
-  },
-  {
-    name: "workers",
-    env: "JWT_WORKERS",
-    form: "number",
-    default: 1,
-    description: "Processes that serve the address together, on a store they can share.",
-  },
-];
 
 /** `hashing.queue` -> `hashing-queue`, `accessTokenLifetime` -> `access-token-lifetime`. */
 const flagOf = (name: string): string =>
@@ -231,8 +182,11 @@ export function readOptions(args: string[], env: Record<string, string | undefin
     const value = text === undefined ? fallback : convert(option, text);
     if (value !== undefined) setPath(result, name.split("."), value);
   }
-  const given = result as unknown as ServerOptions;
-  const { host, port, store, requestLog, auditLog, metrics, workers, ...settings } = given;
+  const { headersTimeout, requestTimeout, maxHeaderSize, maxConnections, ...others } =
+    result as unknown as ServerOptions & Record<keyof Limits, number | string>;
+  const limits = readLimits({ headersTimeout, requestTimeout, maxHeaderSize, maxConnections });
+  const { host, port, store, requestLog, auditLog, metrics, workers, ...rest } = others;
+  const { console = isLoopback(host), ...settings } = rest;
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     throw new SettingError(`setting port: ${port} is not a port; accepted: 0 to 65535`);
   }
@@ -247,8 +201,7 @@ export function readOptions(args: string[], env: Record<string, string | undefin
   if (workers > 1 && isMemoryStore(store)) {
     throw new SettingError(`setting workers: ${workers} processes can't share the store memory:; use a file: store`);
   }
-  const { console = isLoopback(host), ...forEndpoints } = settings;
-  return { host, port, store, requestLog, auditLog, metrics, console, workers, settings: { ...forEndpoints } };
+  return { host, port, store, requestLog, auditLog, metrics, console, workers, limits, settings: { ...settings } };
 }
 
 /** Whether a host names this machine alone. */

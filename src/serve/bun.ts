@@ -1,23 +1,30 @@
 /** Serves on Bun: the handler's plain `handle` on `Bun.serve`. */
+import nodeHttp from "node:http";
 import process from "node:process";
 import { type FetchServer, fetchWith, toResponse } from "../http/fetch.ts";
 import { lingerMs } from "../http/body.ts";
 import type { HttpResponse } from "../index.ts";
-import { type Listen, start } from "./start.ts";
+import type { Listen } from "./runtime.ts";
+import { start } from "./start.ts";
 import { forkWith } from "./workers.ts";
 
 interface BunServer {
   readonly hostname: string;
   readonly port: number;
   requestIP(request: Request): { address: string } | null;
+  timeout(request: Request, seconds: number): void;
   stop(): Promise<void>;
 }
+/** Bun's own server reads the limit of `node:http`, which can be set there. */
+const http = nodeHttp as { maxHeaderSize: number };
+
 declare const Bun: {
   serve(options: {
     hostname: string;
     port: number;
     reusePort: boolean;
     maxRequestBodySize: number;
+    idleTimeout: number;
     fetch(request: Request, server: BunServer): Promise<Response>;
   }): BunServer;
 };
@@ -51,13 +58,26 @@ function respond(response: HttpResponse): Response {
   return new Response(body, { status, headers: prepared });
 }
 
-const own: FetchServer = { cut, respond, readsBlobs: true };
+/** How long a login may wait for its hash, in seconds: as long as Bun can be told. */
+const loginTimeout = 255;
 
-const listen: Listen = async (handle, { host: hostname, port }, reusePort) => {
+const listen: Listen = async (handle, { host: hostname, port, limits }, reusePort) => {
+  http.maxHeaderSize = limits.maxHeaderSize;
+  const own: FetchServer = {
+    cut,
+    respond,
+    readsBlobs: true,
+    isGone(request) {
+      // Bun also ends a connection whose response takes longer than `idleTimeout`. Only logins ask this, and wait so long.
+      server.timeout(request, loginTimeout);
+      return request.signal.aborted;
+    },
+  };
   const server = Bun.serve({
     hostname,
     port,
     reusePort,
+    idleTimeout: Math.ceil(limits.requestTimeout / 1000),
     maxRequestBodySize: Number.MAX_SAFE_INTEGER, // the handler refuses what is larger than `maxBodySize`
     fetch: (request, { requestIP }) => fetchWith(handle, request, () => requestIP.call(server, request)?.address, own),
   });
@@ -65,8 +85,9 @@ const listen: Listen = async (handle, { host: hostname, port }, reusePort) => {
   return { url: `http://${host}:${server.port}`, close: () => server.stop() };
 };
 
-await start(
-  `Bun ${process.versions.bun}`,
+await start({
+  name: `Bun ${process.versions.bun}`,
   listen,
-  forkWith(() => []),
-);
+  fork: forkWith(() => []),
+  fixedLimits: ["headersTimeout", "maxConnections"],
+});

@@ -3,7 +3,8 @@ import process from "node:process";
 import { fetchWith } from "../http/fetch.ts";
 import type { Send } from "./request-log.ts";
 import type { ServerOptions } from "../program/options.ts";
-import { type Listen, start } from "./start.ts";
+import type { Listen } from "./runtime.ts";
+import { start } from "./start.ts";
 import { storeFolder } from "../stores/open.ts";
 import { forkWith } from "./workers.ts";
 
@@ -36,7 +37,7 @@ declare const Deno: {
 };
 
 /** Ends a body that pauses for longer, in milliseconds: Deno never ends one whose trailers are longer than its buffer. */
-const guard = { pause: 750, ignoresSignal: true };
+const guard = { pause: 750 };
 
 /** How long after a failure the server listens again, and how long another failure is not reported, in milliseconds. */
 const [againMs, sameFailureMs] = [100, 10_000];
@@ -119,4 +120,14 @@ function permissionFlags({ host, port, store, settings }: ServerOptions): string
 
 const fork = forkWith((options) => ["run", "--no-prompt", "--unstable-net", ...permissionFlags(options)]);
 const send = { stdout: sendTo(Deno.stdout), stderr: sendTo(Deno.stderr) };
-await start(`Deno ${process.versions.deno}`, listen, fork, send);
+const running = start({
+  name: `Deno ${process.versions.deno}`,
+  listen,
+  fork,
+  send,
+  fixedLimits: ["headersTimeout", "requestTimeout", "maxHeaderSize", "maxConnections"],
+});
+// Deno warns, once, that `Request.signal` is aborted after a response as well. Only logins that still wait read it.
+const { warn } = console;
+console.warn = (...args: unknown[]) => String(args[0]).startsWith("Deno.serve: request.signal") || warn(...args);
+await running;

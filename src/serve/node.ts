@@ -11,7 +11,8 @@ import type { HttpResponse, HttpRequest } from "../index.ts";
 import { BodyBuffer, decodeUtf8, lingerMs, restLimit, tooLarge, unreadable } from "../http/body.ts";
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
 import type { Handle } from "../http/message.ts";
-import { type Listen, start } from "./start.ts";
+import type { Listen } from "./runtime.ts";
+import { start } from "./start.ts";
 
 /**
  * Bodies of a declared length up to this many bytes are read before `handle` is called, which then needs no promise. They
@@ -210,9 +211,14 @@ function send(
 /** How long a stopping server keeps a connection on which nothing has arrived, in milliseconds. */
 const silentMs = 200;
 
-const listen: Listen = (handle, { host, port }) =>
+/** How often Node looks for requests that take too long to arrive, in milliseconds: the precision of the limits. */
+const connectionsCheckingInterval = 500;
+
+const listen: Listen = (handle, { host, port, limits }) =>
   new Promise((resolve, reject) => {
-    const server = createServer({ IncomingMessage: NodeMessage }, (message, response) => {
+    const { headersTimeout, requestTimeout, maxHeaderSize, maxConnections } = limits;
+    const arrival = { headersTimeout, requestTimeout, maxHeaderSize, connectionsCheckingInterval };
+    const server = createServer({ IncomingMessage: NodeMessage, ...arrival }, (message, response) => {
       if (silent.size > 0) silent.delete(message.socket);
       serve(handle, message, response);
     });
@@ -222,6 +228,7 @@ const listen: Listen = (handle, { host, port }) =>
       silent.add(socket);
       socket.once("close", () => silent.delete(socket));
     });
+    if (maxConnections > 0) server.maxConnections = maxConnections;
     server.on("clientError", refuseUnparsed);
     server.once("error", reject);
     server.listen(port, host, () => {
@@ -242,4 +249,9 @@ const listen: Listen = (handle, { host, port }) =>
 
 // Workers accept connections themselves. With the default policy, a connection handed to a worker that just died is lost.
 cluster.schedulingPolicy = cluster.SCHED_NONE;
-await start(`Node ${process.versions.node}`, listen, (env) => cluster.fork(env).process);
+await start({
+  name: `Node ${process.versions.node}`,
+  listen,
+  fork: (env) => cluster.fork(env).process,
+  fixedLimits: [],
+});

@@ -10,7 +10,6 @@ import {
   createJwtEndpoints,
 } from "../index.ts";
 import { fail } from "../errors.ts";
-import type { Handle } from "../http/message.ts";
 import { renderHelp, wantsHelp } from "../program/command-line.ts";
 import { createHasher } from "../program/hasher.ts";
 import { keySettings } from "../program/key-settings.ts";
@@ -22,10 +21,10 @@ import { startWarnings } from "./warnings.ts";
 import { withConsole } from "./console.ts";
 import { type AuditLog, logEvent, openAuditLog } from "./event-log.ts";
 import { introduceFirstUser } from "./first-user.ts";
-import { type Output, type Send, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
+import type { Runtime } from "./runtime.ts";
+import { type Output, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
 import { type End, endWith, lastLinesMs, stopOnSignal, stopWithWatcher, whenAnswered } from "./shutdown.ts";
 import {
-  type Fork,
   WorkerEnded,
   freePort,
   startWorkers,
@@ -42,31 +41,9 @@ const guards = { throttle: "20/min", throttleSetPassword: "20/min", throttleFail
 /** How long after a failure the first user is tried again, in milliseconds. */
 const introduceAgainMs = 5000;
 
-export interface Listening {
-  /** Such as `http://127.0.0.1:8000`. */
-  url: string;
-  /** Accepts no more requests, and resolves when those under way are answered. */
-  close(): Promise<void>;
-}
-
-/**
- * Listens with a runtime's own HTTP server; each entry file brings one. Rejects when it can't listen.
- * @param handle returns the response to a request; it never throws nor rejects.
- * @param isShared whether other processes listen on the same address.
- */
-export type Listen = (handle: Handle, address: { host: string; port: number }, isShared: boolean) => Promise<Listening>;
-
-/**
- * Runs the server until a signal stops it. An error that the operator can mend is one line and exit code 1.
- * @param runtime name and version, such as `Node 20.19.0`.
- * @param send writes to the standard streams; for runtimes on which those of `node:process` block.
- */
-export async function start(
-  runtime: string,
-  listen: Listen,
-  fork: Fork,
-  send: Record<"stdout" | "stderr", Send> = { stdout: sendTo(process.stdout), stderr: sendTo(process.stderr) },
-): Promise<void> {
+/** Runs the server until a signal stops it. An error that the operator can mend is one line and exit code 1. */
+export async function start(runtime: Runtime): Promise<void> {
+  const { listen, fork, send = { stdout: sendTo(process.stdout), stderr: sendTo(process.stderr) } } = runtime;
   const args = process.argv.slice(2);
   const output = takeOver(send);
   const end = endWith(output);
@@ -218,13 +195,12 @@ export function flushRegularly(store: Store, ms: number): void {
 interface Started {
   prepared: Prepared;
   options: ServerOptions;
-  /** Name and version. */
-  runtime: string;
+  runtime: Runtime;
   output: Output;
 }
 
 /** Runs the process that watches the workers: starts them, prints where they listen, and makes the first user. */
-async function watchWorkers(started: Started, fork: Fork, end: End): Promise<void> {
+async function watchWorkers(started: Started, fork: Runtime["fork"], end: End): Promise<void> {
   const { options, prepared } = started;
   const port = await freePort(options).catch(cannotListen(options));
   const forkHere = (env: Record<string, string>) => fork(env, { ...options, port });
@@ -265,7 +241,7 @@ async function announce(
   { prepared, options, runtime, output }: Started,
   onMade: () => void,
 ): Promise<void> {
-  for (const warning of startWarnings(options, process.argv.slice(2))) logEvent(warning);
+  for (const warning of startWarnings(options, process.argv.slice(2), runtime)) logEvent(warning);
   const { endpoints, introduce } = prepared;
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
@@ -273,7 +249,7 @@ async function announce(
   console.log(`store    ${shownUrl(options.store)}`);
   if (options.workers > 1) console.log(`workers  ${options.workers}`);
   console.log(`profile  ${endpoints.settings.responses}`);
-  console.log(`runtime  ${runtime}`);
+  console.log(`runtime  ${runtime.name}`);
   const print = (text: string) => {
     console.log(text);
     return output.stdout.drain(lastLinesMs);

@@ -1,9 +1,13 @@
 /** What the server warns its operator of at the start: ways to run it that are allowed and rarely meant. */
 import type { LogEvent } from "../index.ts";
 import { type ServerOptions, isLoopback, secretsAmong } from "../program/options.ts";
+import { defaultLimits } from "../program/server-options.ts";
+import type { Runtime } from "./runtime.ts";
+
+type Served = Pick<Runtime, "name" | "fixedLimits">;
 
 /** A row returns its message, or `undefined` when it does not apply. */
-const warnings: Record<string, (options: ServerOptions, args: string[]) => string | undefined> = {
+const warnings: Record<string, (options: ServerOptions, args: string[], runtime: Served) => string | undefined> = {
   secret_on_command_line(_, args) {
     const [flag] = secretsAmong(args);
     if (flag === undefined) return undefined;
@@ -17,14 +21,19 @@ const warnings: Record<string, (options: ServerOptions, args: string[]) => strin
       "listen on 127.0.0.1 behind a proxy that ends TLS"
     );
   },
+  limit_not_supported({ limits }, _, { name, fixedLimits }) {
+    const idle = fixedLimits.filter((limit) => limits[limit] !== defaultLimits[limit]);
+    if (idle.length === 0) return undefined;
+    return `${name} can't be given ${idle.join(", ")}: let a proxy in front limit that`;
+  },
 };
 
 /**
  * Returns the warnings that apply.
  * @param args the words after the program's name.
  */
-export const startWarnings = (options: ServerOptions, args: string[]): LogEvent[] =>
+export const startWarnings = (options: ServerOptions, args: string[], runtime: Served): LogEvent[] =>
   Object.entries(warnings).flatMap(([code, messageOf]) => {
-    const message = messageOf(options, args);
+    const message = messageOf(options, args, runtime);
     return message === undefined ? [] : [{ level: "warn", code: code as LogEvent["code"], message }];
   });

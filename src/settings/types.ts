@@ -523,7 +523,8 @@ export interface LogEvent {
     | "path_prefixed"
     | "weak_setting"
     | "secret_on_command_line"
-    | "open_without_proxy";
+    | "open_without_proxy"
+    | "limit_not_supported";
   message: string;
   userId?: string;
   error?: unknown;

@@ -4,6 +4,7 @@ import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { listOptions, readOptions } from "../../src/program/options.ts";
+import { defaultLimits } from "../../src/program/server-options.ts";
 import { startWarnings } from "../../src/serve/warnings.ts";
 import { fileOf } from "../support/commands.ts";
 import { finished } from "../support/processes.ts";
@@ -54,6 +55,7 @@ it("are read from flags before variables, and from variables before defaults", (
     metrics: "",
     console: true,
     workers: 1,
+    limits: defaultLimits,
     settings: { leeway: "2s", cors: ["https://a.example", "https://b.example"], hashing: { queue: 7 } },
   });
 });
@@ -102,8 +104,57 @@ it("that are secrets are read from a file, without its last newline", () => {
   }
 });
 
+it("limit what a client may take up, and refuse limits that can't work", () => {
+  const limitsOf = (...args: string[]) => readOptions(args, {}).limits;
+  const standard = { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384, maxConnections: 10_000 };
+  assert.equal(limitsOf(), standard);
+  assert.equal(limitsOf("--headers-timeout", "1500ms", "--max-connections", "0").headersTimeout, 1500);
+  assert.equal(limitsOf("--headers-timeout=0", "--request-timeout=0"), {
+    ...standard,
+    headersTimeout: 0,
+    requestTimeout: 0,
+  });
+  for (const [args, message] of [
+    [
+      ["--headers-timeout", "soon"],
+      'setting headersTimeout: "soon" is not a time limit; accepted: 0, or text such as "10s", up to "255s"',
+    ],
+    [
+      ["--request-timeout", "5m"],
+      'setting requestTimeout: "5m" is not a time limit; accepted: 0, or text such as "10s", up to "255s"',
+    ],
+    [
+      ["--request-timeout", "5s"],
+      "setting headersTimeout is longer than requestTimeout, which the headers are a part of",
+    ],
+    [
+      ["--headers-timeout", "0"],
+      "setting headersTimeout is longer than requestTimeout, which the headers are a part of",
+    ],
+    [["--max-header-size", "10"], "setting maxHeaderSize: 10 is out of range; accepted: 1024 to 1048576 bytes"],
+    [
+      ["--max-connections", "-1"],
+      "setting --max-connections lacks its value; a value that begins with - takes --max-connections=",
+    ],
+  ] as [string[], string][]) {
+    assert.throws(
+      () => readOptions(args, {}),
+      (error: Error) => error.message === message || assert.unreachable(error.message),
+    );
+  }
+  const told = (...args: string[]) =>
+    startWarnings(readOptions(args, {}), args, { name: "Deno 2", fixedLimits: ["headersTimeout", "maxConnections"] });
+  assert.equal(told("--max-header-size", "8192"), []);
+  assert.is(
+    told("--max-connections", "100", "--headers-timeout", "5s")[0]!.message,
+    "Deno 2 can't be given headersTimeout, maxConnections: let a proxy in front limit that",
+  );
+});
+
+const served = { name: "Node 20", fixedLimits: [] };
+
 it("cause a warning for a secret on the command line and for an open address without a proxy", () => {
-  const told = (...args: string[]) => startWarnings(readOptions(args, {}), args).map(({ code }) => code);
+  const told = (...args: string[]) => startWarnings(readOptions(args, {}), args, served).map(({ code }) => code);
   assert.equal(told(), []);
   assert.equal(told("--signing-key", "hunter2"), ["secret_on_command_line"]);
   assert.equal(told("--signing-key-file", fileOf("key", "hunter2")), []);
@@ -114,7 +165,7 @@ it("cause a warning for a secret on the command line and for an open address wit
     assert.equal(told("--host", host), ["open_without_proxy"], host);
   }
   for (const host of ["localhost", "127.0.0.2", "::1"]) assert.equal(told("--host", host), [], host);
-  const [warning] = startWarnings(readOptions(["--signing-key=hunter2"], {}), ["--signing-key=hunter2"]);
+  const [warning] = startWarnings(readOptions(["--signing-key=hunter2"], {}), ["--signing-key=hunter2"], served);
   const remedy = "use JWT_SIGNING_KEY or --signing-key-file";
   assert.is(warning!.message, `--signing-key shows a secret to every user of the machine; ${remedy}`);
 });

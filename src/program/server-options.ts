@@ -1,0 +1,128 @@
+/** The table of the server program's own options, and the limits among them. */
+import { type DescribedSetting, SettingError } from "../index.ts";
+import { parseDuration } from "../settings/values.ts";
+
+/** The store where neither flag nor variable names one. */
+export const defaultStore = "file:./data";
+
+/** Limits of the HTTP server itself, of each process. Not every runtime's server has all of them. */
+export interface Limits {
+  /** How long the headers of a request may take to arrive, in milliseconds. */
+  headersTimeout: number;
+  /** How long a whole request may take to arrive, in milliseconds. */
+  requestTimeout: number;
+  /** The most bytes of a request's headers. */
+  maxHeaderSize: number;
+  /** The most connections at once. */
+  maxConnections: number;
+}
+
+/** Bun takes no longer time, in seconds. */
+const mostTimeout = 255;
+/** A token in a header must fit, and no client may fill the memory. */
+const [leastHeaderSize, mostHeaderSize] = [1024, 1_048_576];
+
+export type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & { env: string };
+
+/** The options that the program has besides the settings of the endpoints. */
+export const serverOptions: ServerOption[] = [
+  { name: "host", env: "HOST", form: "text", default: "127.0.0.1", description: "Address to listen on." },
+  { name: "port", env: "PORT", form: "number", default: 8000, description: "Port to listen on; 0 takes a free one." },
+  {
+    name: "store",
+    env: "JWT_STORE",
+    form: "text",
+    default: defaultStore,
+    description: "`memory:`, `file:./folder` or `postgres://user:password@host/database`.",
+  },
+  {
+    name: "requestLog",
+    env: "JWT_REQUEST_LOG",
+    form: "boolean",
+    default: true,
+    description: "One log line for each request.",
+  },
+  {
+    name: "auditLog",
+    env: "JWT_AUDIT_LOG",
+    form: "text",
+    default: "stderr",
+    description: "Where audit events go: `stderr`, `off`, or a file that servers and commands append to.",
+  },
+  {
+    name: "metrics",
+    env: "JWT_METRICS",
+    form: "text",
+    default: "",
+    description: "Address that serves `/metrics`, such as `127.0.0.1:9464`; nowhere by default.",
+  },
+  {
+    name: "console",
+    env: "JWT_CONSOLE",
+    form: "boolean",
+    default: undefined,
+    description: "A page at `/` that tries the endpoints; on a loopback address by default, elsewhere off.",
+  },
+  {
+    name: "workers",
+    env: "JWT_WORKERS",
+    form: "number",
+    default: 1,
+    description: "Processes that serve the address together, on a store they can share.",
+  },
+  {
+    name: "headersTimeout",
+    env: "JWT_HEADERS_TIMEOUT",
+    form: "duration",
+    default: "10s",
+    description: "How long the headers of a request may take to arrive; 0 for any time.",
+  },
+  {
+    name: "requestTimeout",
+    env: "JWT_REQUEST_TIMEOUT",
+    form: "duration",
+    default: "30s",
+    description: "How long a whole request may take to arrive; 0 for any time.",
+  },
+  {
+    name: "maxHeaderSize",
+    env: "JWT_MAX_HEADER_SIZE",
+    form: "number",
+    default: 16_384,
+    description: "Most bytes of a request's headers.",
+  },
+  {
+    name: "maxConnections",
+    env: "JWT_MAX_CONNECTIONS",
+    form: "number",
+    default: 10_000,
+    description: "Most connections of a process at once; 0 for any number.",
+  },
+];
+
+/** The limits where nothing else is given. */
+export const defaultLimits: Limits = readLimits(
+  Object.fromEntries(serverOptions.map(({ name, default: value }) => [name, value])) as never,
+);
+
+/** @throws {SettingError} for a limit that can't work. */
+export function readLimits(given: Record<keyof Limits, number | string>): Limits {
+  const inMs = (name: "headersTimeout" | "requestTimeout"): number => {
+    const seconds = parseDuration(given[name]);
+    if (seconds !== undefined && seconds <= mostTimeout) return Math.round(seconds * 1000);
+    const shown = JSON.stringify(given[name]);
+    throw new SettingError(
+      `setting ${name}: ${shown} is not a time limit; accepted: 0, or text such as "10s", up to "255s"`,
+    );
+  };
+  const [headersTimeout, requestTimeout] = [inMs("headersTimeout"), inMs("requestTimeout")];
+  if (requestTimeout > 0 && (headersTimeout === 0 || headersTimeout > requestTimeout)) {
+    throw new SettingError("setting headersTimeout is longer than requestTimeout, which the headers are a part of");
+  }
+  const [maxHeaderSize, maxConnections] = [Number(given.maxHeaderSize), Number(given.maxConnections)];
+  if (maxHeaderSize < leastHeaderSize || maxHeaderSize > mostHeaderSize) {
+    const accepted = `accepted: ${leastHeaderSize} to ${mostHeaderSize} bytes`;
+    throw new SettingError(`setting maxHeaderSize: ${maxHeaderSize} is out of range; ${accepted}`);
+  }
+  return { headersTimeout, requestTimeout, maxHeaderSize, maxConnections };
+}
