@@ -17,8 +17,8 @@ export interface Limits {
   maxConnections: number;
 }
 
-/** Bun takes no longer time, in seconds. */
-const mostTimeout = 255;
+/** The longest time that a client may take, in seconds. */
+const mostTimeout = 600;
 /** A token in a header must fit, and no client may fill the memory. */
 const [leastHeaderSize, mostHeaderSize] = [1024, 1_048_576];
 
@@ -75,7 +75,7 @@ export const serverOptions: ServerOption[] = [
     env: "JWT_HEADERS_TIMEOUT",
     form: "duration",
     default: "10s",
-    description: "How long the headers of a request may take to arrive; 0 for any time.",
+    description: "How long the headers of a request may take to arrive, at most as long as the request; 0 for as long.",
   },
   {
     name: "requestTimeout",
@@ -112,13 +112,12 @@ export function readLimits(given: Record<keyof Limits, number | string>): Limits
     if (seconds !== undefined && seconds <= mostTimeout) return Math.round(seconds * 1000);
     const shown = JSON.stringify(given[name]);
     throw new SettingError(
-      `setting ${name}: ${shown} is not a time limit; accepted: 0, or text such as "10s", up to "255s"`,
+      `setting ${name}: ${shown} is not a time limit; accepted: 0, or text such as "10s", up to "10m"`,
     );
   };
-  const [headersTimeout, requestTimeout] = [inMs("headersTimeout"), inMs("requestTimeout")];
-  if (requestTimeout > 0 && (headersTimeout === 0 || headersTimeout > requestTimeout)) {
-    throw new SettingError("setting headersTimeout is longer than requestTimeout, which the headers are a part of");
-  }
+  const [forHeaders, requestTimeout] = [inMs("headersTimeout"), inMs("requestTimeout")];
+  // The headers are a part of the request, and Node refuses a longer time for them.
+  const headersTimeout = requestTimeout === 0 ? forHeaders : Math.min(forHeaders || requestTimeout, requestTimeout);
   const [maxHeaderSize, maxConnections] = [Number(given.maxHeaderSize), Number(given.maxConnections)];
   if (maxHeaderSize < leastHeaderSize || maxHeaderSize > mostHeaderSize) {
     const accepted = `accepted: ${leastHeaderSize} to ${mostHeaderSize} bytes`;

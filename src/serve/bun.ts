@@ -58,8 +58,8 @@ function respond(response: HttpResponse): Response {
   return new Response(body, { status, headers: prepared });
 }
 
-/** How long a login may wait for its hash, in seconds: as long as Bun can be told. */
-const loginTimeout = 255;
+/** The longest time that Bun takes, in seconds. */
+const longestTimeout = 255;
 
 const listen: Listen = async (handle, { host: hostname, port, limits }, reusePort) => {
   http.maxHeaderSize = limits.maxHeaderSize;
@@ -69,7 +69,7 @@ const listen: Listen = async (handle, { host: hostname, port, limits }, reusePor
     readsBlobs: true,
     isGone(request) {
       // Bun also ends a connection whose response takes longer than `idleTimeout`. Only logins ask this, and wait so long.
-      server.timeout(request, loginTimeout);
+      server.timeout(request, longestTimeout);
       return request.signal.aborted;
     },
   };
@@ -77,7 +77,7 @@ const listen: Listen = async (handle, { host: hostname, port, limits }, reusePor
     hostname,
     port,
     reusePort,
-    idleTimeout: Math.ceil(limits.requestTimeout / 1000),
+    idleTimeout: Math.min(Math.ceil(limits.requestTimeout / 1000), longestTimeout),
     maxRequestBodySize: Number.MAX_SAFE_INTEGER, // the handler refuses what is larger than `maxBodySize`
     fetch: (request, { requestIP }) => fetchWith(handle, request, () => requestIP.call(server, request)?.address, own),
   });
