@@ -121,7 +121,7 @@ it("limit what a client may take up, and refuse limits that can't work", () => {
       'setting headersTimeout: "soon" is not a time limit; accepted: 0, or text such as "10s", up to "10m"',
     ],
     [
-      ["--request-timeout", "5m"],
+      ["--request-timeout", "11m"],
       'setting requestTimeout: "11m" is not a time limit; accepted: 0, or text such as "10s", up to "10m"',
     ],
     [["--max-header-size", "10"], "setting maxHeaderSize: 10 is out of range; accepted: 1024 to 1048576 bytes"],

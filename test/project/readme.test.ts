@@ -104,10 +104,15 @@ it("name flags and variables that are read, to the same value", () => {
   assert.is(rows.length, listOptions().length);
   for (const [, name, flag, variable] of rows) {
     const { form } = listOptions().find((option) => option.name === name)!;
-    const sample = name === "metrics" ? "127.0.0.1:9464" : samples[form];
+    const special: Record<string, string> = { metrics: "127.0.0.1:9464", maxHeaderSize: "4096" };
+    const sample = special[name!] ?? samples[form];
     const byFlag = readOptions([`--${flag}`, sample], {});
     assert.equal(byFlag, readOptions([], { [variable!]: sample }), `${name}`);
-    const found = name!.split(".").reduce<any>((value, key) => value?.[key], { ...byFlag, ...byFlag.settings });
+    const found = name!.split(".").reduce<any>((value, key) => value?.[key], {
+      ...byFlag,
+      ...byFlag.limits,
+      ...byFlag.settings,
+    });
     assert.is.not(found, undefined, `${name} is set`);
   }
 });
