@@ -24,6 +24,8 @@ const textsOf54 = { token_invalid: "Token is invalid or expired", token_expired:
 export interface Variant {
   name: string;
   django: Record<string, unknown>;
+  /** Django's `DJOSER`; the variant is then about passwords. */
+  djoser?: Record<string, unknown>;
   ours: Partial<JwtEndpointsSettings>;
   algorithm?: Dialect["algorithm"];
   dialect?: Partial<Dialect>;
@@ -53,6 +55,12 @@ export const variants: Variant[] = [
       refreshTokenLifetime: "7775s",
     },
     dialect: { ...names, audience: ["here", "there"], issuer: "the issuer", leeway: 120 },
+  },
+  {
+    name: "a new password twice, and a logout with it",
+    django: {},
+    djoser: { SET_PASSWORD_RETYPE: true, LOGOUT_ON_PASSWORD_CHANGE: true },
+    ours: { setPasswordRetype: true, logoutOnPasswordChange: true },
   },
   {
     name: "rotation",
@@ -94,6 +102,7 @@ export interface Both {
   variant: Variant;
   dialect: Dialect;
   store: Store;
+  idOf(username: string): string;
   theirs(request: SiteRequest): Promise<SiteResponse>;
   ours(request: SiteRequest): Promise<SiteResponse>;
   stop(): Promise<void>;
@@ -160,10 +169,10 @@ export async function open(variant: Variant): Promise<Both> {
     ...variant.dialect,
   };
   const store = memoryStore();
-  for (const { id, username, hash } of base.users) {
+  for (const { id, username, email, hash } of base.users) {
     const wanted = wantedUsers.find((one) => one.username === username)!;
     if (wanted.deleted !== true) {
-      await store.addUser({ id, username, passwordHash: hash, isActive: wanted.inactive !== true });
+      await store.addUser({ id, username, email, passwordHash: hash, isActive: wanted.inactive !== true });
     }
   }
   const endpoints = createJwtEndpoints({
@@ -181,13 +190,14 @@ export async function open(variant: Variant): Promise<Both> {
     const body = JSON.stringify({ id, username, has_logged_in: lastLogin !== null });
     return new Response(body, { headers: { "content-type": "application/json" } });
   });
-  const settings: SiteSettings = { secret, sliding: dialect.sliding };
+  const settings: SiteSettings = { secret, sliding: dialect.sliding, djoser: variant.djoser };
   settings.simple_jwt = { ALGORITHM: algorithm, ...django, ...variant.django };
   const site: Site = await startSite(settings, base.database);
   const both: Both = {
     variant,
     dialect,
     store,
+    idOf,
     theirs: (request) => site.send(request),
     async ours({ method, path, headers, body }) {
       const request = new Request(`http://127.0.0.1${path}`, {

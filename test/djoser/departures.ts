@@ -35,6 +35,43 @@ export const departures: Record<string, Departure> = {
       is(200)(answer) || loginRefused(answer) || /"password":\s*\[\s*"This field may not be blank/.test(answer.text),
     ours: (answer) => is(200, 400)(answer) || loginRefused(answer),
   },
+  "passwords are not trimmed when they are changed": {
+    reason: "as above",
+    when: marked(/^(new_password|current_password|re_new_password): (spaces|padded)|^about: again, with a space/),
+    theirs: ({ status, text }) => status === 204 || text.includes("This field may not be blank."),
+    ours: is(400),
+  },
+  "other common passwords": {
+    reason:
+      "the best list of the registry is not Django's: it is longer, and lacks about half of Django's longer entries",
+    when: marked(/^about: (short and numeric|a letter often)|^new_password: (a number|minus zero|a large number)/),
+    theirs: ({ text }) => text.includes("This password is too common."),
+    ours: ({ text }) => !text.includes("This password is too common."),
+  },
+  "numbers as new passwords": {
+    reason: "as 1e3 and Infinity are written in JavaScript and not in Python",
+    when: marked(/^new_password: (an exponent|a huge number)/),
+    theirs: is(400),
+    ours: is(400),
+    covers: /^body\.new_password/,
+  },
+  "passwords over 4,096 bytes": {
+    reason: "are never right at a login, so none can be set",
+    when: marked(/^new_password: long/),
+    theirs: ({ status, text }) => status === 204 || text.includes("The two password fields didn't match."),
+    ours: ({ text }) => text.includes("It must contain at most 4096 bytes."),
+  },
+  "a new password ends the other sessions": {
+    reason: "a thief's among them, and with `logoutOnPasswordChange` this one; Djoser ends none of Simple JWT's tokens",
+    when: ({ marks }) => marks.has("ended by a new password"),
+    theirs: is(200),
+    ours: ({ status, text }) => status === 401 && text.includes("Token is blacklisted"),
+  },
+  "times after a new password": {
+    reason: "in the second of the change `iat` has a fraction, which tells new tokens from those that were revoked",
+    when: ({ marks }) => marks.has("after a new password"),
+    covers: /^body\.(access|refresh)\.claims\.(iat|tokens_valid_from)$/,
+  },
   "names are compared in NFKC": {
     reason: "so are they stored, by Django's own `normalize_username`, which its login leaves out",
     when: marked(/^login: ligature/),
@@ -171,6 +208,50 @@ export const departures: Record<string, Departure> = {
     reason: "says no more than none",
     when: marked(/^accept: $/),
     theirs: is(406),
+  },
+  "users/me is read alone": {
+    reason: "users are changed by the host or the `user` command, so there is no PUT, PATCH or DELETE here",
+    when: ({ endpoint }) => endpoint === "me",
+    theirs: ({ headers }) => headers.get("allow") === "GET, PUT, PATCH, DELETE, HEAD, OPTIONS",
+    ours: ({ headers }) => headers.get("allow") === "GET, HEAD, OPTIONS",
+    covers: /^allow$/,
+  },
+  "users/me is not changed": {
+    reason: "as above",
+    when: ({ endpoint, method }) => endpoint === "me" && ["PUT", "PATCH", "DELETE"].includes(method),
+    ours: is(405),
+  },
+  "methods before bearers": {
+    reason: "no token makes a method allowed, and a preflight request carries none; Django looks at the token first",
+    when: ({ endpoint, method }) =>
+      (endpoint === "me" && method !== "GET" && method !== "HEAD") ||
+      (endpoint === "set_password" && method !== "POST"),
+    theirs: is(401),
+    ours: ({ status, text }) => status === 405 || (status === 200 && text.includes('"description"')),
+  },
+  "HEAD and OPTIONS of users/me": {
+    reason: "Djoser 2.1 fails with an error of its own",
+    when: ({ endpoint, method }) => endpoint === "me" && (method === "HEAD" || method === "OPTIONS"),
+    theirs: is(500),
+    ours: is(200),
+  },
+  "what OPTIONS says of users": {
+    reason: "Django lists the fields of a user there, whatever the endpoint reads",
+    when: ({ endpoint, method }) => endpoint === "set_password" && method === "OPTIONS",
+    covers: /^body\.actions/,
+  },
+  "the last slash of users": {
+    reason: "may be left out, as in Djoser's paths of tokens",
+    when: ({ endpoint, marks }) =>
+      (endpoint === "me" || endpoint === "set_password") && (marks.has("path: ") || marks.has("path: ?x")),
+    theirs: is(404),
+    ours: is(200, 400),
+  },
+  "formats in paths": {
+    reason: "Django REST framework serves /users/me.json too; there is one format here",
+    when: ({ endpoint, marks }) => endpoint === "me" && marks.has("path: .json"),
+    theirs: is(200),
+    ours: is(404),
   },
   // bodies
   "indented answers": {

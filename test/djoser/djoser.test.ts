@@ -20,6 +20,7 @@ import { type Both, iterations, missing, open, prepare, variants } from "./both.
 import { compare, occurred } from "./compare.ts";
 import { departures } from "./departures.ts";
 import { blacklistSome, exchange, journey, logout, reuse } from "./journeys.ts";
+import { changePasswords } from "./passwords.ts";
 import { type Parts, arbitrary, caseOf, particular, thorough } from "./requests.ts";
 import { formats, password } from "./users.ts";
 
@@ -61,6 +62,11 @@ tested.forEach((variant, index) => {
       for (let i = 0; i < 60; i++) await one(...arbitrary(random, both.dialect));
       for (const start of [reuse, logout, []]) failures.push(...(await journey(both, random, start, 12)));
       await exchange(both);
+      if (index === 0 || variant.djoser !== undefined) {
+        const changes = await changePasswords(both);
+        count += changes.count;
+        failures.push(...changes.problems);
+      }
       total += count;
       const shown = failures.slice(0, Number(process.env.DJOSER_SHOW ?? 10)).join("\n");
       if (failures.length > 0) throw new Error(`${failures.length} differences, DJOSER_SEED=${seed}\n${shown}`);

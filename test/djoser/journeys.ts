@@ -1,6 +1,14 @@
 /** What clients do with the tokens of a login, step by step. */
 import * as assert from "uvu/assert";
-import { type Case, type Dialect, type Endpoint, bodyOf, tokenOf, tokenType } from "../fixtures/djoser/cases.ts";
+import {
+  type Case,
+  type Dialect,
+  type Endpoint,
+  bodyOf,
+  takesBearer,
+  tokenOf,
+  tokenType,
+} from "../fixtures/djoser/cases.ts";
 import type { SiteResponse } from "../fixtures/djoser/site.ts";
 import { type Random, randomFrom } from "../support/random.ts";
 import type { Both } from "./both.ts";
@@ -12,22 +20,22 @@ const token = async (dialect: Dialect): Promise<string> =>
   tokenOf({ dialect, random: randomFrom(0), blacklisted: [] }, "valid", tokenType(dialect, "refresh"));
 
 /** Returns a plain, valid request with a token. */
-function withToken({ dialect }: Both, endpoint: Endpoint, token: string, ...marks: string[]): Case {
+export function withToken({ dialect }: Both, endpoint: Endpoint, token: string, ...marks: string[]): Case {
   const known = { endpoint, path: pathOf(endpoint), marks: new Set(marks) };
-  if (endpoint === "whoami") {
+  if (takesBearer(endpoint)) {
     return { ...known, method: "GET", headers: [["Authorization", `Bearer ${token}`]], body: new Uint8Array(0) };
   }
   const { body, contentType } = bodyOf("json", [[fieldOf(dialect, endpoint), token]]);
   return { ...known, method: "POST", headers: [["Content-Type", contentType]], body };
 }
 
-function withLogin(username: string): Case {
+export function withLogin(username: string, known = password, ...marks: string[]): Case {
   const { body, contentType } = bodyOf("json", [
     ["username", username],
-    ["password", password],
+    ["password", known],
   ]);
   const headers = [["Content-Type", contentType]] as const;
-  return { endpoint: "create", path: pathOf("create"), method: "POST", headers, body, marks: new Set() };
+  return { endpoint: "create", path: pathOf("create"), method: "POST", headers, body, marks: new Set(marks) };
 }
 
 /** Blacklists some tokens on both sides. */

@@ -13,6 +13,7 @@ import {
   mediaTypes,
   methods,
   shapes,
+  takesBearer,
   tokenKinds,
   tokenOf,
   tokenType,
@@ -22,7 +23,10 @@ import {
 import type { Random } from "../support/random.ts";
 import { type Login, logins } from "./users.ts";
 
-export const pathOf = (endpoint: Endpoint): string => (endpoint === "whoami" ? "/whoami/" : `/auth/jwt/${endpoint}/`);
+export const pathOf = (endpoint: Endpoint): string => {
+  if (endpoint === "whoami") return "/whoami/";
+  return takesBearer(endpoint) ? `/auth/users/${endpoint}/` : `/auth/jwt/${endpoint}/`;
+};
 
 /** The field of a body that carries a token. */
 export const fieldOf = ({ sliding }: Dialect, endpoint: Endpoint): string =>
@@ -49,10 +53,10 @@ export async function caseOf(tokens: Tokens, endpoint: Endpoint, parts: Parts = 
   const headers: [string, string][] = [];
   let body: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   const note = (name: string, value: string | undefined) => value !== undefined && marks.add(`${name}: ${value}`);
-  const method = parts.method ?? (endpoint === "whoami" ? "GET" : "POST");
+  const method = parts.method ?? (takesBearer(endpoint) ? "GET" : "POST");
   note("token", endpoint === "create" ? undefined : kind);
   const token = endpoint === "create" ? "" : await tokenOf(tokens, kind, tokenType(tokens.dialect, endpoint));
-  if (endpoint === "whoami") {
+  if (takesBearer(endpoint)) {
     note("authorization", parts.authorization);
     const value = authorizations[parts.authorization ?? "bearer"]!(token);
     // Not everything can be written into a header.
@@ -95,9 +99,9 @@ export function* thorough({ sliding }: Dialect): Generator<[Endpoint, Parts]> {
     yield ["create", { login: digits, shape: { password: shape } }];
   }
   for (const kind of tokenKinds) {
-    for (const endpoint of ["refresh", "verify", "blacklist", "whoami"] as const) {
+    for (const endpoint of ["refresh", "verify", "blacklist", "whoami", "me"] as const) {
       // gunicorn takes no header over 8 KiB
-      if (!(endpoint === "whoami" && kind === "long")) yield [endpoint, { token: kind }];
+      if (!(takesBearer(endpoint) && kind === "long")) yield [endpoint, { token: kind }];
     }
   }
   for (const media of ["json", "form", "multipart"] as const) {
@@ -122,11 +126,19 @@ export function* thorough({ sliding }: Dialect): Generator<[Endpoint, Parts]> {
   for (const accept of accepts) {
     yield ["verify", { accept }];
     yield ["verify", { accept, token: "expired" }];
+    yield ["me", { accept }];
   }
+  for (const method of methods) yield ["me", { method }];
+  for (const method of methods) yield ["me", { method, authorization: "none" }];
+  for (const ending of [...endings, ".json"]) yield ["me", { ending }];
   for (const method of methods) for (const endpoint of posts) yield [endpoint, { method }];
   for (const method of methods) yield ["verify", { method, accept: "text/html" }];
   for (const ending of endings) for (const endpoint of posts) yield [endpoint, { ending }];
-  for (const authorization of Object.keys(authorizations)) yield ["whoami", { authorization }];
+  for (const authorization of Object.keys(authorizations))
+    yield* [
+      ["whoami", { authorization }],
+      ["me", { authorization }],
+    ] as [Endpoint, Parts][];
 }
 
 /** What settings may change: each kind of token, at each endpoint where the claims are others, at any elsewhere. */
@@ -145,9 +157,9 @@ const quickLogins = logins.filter(([mark]) => !(mark.startsWith("hash") && mark.
 /** Any things together. */
 export function arbitrary(random: Random, { sliding }: Dialect): [Endpoint, Parts] {
   const { pick, chance } = random;
-  const endpoint = pick(["create", "create", "refresh", "refresh", "verify", "blacklist", "whoami"] as const);
+  const endpoint = pick(["create", "create", "refresh", "refresh", "verify", "blacklist", "whoami", "me"] as const);
   const parts: Parts = { token: chance(0.5) ? "valid" : pick(variantTokenKinds) };
-  if (endpoint === "whoami") return [endpoint, { ...parts, authorization: pick(Object.keys(authorizations)) }];
+  if (takesBearer(endpoint)) return [endpoint, { ...parts, authorization: pick(Object.keys(authorizations)) }];
   if (chance(0.2)) parts.accept = pick(accepts);
   parts.media = pick(Object.keys(mediaTypes) as Media[]);
   parts.login = pick(quickLogins);

@@ -5,7 +5,7 @@ export const formats = ["pbkdf2_sha256", "pbkdf2_sha1", "argon2", "bcrypt_sha256
 const weakFormats = ["sha1", "md5", "unsalted_sha1", "unsalted_md5"];
 export const password = "correct horse ä";
 export const wantedUsers: WantedUser[] = [
-  { username: "ada", password },
+  { username: "ada", email: "ada@Example.org", password },
   { username: "gone", password, deleted: true },
   { username: "idle", password, inactive: true },
   { username: "elsewhere", password: null },
@@ -15,6 +15,14 @@ export const wantedUsers: WantedUser[] = [
   { username: "ömer😀", password },
   ...[...formats, ...weakFormats].map((format) => ({ username: `of-${format}`, password, format })),
 ];
+
+/** Users whose password is changed, at most once each. */
+export const changers: WantedUser[] = Array.from({ length: 150 }, (_, index) => ({
+  username: `marjolein-${index}`,
+  email: `van.der.veen@tulips-${index}.example`,
+  password,
+}));
+wantedUsers.push(...changers);
 
 export type Login = readonly [mark: string, username: string, password: string];
 export const logins: Login[] = [
