@@ -1,13 +1,15 @@
 /** The HTTP contract, in process. */
-import { httpContract } from "../support/contract.ts";
+import { httpContract, sessionContract } from "../support/contract.ts";
 import { endpointsWith } from "../support/endpoints.ts";
 
 for (const [profile, prefix] of [
   ["djoser", ""],
   ["simplejwt", "/auth"],
 ] as const) {
-  httpContract(`in process, ${profile}`, async () => {
-    const { send } = await endpointsWith({ responses: profile, prefix });
+  const openWith = (sessions: boolean) => async () => {
+    const { send } = await endpointsWith({ responses: profile, prefix, sessions });
     return { profile, prefix, send };
-  });
+  };
+  httpContract(`in process, ${profile}`, openWith(false));
+  sessionContract(`in process, ${profile}`, openWith(true));
 }
