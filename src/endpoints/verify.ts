@@ -10,7 +10,8 @@ const empty: Result = Object.freeze({});
 
 /**
  * Returns an empty object for a valid token of any type (Simple JWT's TokenVerify). Revoked tokens are refused whatever the
- * settings, and so are those of removed users. A user who never existed here is not an error.
+ * settings, and so are those of removed users. A user who never existed here is not an error, except by a `userIdField` that
+ * only the host can look up.
  */
 export const verify: Endpoint = (context, data) => {
   const { token } = parseFields(fields, data);

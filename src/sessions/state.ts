@@ -121,11 +121,12 @@ function withFacts(
 }
 
 function accountOf(
-  { settings, store }: SessionContext,
+  context: SessionContext,
   claims: Claims,
   purpose: Purpose,
   user: User | undefined,
 ): MaybePromise<Account> {
+  const { settings } = context;
   if (purpose === "refresh") {
     const may = user !== undefined && mayLogIn(settings, user);
     return isPromise(may)
@@ -133,10 +134,28 @@ function accountOf(
       : { user, wasRemoved: false, mayLogIn: may };
   }
   const id = userIdFrom(settings, claims);
-  if (user !== undefined || id === undefined || purpose === "bearer" || store.wasRemoved === undefined) {
+  if (user !== undefined || id === undefined || purpose === "bearer") {
     return { user, wasRemoved: false, mayLogIn: true };
   }
-  return after(store.wasRemoved(settings.userIdField, id), (wasRemoved) => ({ user, wasRemoved, mayLogIn: true }));
+  return after(wasRemovedOrFound(context, claims, id), (found) => ({ ...found, mayLogIn: true }));
+}
+
+/** Looks up whether the missing user of a token was removed. */
+function wasRemovedOrFound(
+  context: SessionContext,
+  claims: Claims,
+  id: string,
+): MaybePromise<Pick<Account, "user" | "wasRemoved">> {
+  const { store, settings } = context;
+  const { userIdField: field } = settings;
+  // Stores remember ids and names alone. By a field of the host's, whose users are all there, a missing user was removed.
+  if (field !== "id" && field !== "username") return { user: undefined, wasRemoved: true };
+  if (store.wasRemoved === undefined) return { user: undefined, wasRemoved: false };
+  return after(store.wasRemoved(field, id), (wasRemoved) => {
+    if (wasRemoved || field === "id") return { user: undefined, wasRemoved };
+    // Another user may have taken the name since the first look-up: then nobody has given it up, and that user has a mark.
+    return after(findUser(context, claims), (user) => ({ user, wasRemoved }));
+  });
 }
 
 /** The facts by which a token is revoked. */

@@ -492,7 +492,8 @@ export interface RotatingKeys {
 /**
  * What the endpoints need of a store: the two look-ups, and as much of {@link Store} as the settings in use require. A store
  * without `putIfAbsent` and `get` can't revoke tokens, so there is no `/jwt/blacklist/`. Without `wasRemoved`, verify judges
- * the tokens of removed users by the token alone. The methods of `SessionStore` are for `sessions` alone. A combination that can't work stops the start.
+ * the tokens of removed users by the token alone. The methods of `SessionStore` are for `sessions` alone. A combination that
+ * can't work stops the start.
  */
 export interface EndpointsStore
   extends
@@ -500,7 +501,11 @@ export interface EndpointsStore
     Partial<Pick<Store, "updateUser" | "wasRemoved" | "putIfAbsent" | "get" | "ping" | "passwordHashes">>,
     Partial<StateStore>,
     Partial<SessionStore> {
-  /** Returns the user whose `userIdField` has this value. Needed when that field is neither `id` nor `username`. */
+  /**
+   * Returns the user whose `userIdField` has this value. Needed when that field is neither `id` nor `username`. A token that
+   * finds no user is then refused at verify, too. A value that one user had and the next one gets needs a `tokensValidFrom`
+   * of that moment, or the next user inherits valid tokens.
+   */
   findUserBy?(field: string, value: string): MaybePromise<User | undefined>;
 }
 

@@ -2,7 +2,8 @@
 import { decodeJwt } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, StoreError } from "../../src/index.ts";
+import { type EndpointsStore, type JwtEndpointsSettings, StoreError, type User } from "../../src/index.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
 import {
   type Opened,
   begin,
@@ -97,6 +98,51 @@ for (const [name, openStore] of stores) {
 
   it.run();
 }
+
+const host = suite("removed users, a host's store");
+
+host("verify refuses a removed user's tokens also by a field that only the host can look up", async () => {
+  const users = memoryStore();
+  const withUuid = (user: User | undefined) => user && { ...user, uuid: `uuid of ${user.id}` };
+  const store: EndpointsStore = {
+    ...users,
+    findUserByUsername: async (name) => withUuid(await users.findUserByUsername(name)),
+    findUserBy: async (_, uuid) => withUuid(await users.findUserById(uuid.slice("uuid of ".length))),
+  };
+  const here = await setUp({ store, userIdField: "uuid" }, () => users);
+  const pair = await here.logIn();
+  assert.is(decodeJwt(pair.access).user_id, "uuid of 1");
+  for (const token of Object.values(pair)) assert.is(await here.verify(token), 200);
+  await users.removeUser("1");
+  for (const token of Object.values(pair)) {
+    const { status, text } = await here.post("verify", { token });
+    assert.equal([status, text], [400, "Token is blacklisted"]);
+  }
+});
+
+host("verify refuses a removed user's token also while another user takes the name", async () => {
+  const users = memoryStore({ now: () => (begin + 0.7) * 1000 });
+  let meanwhile = async () => {};
+  const store: EndpointsStore = {
+    ...users,
+    async findUserByUsername(name) {
+      const found = await users.findUserByUsername(name);
+      await meanwhile(); // it is not known yet that the name was given up
+      return found;
+    },
+  };
+  const here = await setUp({ store, userIdField: "username" }, () => users);
+  const pair = await here.logIn();
+  await users.removeUser("1");
+  meanwhile = async () => {
+    meanwhile = async () => {};
+    await users.addUser({ username: "ada", passwordHash });
+  };
+  assert.is(await here.verify(pair.access), 400);
+  assert.is(await here.verify(pair.refresh), 400);
+});
+
+host.run();
 
 const refresh = suite("refresh of removed and disabled users");
 
