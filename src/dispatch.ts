@@ -1,5 +1,5 @@
 /** Calls the endpoint of a route, in the order of DRF's views: content negotiation, authentication, throttle, method, body. */
-import { type Authenticated, type UserEndpoint, authenticateToken } from "./endpoints/authenticate.ts";
+import { type Authenticated, type UserEndpoint, authenticateToken, loggedOut } from "./endpoints/authenticate.ts";
 import type { Context } from "./endpoints/endpoint.ts";
 import { fail } from "./errors.ts";
 import { readBearerToken } from "./http/bearer.ts";
@@ -88,7 +88,8 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
     if (isPost) countRequest(request, route);
     const data = isPost ? await readData(request, settings.maxBodySize) : {};
     const result = await endpoint(context, { ...who, data, id, request });
-    return result === undefined ? renderEmpty(allow) : renderData(result, 200, allow);
+    if (result === loggedOut && cookies !== undefined) return { ...renderEmpty(allow), cookies: cookies.cleared };
+    return result === undefined || result === loggedOut ? renderEmpty(allow) : renderData(result, 200, allow);
   }
 
   return dispatch;

@@ -118,7 +118,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     } catch (error) {
       response = handleError(error, request, route?.allow);
     }
-    return audit?.withRequestId(request, response, route?.session !== undefined) ?? response;
+    const mayRecord = route?.session !== undefined || route?.user !== undefined;
+    return audit?.withRequestId(request, response, mayRecord) ?? response;
   };
   const withRoutes = withCors(handleRequest, settings, (url) => router.find(url)?.allow);
   const handle: Handle = (request) => {

@@ -15,6 +15,7 @@ export {
   type Passwords,
   type PreferredAlgorithm,
 } from "./passwords/index.ts";
+export type { PasswordOwner, PasswordRules } from "./passwords/rules.ts";
 export { type DescribedSetting, describeSettings } from "./settings/describe.ts";
 export type {
   AlgorithmName,

@@ -31,9 +31,12 @@ export interface UserCall extends Authenticated {
   readonly request: LoginRequest;
 }
 
+/** What an endpoint returns for a 204 when it has revoked the tokens of the request itself: cookies with them are cleared. */
+export const loggedOut: object = Object.freeze({});
+
 /**
  * An endpoint for authenticated users: like `Endpoint`, but called with the bearer.
- * @returns the body of a 200; `undefined` for a 204.
+ * @returns the body of a 200; `undefined` or `loggedOut` for a 204.
  */
 export type UserEndpoint = (context: Context, call: UserCall) => MaybePromise<object | undefined>;
 

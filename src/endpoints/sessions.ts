@@ -1,7 +1,9 @@
 import { fail } from "../errors.ts";
 import { endSessions, sessionsOf } from "../sessions/recorded.ts";
+import type { Session } from "../stores/store.ts";
 import { sessionOf } from "../tokens/claims.ts";
-import type { UserEndpoint } from "./authenticate.ts";
+import { type UserCall, type UserEndpoint, loggedOut } from "./authenticate.ts";
+import type { Context } from "./endpoint.ts";
 
 const isoTime = (seconds: number): string => new Date(seconds * 1000).toISOString();
 
@@ -26,19 +28,27 @@ export const listSessions: UserEndpoint = async (context, { user, claims }) => {
  * Ends one of the bearer's sessions, which may be the current one.
  * @throws `not_found` for any other session, whether it is another user's or nobody's.
  */
-export const endSessionOf: UserEndpoint = async (context, { user, id }) => {
+export const endSessionOf: UserEndpoint = async (context, call) => {
+  const { user, id, claims } = call;
   const sessions = (await sessionsOf(context, user)).filter((session) => session.id === id);
   if (sessions.length === 0) throw fail("not_found");
-  await endSessions(context, sessions);
-  return undefined;
+  await logOut(context, call, sessions);
+  return id === sessionOf(context.settings, claims) ? loggedOut : undefined;
 };
 
 /** Ends all sessions of the bearer but the current one. */
-export const endOtherSessions: UserEndpoint = async (context, { user, claims }) => {
-  const current = sessionOf(context.settings, claims);
-  await endSessions(
+export const endOtherSessions: UserEndpoint = async (context, call) => {
+  const current = sessionOf(context.settings, call.claims);
+  const sessions = await sessionsOf(context, call.user);
+  await logOut(
     context,
-    (await sessionsOf(context, user)).filter(({ id }) => id !== current),
+    call,
+    sessions.filter(({ id }) => id !== current),
   );
   return undefined;
 };
+
+async function logOut(context: Context, { user, request }: UserCall, sessions: readonly Session[]): Promise<void> {
+  await endSessions(context, sessions);
+  for (const { id } of sessions) context.record?.("logout", request, { userId: user.id, sessionId: id });
+}

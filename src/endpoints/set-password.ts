@@ -2,7 +2,8 @@ import { fail, isFailure } from "../errors.ts";
 import { maxPasswordBytes } from "../passwords/index.ts";
 import { changePassword } from "../sessions/revocation.ts";
 import type { User } from "../stores/store.ts";
-import type { UserEndpoint } from "./authenticate.ts";
+import { sessionOf } from "../tokens/claims.ts";
+import { type UserEndpoint, loggedOut } from "./authenticate.ts";
 import type { Context } from "./endpoint.ts";
 import { charField, parseFields } from "./fields.ts";
 
@@ -14,19 +15,23 @@ export const passwordFields = (isRetyped: boolean): string[] =>
 
 /**
  * Changes the bearer's password and ends the user's other sessions; with `logoutOnPasswordChange` this one, too (Djoser's
- * set_password).
+ * set_password). A store without facts can't tell the sessions apart, and this one ends as well.
  * @throws `field_errors`; `invalid_data` when the new password is not the same twice; `user_not_found`.
  */
-export const setPassword: UserEndpoint = async (context, { data, user, claims }) => {
-  const { settings, passwords } = context;
+export const setPassword: UserEndpoint = async (context, { data, user, claims, request }) => {
+  const { settings, store, passwords, record } = context;
   const [current, next] = await readPasswords(context, data, user);
   const passwordHash = await passwords.hash(next);
-  let own = settings.logoutOnPasswordChange ? undefined : claims;
+  const canKeep = store.get !== undefined && store.putIfAbsent !== undefined;
+  let own = canKeep && !settings.logoutOnPasswordChange ? claims : undefined;
   let known = user;
   for (;;) {
     const stored = await changePassword(context, known, passwordHash, own);
     if (stored === undefined) throw fail("user_not_found");
-    if (stored.passwordHash === passwordHash) return undefined;
+    if (stored.passwordHash === passwordHash) {
+      record?.("password_changed", request, { userId: user.id, sessionId: sessionOf(settings, claims) });
+      return own === undefined ? loggedOut : undefined;
+    }
     // Something else changed the user meanwhile: a login made a stronger hash, the sessions were ended, or the password is
     // another one.
     if ((stored.tokensValidFrom ?? null) !== (known.tokensValidFrom ?? null)) own = undefined;

@@ -18,6 +18,8 @@ export interface SessionStep {
 }
 
 export interface Cookies {
+  /** The `Set-Cookie` headers that clear all cookies. */
+  readonly cleared: readonly string[];
   /** Returns the token that a request's cookie carries for a field of the body. */
   read(request: HttpRequest, field: string): string | undefined;
   /**
@@ -97,6 +99,7 @@ export function createCookies(settings: Settings, siteOf: Forwarding["siteOf"]):
   }
 
   return {
+    cleared,
     read,
     refuseCrossSite,
     async exchange(request, { field, kind }, data, endpoint) {

@@ -16,7 +16,9 @@ export async function endpointsWith(more: Partial<JwtEndpointsSettings> = {}) {
   const send = async (path: string, { method = "GET", headers = {}, body }: TestRequest) => {
     const init = { method, headers, body: body as BodyInit | undefined };
     const response = await endpoints.fetch(new Request(`http://localhost${path}`, init));
-    return { status: response.status, headers: Object.fromEntries(response.headers), text: await response.text() };
+    const cookies = response.headers.getSetCookie().join(", ");
+    const received = { ...Object.fromEntries(response.headers), ...(cookies !== "" && { "set-cookie": cookies }) };
+    return { status: response.status, headers: received as Record<string, string>, text: await response.text() };
   };
   const post = (path: string, data: unknown, headers: Record<string, string> = {}) =>
     send(path, {
