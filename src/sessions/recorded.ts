@@ -12,7 +12,7 @@ import {
   sessionOf,
 } from "../tokens/claims.ts";
 import { endSessionById } from "./revocation.ts";
-import { type SessionContext, exists, keptIdOf } from "./state.ts";
+import { type SessionContext, exists, isKeptWith, keptIdOf } from "./state.ts";
 
 /** The most characters that are stored of an agent and of an address: clients choose the one, proxies may pass on the other. */
 const longestUserAgent = 256;
@@ -91,7 +91,9 @@ export async function sessionsOf({ settings, store }: SessionContext, user: User
   const isGoingOn = async ({ id, createdAt }: Session): Promise<boolean> => {
     if (exists(await store.get!("session", id))) return false;
     const isMarked = isIssuedBeforeMark({ auth_time: createdAt, iat: createdAt }, user) && !isMarkAhead(now, user);
-    return !isMarked || exists(await store.get!("kept", keptIdOf({ sid: id }, user.id, user.tokensValidFrom!)));
+    return (
+      !isMarked || isKeptWith(await store.get!("kept", keptIdOf({ sid: id }, user.id, user.tokensValidFrom!)), user)
+    );
   };
   const sessions = await store.listSessions!(user.id);
   const states = await Promise.all(sessions.map(isGoingOn));

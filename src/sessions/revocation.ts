@@ -1,7 +1,7 @@
 /** Revocation: of one session (RFC 7009), and of all tokens of a user, or of all but those of one session. */
 import type { EndpointsStore, Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
-import { type Claims, jtiFrom, lastUse, nowOf, sessionOf } from "../tokens/claims.ts";
+import { type Claims, jtiFrom, lastUse, nowOf, passwordDigest, sessionOf } from "../tokens/claims.ts";
 import { type SessionContext, keptIdOf } from "./state.ts";
 
 /** How long after the end of its session a token may still be issued by a request under way, in seconds. */
@@ -82,7 +82,7 @@ function nextMark(now: number, user: User): number {
  * Gives a user another password and revokes all tokens issued until now, in one step, unless the user has changed since.
  * @param user as found, with the password that was checked.
  * @param own claims of a token whose session goes on: a fact keeps it past this one mark, and what is refreshed in it holds
- * the mark as known. A store without facts can't keep it, and its session ends as well.
+ * the mark as known. Needs a store with facts.
  * @returns the user as stored, with another `passwordHash` if something else came first; `undefined` for a removed user.
  * @throws {TypeError} when the store's `updateUser` does not keep `tokensValidFrom`.
  */
@@ -95,14 +95,14 @@ export async function changePassword(
   const { refreshTokenLifetime, accessTokenLifetime, slidingTokenLifetime, slidingTokenRefreshLifetime } = settings;
   const now = nowOf(settings);
   const tokensValidFrom = nextMark(now, user);
-  if (own !== undefined && store.get !== undefined && store.putIfAbsent !== undefined) {
+  if (own !== undefined) {
     const slidingLifetime = slidingTokenLifetime + slidingTokenRefreshLifetime;
     const lastTokenEnd = now + Math.max(refreshTokenLifetime, accessTokenLifetime, slidingLifetime) + issuanceMargin;
     // Written first: between the two steps the session would be refused.
-    await store.putIfAbsent(
+    await store.putIfAbsent!(
       "kept",
       keptIdOf(own, user.id, tokensValidFrom),
-      "1",
+      passwordDigest({ ...user, passwordHash }),
       Math.ceil(lastTokenEnd + settings.leeway),
     );
   }

@@ -5,12 +5,22 @@
  * - `blacklist`, by `jti`: this token is revoked;
  * - `session`, by `sid`: every token of the session is revoked, including those issued later;
  * - `successor`, by `jti`: the successor of a rotated refresh token;
- * - `kept`, by session and issued-before mark: the mark does not revoke the tokens of this session.
+ * - `kept`, by session and issued-before mark: the mark does not revoke the tokens of this session, while the user has the
+ *   password whose digest is the value.
  */
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
 import type { EndpointsStore, Settings } from "../settings/types.ts";
 import type { FactKey, GuardedFact, User } from "../stores/store.ts";
-import { type Claims, type Issue, jtiFrom, loginTime, nowOf, sessionOf, userIdFrom } from "../tokens/claims.ts";
+import {
+  type Claims,
+  type Issue,
+  jtiFrom,
+  loginTime,
+  nowOf,
+  passwordDigest,
+  sessionOf,
+  userIdFrom,
+} from "../tokens/claims.ts";
 import {
   type Account,
   type RecordedRotation,
@@ -95,10 +105,19 @@ function lookUpKept({ settings, store }: SessionContext, claims: Claims, account
   const id = account.user?.id ?? userIdFrom(settings, claims);
   const mark = (account.user ?? account).tokensValidFrom;
   if (id === undefined || store.get === undefined) return account;
-  return after(store.get("kept", keptIdOf(claims, id, mark!)), (fact) =>
-    exists(fact) ? { ...account, isKept: true } : account,
-  );
+  return after(store.get("kept", keptIdOf(claims, id, mark!)), (digest) => {
+    if (!exists(digest)) return account;
+    return after(account.user ?? store.findUserById(id), (user) =>
+      user && isKeptWith(digest, user) ? { ...account, isKept: true } : account,
+    );
+  });
 }
+
+/**
+ * Whether a `kept` fact is about the password that the user has. Of two changes in one millisecond, which have the same mark,
+ * both have written their fact, and one has changed the password.
+ */
+export const isKeptWith = (digest: string | undefined, user: User): boolean => digest === passwordDigest(user);
 
 /**
  * Returns the id of the fact that keeps a session past an issued-before mark. Tokens without `sid` are told apart by their

@@ -182,7 +182,7 @@ function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti,
 }
 
 /** Returns the MD5 of the stored hash in upper-case hex, which Simple JWT compares for `CHECK_REVOKE_TOKEN`. */
-function passwordDigest(user: User): string {
+export function passwordDigest(user: User): string {
   return bytesToHex(md5(utf8ToBytes(user.passwordHash))).toUpperCase();
 }
 

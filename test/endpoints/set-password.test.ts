@@ -109,6 +109,27 @@ it("asks the host's passwordRules, which may take a while, with the store's own 
   assert.ok(await isPassword("ä"));
 });
 
+it("of several changes in one instant by the same password one succeeds, and its session alone goes on", async () => {
+  const now = Date.now();
+  const { setPassword, logIn, me, isPassword } = await open({ rotateRefreshTokens: true, now: () => now });
+  const sessions = [await logIn(), await logIn(), await logIn(), await logIn()];
+  const passwords = sessions.map((_, index) => `${next} ${index}`);
+  const changed = await Promise.all(
+    sessions.map(({ access }, index) => setPassword(access, { ...change, new_password: passwords[index] })),
+  );
+  const statuses = changed.map(({ status }) => status);
+  assert.equal(statuses.toSorted(), [204, 400, 400, 400]);
+  for (const { status, text } of changed) {
+    if (status === 400) assert.equal(JSON.parse(text).current_password, ["Invalid password."]);
+  }
+  const winner = statuses.indexOf(204);
+  for (const [index, { access }] of sessions.entries()) {
+    assert.is(await me(access), index === winner ? 200 : 401);
+    assert.is(await isPassword(passwords[index]!), index === winner);
+  }
+  assert.not.ok(await isPassword(current));
+});
+
 it("is not served by a store that can't change users, and ends every session in one without facts", async () => {
   const inner = memoryStore();
   await addContractUsers(inner);
