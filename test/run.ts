@@ -1,27 +1,34 @@
 /**
  * Runs every `*.test.ts` below `test/` as a program of its own under Node, Deno and Bun, side by side on all cores. Ends with
  * the files that took the most processor time and the sum, `N passed, M failed, K skipped`. Arguments select runtimes and
- * parts of paths (`npm test -- node tokens`).
+ * parts of paths (`npm test -- node tokens`). Node runs bundles of the suites and of the programs that they start.
  */
 import { spawn } from "node:child_process";
 import fs from "node:fs";
-import { availableParallelism } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
+import { bundle } from "./support/bundle.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 const fileLimitMs = 300_000;
 const slowestShown = 10;
 
 const bin = (name: string): string => path.join(root, "node_modules", ".bin", name);
+const bundles = fs.mkdtempSync(path.join(tmpdir(), "jwt-endpoints-bundles-"));
+fs.chmodSync(bundles, 0o755); // for programs that change their user
+process.once("exit", () => fs.rmSync(bundles, { recursive: true, force: true }));
+const env = { ...process.env, TEST_BUNDLES: bundles };
+
 const runtimes: Record<string, (file: string) => [program: string, args: string[]]> = {
-  node: (file) => [bin("tsx"), [file]],
+  node: (file) => [process.execPath, ["--enable-source-maps", path.join(bundles, file.replace(/\.ts$/, ".mjs"))]],
   deno: (file) => [bin("deno"), ["run", "-A", file]],
   bun: (file) => [bin("bun"), ["run", file]],
 };
 
-/** Suites about the project's files, which are the same on every runtime. */
-const nodeOnly = new Set(["package.test.ts", "lint.test.ts", "core.test.ts", "browser.test.ts"]);
+/** Suites about the project's files and the pages it serves, which are the same on every runtime, run on Node alone. */
+const onNodeOnly = new Set(["serve/deploy.test.ts", "console/browser.test.ts"]);
+const isNodeOnly = (file: string): boolean => file.startsWith("project/") || onNodeOnly.has(file);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
@@ -52,7 +59,7 @@ const timesPattern = /processor time:\n.*\n(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n/;
 /** Runs a program to its end and reads uvu's closing counts from its output. */
 async function run(program: string, args: string[]): Promise<Outcome & { output: string; cpuSeconds: number }> {
   const shellArgs = ["-c", timed, "sh", program, ...args];
-  const child = spawn("sh", shellArgs, { cwd: root, stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const child = spawn("sh", shellArgs, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
   const stop = (): unknown => process.kill(-child.pid!, "SIGKILL"); // the shell and all that it started
   process.once("exit", stop);
   const timer = setTimeout(stop, fileLimitMs);
@@ -100,7 +107,19 @@ const waiting = files
   .map((file) => ({ file, size: fs.statSync(path.join(root, "test", file)).size }))
   .toSorted((a, b) => rank(a.file) - rank(b.file) || b.size - a.size)
   .flatMap(({ file }) => names.map((name) => ({ name, file })))
-  .filter(({ name, file }) => name === "node" || !nodeOnly.has(path.basename(file)));
+  .filter(({ name, file }) => name === "node" || !isNodeOnly(file));
+
+/** The commands, and the programs that are only here to be started by suites of the file store. */
+function programs(): string[] {
+  const { bin: commands } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8")) as {
+    bin: Record<string, string>;
+  };
+  const ofCommands = Object.values(commands).map((file) => file.replace("./dist/", "src/").replace(/js$/, "ts"));
+  const fixtures = fs.readdirSync(path.join(root, "test/fixtures")).filter((name) => /^store-.*\.ts$/.test(name));
+  return [...ofCommands, ...fixtures.map((name) => `test/fixtures/${name}`)];
+}
+
+if (names.includes("node")) await bundle(root, [...files.map((file) => `test/${file}`), ...programs()], bundles);
 
 const runs: Run[] = [];
 async function work(): Promise<void> {

@@ -1,7 +1,6 @@
 /** Which runtime a test runs on, and how to start another program on the same one. */
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
-import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, rmdirSync, symlinkSync, writeSync } from "node:fs";
-import { createRequire } from "node:module";
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, rmdirSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
@@ -20,33 +19,13 @@ const flags: Record<Runtime, () => string[]> = {
   bun: () => ["run"],
 };
 
-const bundles = new Map<string, string>();
-
-/**
- * Bundles a program with esbuild and returns the path of the bundle. Node starts it in a quarter of the processor time that
- * it takes with tsx, and the suites start hundreds of programs. Packages are not bundled.
- */
-function bundleOf(file: string): string {
-  const known = bundles.get(file);
-  if (known !== undefined) return known;
-  const folder = temporaryFolder();
-  chmodSync(folder, 0o755); // for a program that changes its user
-  symlinkSync(path.join(projectRoot, "node_modules"), path.join(folder, "node_modules"));
-  const { buildSync } = createRequire(import.meta.url)("esbuild") as typeof import("esbuild");
-  const outfile = path.join(folder, file.replace(/\.ts$/, ".mjs"));
-  const entryPoints = [path.resolve(projectRoot, file)];
-  buildSync({ entryPoints, outfile, bundle: true, packages: "external", platform: "node", format: "esm" });
-  bundles.set(file, outfile);
-  return outfile;
-}
-
-/** Benches measure the sources as they are, and programs that are no part of `src` may depend on their place. */
-const isBundled = (file: string): boolean =>
-  runtime === "node" && process.argv[1]!.endsWith(".test.ts") && /^(src\/|test\/fixtures\/store-)/.test(file);
+/** The folder with the bundles of a run (`test/run.ts`); without it programs are started from their sources. */
+const bundles = runtime === "node" ? process.env.TEST_BUNDLES : undefined;
 
 /** Program and arguments for `spawn` that run a TypeScript file of the project under the same runtime as this one. */
 export function command(file: string, args: string[] = []): [program: string, args: string[]] {
-  if (isBundled(file)) return [process.execPath, [bundleOf(file), ...args]];
+  const bundle = bundles === undefined ? "" : path.join(bundles, file.replace(/\.ts$/, ".mjs"));
+  if (file.endsWith(".ts") && existsSync(bundle)) return [process.execPath, [bundle, ...args]];
   return [process.execPath, [...flags[runtime](), path.resolve(projectRoot, file), ...args]];
 }
 
