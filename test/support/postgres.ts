@@ -37,7 +37,7 @@ function run(program: string, args: string[], cwd: string): void {
 
 function makeCertificates(folder: string): void {
   const openssl = (...args: string[]) => run("openssl", args, folder);
-  const newKey = ["-newkey", "rsa:2048", "-nodes", "-days", "2"];
+  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
   const ca = ["-addext", "basicConstraints=critical,CA:TRUE"];
   openssl("req", "-x509", ...newKey, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=A test authority", ...ca);
   openssl("req", ...newKey, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost");

@@ -13,13 +13,15 @@ export async function finished(child: ChildProcess): Promise<{ code: number | nu
 }
 
 /**
- * Waits until a condition holds; tries it every 10 ms.
+ * Waits until a condition holds. Tries it every 10 ms at first and every 50 ms after a second, since a condition may cost
+ * a request or a look at all processes.
  * @param what completes the error "waited … in vain until …".
  */
 export async function until(condition: () => boolean | Promise<boolean>, what: string, ms = 10_000): Promise<void> {
-  for (const end = Date.now() + ms; !(await condition());) {
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  for (const begin = Date.now(); !(await condition());) {
+    const waited = Date.now() - begin;
+    if (waited > ms) throw new Error(`waited ${ms} ms in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, Math.min(50, Math.max(10, waited / 20))));
   }
 }
 
