@@ -72,6 +72,8 @@ lint("refuses an import without an arrow, in every way it can be written", () =>
     ["sessions", 'import { render } from "../http/render.ts";'],
     ["serve", 'import { createJwtEndpoints } from "../handler.ts";'],
     ["cli", 'import { serve } from "srvx";'],
+    ["client", 'import { fail } from "../errors.ts";'],
+    ["client", 'import * as v from "valibot";'],
   ]),
 );
 

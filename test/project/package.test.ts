@@ -76,6 +76,7 @@ await store.close();
 /** What a host's own TypeScript leans on. */
 const typed = `
 import { type JwtEndpoints, type JwtEndpointsSettings, type Store, type User, createJwtEndpoints } from "jwt-endpoints";
+import { type JwtClient, createJwtClient } from "jwt-endpoints/client";
 import { createPasswords, type Passwords } from "jwt-endpoints/passwords";
 import { storeCases } from "jwt-endpoints/stores/conformance";
 import { openFileStore, type FileStore } from "jwt-endpoints/stores/file";
@@ -86,6 +87,7 @@ const store: Store = memoryStore();
 const claims = (user: User) => ({ name: user.username });
 const settings: JwtEndpointsSettings = { store, signingKey: "k".repeat(32), claims };
 export const endpoints: JwtEndpoints = createJwtEndpoints(settings);
+export const client: JwtClient<{ id: number }> = createJwtClient({ url: "/auth", tokens: "cookie" });
 export const passwords: Passwords = createPasswords();
 export const files = (): Promise<FileStore> => openFileStore("./data");
 export const database = (): Promise<Store> => postgresStore({ url: "postgres://localhost/site" });

@@ -1,0 +1,149 @@
+/** Clients that share a storage, as the tabs of a browser do, or cookies; at servers that rotate refresh tokens. */
+import process from "node:process";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type JwtClient, createJwtClient } from "../../src/client/index.ts";
+import { type Site, missingPackages, prepareDatabase, startSite } from "../fixtures/djoser/site.ts";
+import { runtime } from "../support/runtime.ts";
+import {
+  age,
+  browserFetch,
+  createStorage,
+  credentials,
+  openTabs,
+  recordingFetch,
+  spoil,
+  startServer,
+} from "./support.ts";
+
+const it = suite(`client in tabs on ${runtime}`);
+
+const namesOf = (tabs: JwtClient[]) => Promise.all(tabs.map(async (tab) => (await tab.me())?.username));
+const countOf = (requests: string[], end: string) => requests.filter((request) => request.endsWith(end)).length;
+
+it("ten tabs that refresh at once all stay logged in, with one successor", async () => {
+  const server = await startServer("--rotate-refresh-tokens", "true");
+  try {
+    const { tabs, storage, requests } = openTabs({ url: server.origin });
+    await tabs[0]!.login(credentials);
+    for (let round = 0; round < 3; round++) {
+      const before = [...storage.items.values()][0]!;
+      (round === 1 ? spoil : age)(storage);
+      assert.equal(await namesOf(tabs), Array(10).fill("ada"));
+      assert.is.not(JSON.parse([...storage.items.values()][0]!).refresh, JSON.parse(before).refresh, "it was rotated");
+    }
+    assert.ok(countOf(requests, "refresh/ 200") > 10, "tabs refreshed at the same time");
+    assert.is(countOf(requests, "refresh/ 400"), 0);
+    assert.is(await tabs[1]!.logout(), true);
+    assert.equal(await namesOf(tabs), Array(10).fill(undefined), "and one logout is everybody's");
+  } finally {
+    await server.stop();
+  }
+});
+
+it("a logout in one tab stands, even while another one is refreshing", async () => {
+  const server = await startServer("--rotate-refresh-tokens", "true");
+  try {
+    const storage = createStorage();
+    let [arrived, goOn] = [() => {}, () => {}];
+    const isAsked = new Promise<void>((resolve) => (arrived = resolve));
+    const isFree = new Promise<void>((resolve) => (goOn = resolve));
+    const slow = createJwtClient({
+      url: server.origin,
+      tokens: storage,
+      async fetch(input, init) {
+        const response = await fetch(input, init);
+        if (String(input).endsWith("refresh/")) await (arrived(), isFree);
+        return response;
+      },
+    });
+    await slow.login(credentials);
+    age(storage);
+    const user = slow.me();
+    await isAsked;
+    assert.is(await createJwtClient({ url: server.origin, tokens: storage }).logout(), true);
+    goOn();
+    assert.is(await user, undefined);
+    assert.is(storage.items.size, 0);
+    assert.is(slow.isLoggedIn, false);
+  } finally {
+    await server.stop();
+  }
+});
+
+for (const carry of ["refresh", "refresh,access"]) {
+  it(`keeps ${carry} in cookies: ten tabs, a reload, a logout`, async () => {
+    const flags = ["--cookies-carry", carry, "--cookies-secure", "false", "--rotate-refresh-tokens", "true"];
+    const server = await startServer(...flags);
+    try {
+      const browser = browserFetch();
+      const { requests, fetch } = recordingFetch(browser);
+      const open = () => createJwtClient({ url: server.origin, tokens: "cookie", fetch });
+      const first = open();
+      assert.is(first.isLoggedIn, undefined);
+      assert.is(await first.me(), undefined, "there is no cookie yet");
+      assert.is(first.isLoggedIn, false);
+      await first.login(credentials);
+      assert.is((await first.me())!.username, "ada");
+      assert.is(typeof (await first.accessToken()), carry === "refresh" ? "string" : "undefined");
+      const tabs = Array.from({ length: 10 }, open);
+      assert.equal(await namesOf(tabs), Array(10).fill("ada"), "after a reload");
+      assert.is(tabs[0]!.isLoggedIn, true);
+      assert.is(countOf(requests, "refresh/ 200"), 10);
+      assert.is(await tabs[3]!.logout(), true);
+      assert.is(await tabs[3]!.me(), undefined);
+      assert.is(await open().me(), undefined, "after a reload");
+    } finally {
+      await server.stop();
+    }
+  });
+}
+
+it("says so when the server keeps the tokens in cookies and the client does not", async () => {
+  const server = await startServer("--cookies-carry", "refresh,access", "--cookies-secure", "false");
+  try {
+    const error = await createJwtClient({ url: server.origin })
+      .login(credentials)
+      .catch((thrown: Error) => thrown);
+    assert.match((error as Error).message, 'the option tokens has to be "cookie"');
+  } finally {
+    await server.stop();
+  }
+});
+
+const missing = missingPackages();
+const settings = {
+  secret: "the secret of the site that the client talks to, 64 bytes of it, as it has to be",
+  simple_jwt: { ROTATE_REFRESH_TOKENS: true, BLACKLIST_AFTER_ROTATION: true, AUTH_HEADER_TYPES: ["JWT"] },
+};
+
+if (missing.length > 0) {
+  const reason = `there is no Django site to talk to: apt-get install ${missing.join(" ")}`;
+  console.log(`skipped, as ${reason}`);
+  if (process.env.CI === "true") it("talks to a Django site", () => assert.unreachable(reason));
+} else {
+  let site: Site;
+  it.before(async () => {
+    const { database } = prepareDatabase(settings, [credentials]);
+    site = await startSite(settings, database);
+  });
+  it.after(() => site.stop());
+
+  it("a Djoser site that revokes used tokens logs no tab out", async () => {
+    const { tabs, storage, requests } = openTabs({ url: `${site.origin}/auth`, scheme: "JWT" });
+    await tabs[0]!.login(credentials);
+    for (let round = 0; round < 3; round++) {
+      age(storage);
+      assert.equal(await namesOf(tabs), Array(10).fill("ada"));
+    }
+    assert.ok(countOf(requests, "refresh/ 401") > 0, "some tabs were refused");
+    const response = await tabs[2]!.fetch("/whoami/");
+    assert.is(((await response.json()) as { username: string }).username, "ada");
+    const error = await tabs[2]!.login({ ...credentials, password: "wrong" }).catch((thrown: Error) => thrown);
+    assert.match((error as Error).message, "No active account found with the given credentials");
+    assert.is(await tabs[4]!.logout(), true);
+    assert.equal(await namesOf(tabs), Array(10).fill(undefined));
+  });
+}
+
+it.run();
