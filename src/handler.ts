@@ -10,7 +10,7 @@ import { readBearerToken } from "./http/bearer.ts";
 import { createForwarding } from "./http/client-address.ts";
 import { createCookies } from "./http/cookies.ts";
 import { withCors } from "./http/cors.ts";
-import { fetchWith, toHttpRequest, toResponse } from "./http/fetch.ts";
+import { fetchWith, toResponse } from "./http/fetch.ts";
 import { type Handle, type HttpRequest, type HttpResponse, hasValidHost } from "./http/message.ts";
 import { renderError } from "./http/render.ts";
 import { keysFrom } from "./keys/key-set.ts";
@@ -20,7 +20,7 @@ import { createReports, reportSettings } from "./reports.ts";
 import { createRouter } from "./routes.ts";
 import { revokeUser } from "./sessions/revocation.ts";
 import { parseSettings } from "./settings/parse.ts";
-import type { JwtEndpointsSettings, Settings } from "./settings/types.ts";
+import type { JwtEndpointsSettings, LoginRequest, Settings } from "./settings/types.ts";
 
 const shownSettings = [
   ...(["prefix", "responses", "usernameField", "hashing"] as const),
@@ -36,11 +36,17 @@ export interface JwtEndpoints {
    */
   readonly handle: Handle;
   /**
+   * Returns whether a path is one of the endpoints', for a host that leaves all others to routes of its own.
+   * @param url absolute, or starting with the path.
+   */
+  readonly hasRoute: (url: string) => boolean;
+  /**
    * Verifies the access token of a request: from the `Authorization` header, or from the cookie if cookies carry it.
+   * @param request a Fetch `Request`, or the same parts of another server's.
    * @returns the verified claims and the user.
    * @throws a Boom error, 401 or 403, whose `data.code` says why; {@link JwtEndpoints.errorResponse} renders it.
    */
-  readonly authenticate: (request: Request, options?: AuthenticateOptions) => Promise<Authenticated>;
+  readonly authenticate: (request: LoginRequest, options?: AuthenticateOptions) => Promise<Authenticated>;
   /**
    * Makes a fetch function that calls a handler for authenticated requests and refuses all others (RFC 6750):
    * `endpoints.protect((request, { user }) => Response.json({ username: user.username }))`.
@@ -128,12 +134,13 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   };
 
   const authenticate: JwtEndpoints["authenticate"] = async (request, options = {}) =>
-    authenticateToken(context, readBearerToken(toHttpRequest(request), settings, cookies), options);
+    authenticateToken(context, readBearerToken(request, settings, cookies), options);
   const errorResponse = (error: unknown) => toResponse(handleError(error));
   return {
     settings: Object.fromEntries(shownSettings.map((name) => [name, settings[name]])) as JwtEndpoints["settings"],
     handle,
     fetch: (request) => fetchWith(handle, request),
+    hasRoute: (url) => router.find(url) !== undefined,
     authenticate,
     protect: (handler, options) => async (request) => {
       try {

@@ -1,8 +1,7 @@
 /** Bearer tokens in requests (RFC 6750): where the token is read from, and the challenge of a refusal. */
 import { type ErrorCode, errorTable, fail } from "../errors.ts";
-import type { Settings } from "../settings/types.ts";
+import type { LoginRequest, Settings } from "../settings/types.ts";
 import type { Cookies } from "./cookies.ts";
-import type { HttpRequest } from "./message.ts";
 
 /**
  * Returns the token that a request presents: that of the header `authHeaderName`, otherwise that of the cookie.
@@ -11,7 +10,7 @@ import type { HttpRequest } from "./message.ts";
  * the browser send.
  * @see RFC 6750 section 2.1
  */
-export function readBearerToken(request: HttpRequest, settings: Settings, cookies: Cookies | undefined): string {
+export function readBearerToken(request: LoginRequest, settings: Settings, cookies: Cookies | undefined): string {
   const header = request.headers.get(settings.authHeaderName) ?? headerFromCookie(request, settings, cookies) ?? "";
   const [scheme = "", token, ...rest] = header.trim().split(/[ \t]+/);
   // Schemes are case-insensitive (RFC 9110 section 11.1).
@@ -23,7 +22,7 @@ export function readBearerToken(request: HttpRequest, settings: Settings, cookie
 
 /** Returns the header that a client without cookies would send. */
 function headerFromCookie(
-  request: HttpRequest,
+  request: LoginRequest,
   { authTokenClasses, authHeaderTypes }: Settings,
   cookies: Cookies | undefined,
 ): string | undefined {

@@ -2,7 +2,7 @@
 import { parseCookie, stringifySetCookie } from "cookie";
 import { fail, isFailure } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
-import type { Settings } from "../settings/types.ts";
+import type { LoginRequest, Settings } from "../settings/types.ts";
 import type { Forwarding, Site } from "./client-address.ts";
 import type { HttpRequest } from "./message.ts";
 
@@ -21,13 +21,13 @@ export interface Cookies {
   /** The `Set-Cookie` headers that clear all cookies. */
   readonly cleared: readonly string[];
   /** Returns the token that a request's cookie carries for a field of the body. */
-  read(request: HttpRequest, field: string): string | undefined;
+  read(request: LoginRequest, field: string): string | undefined;
   /**
    * Refuses requests that another site made the browser send (CSRF, login CSRF): by `Origin`, which browsers send with
    * every POST, otherwise by `Sec-Fetch-Site`. A client that sends neither is no browser.
    * @throws `cross_site`
    */
-  refuseCrossSite(request: HttpRequest): void;
+  refuseCrossSite(request: LoginRequest): void;
   /**
    * Calls an endpoint with the token from the cookie when the body has none, and moves the tokens of its result to
    * cookies.
@@ -72,7 +72,7 @@ export function createCookies(settings: Settings, siteOf: Forwarding["siteOf"]):
   const cleared = fields.map((field) => setCookie(field, "", 0));
   const isCarried = (field: string): field is Field => (fields as string[]).includes(field);
 
-  function read(request: HttpRequest, field: string): string | undefined {
+  function read(request: LoginRequest, field: string): string | undefined {
     const header = isCarried(field) ? request.headers.get("cookie") : null;
     return header === null ? undefined : parseCookie(header)[prefix + field] || undefined;
   }
@@ -88,7 +88,7 @@ export function createCookies(settings: Settings, siteOf: Forwarding["siteOf"]):
     return { data: rest, cookies: carried };
   }
 
-  function refuseCrossSite(request: HttpRequest): void {
+  function refuseCrossSite(request: LoginRequest): void {
     const origin = request.headers.get("origin");
     const site = request.headers.get("sec-fetch-site");
     if (origin === null) {
@@ -133,7 +133,7 @@ function isBlank(data: object, field: string): boolean {
  * HTTP can come from a page by HTTPS; a page by HTTP is foreign to a request by HTTPS, because an attacker on the network
  * can forge one. An `Origin` or `Host` that does not parse, such as `null`, is foreign too.
  */
-function isSameOrigin(origin: string, { headers, url }: HttpRequest, { host, scheme }: Site): boolean {
+function isSameOrigin(origin: string, { headers, url }: LoginRequest, { host, scheme }: Site): boolean {
   const target = host === null ? url : origin.replace(/(?<=:\/\/).*$/, () => host);
   if (!URL.canParse(origin) || !URL.canParse(target) || new URL(origin).host !== new URL(target).host) return false;
   if (scheme !== undefined) return origin.startsWith(`${scheme}:`);

@@ -3,6 +3,7 @@ import { fail } from "../errors.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
 import { BodyBuffer, decodeUtf8, restLimit, tooLarge, unreadable } from "./body.ts";
 import type { Handle, HttpRequest, HttpResponse } from "./message.ts";
+import { type KeptBody, type NodeStream, parsedBodyOf, readNodeBody } from "./node-body.ts";
 
 /** How a server of ours differs from an unknown host. Without it, a body that does not end is the host's concern. */
 export interface FetchServer {
@@ -52,19 +53,6 @@ export function toResponse({ status, headers, cookies, body }: HttpResponse): Re
 /** How long reading the rest of a refused body may delay the response, if the server can't read after it; in milliseconds. */
 const restMs = 500;
 
-/** The part of Node's `IncomingMessage` that reading a body needs. */
-interface NodeBody {
-  readonly readableDidRead?: boolean;
-  readonly destroyed?: boolean;
-  /** The unparsed body, which some hosts keep. */
-  readonly rawBody?: unknown;
-  /** Set by body parsers such as Express's. */
-  readonly body?: unknown;
-  on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
-  on(event: "end" | "close", listener: () => void): unknown;
-  on(event: "error", listener: (error: unknown) => void): unknown;
-}
-
 class FetchRequest implements HttpRequest {
   readonly #request: Request;
   readonly method: string;
@@ -102,7 +90,7 @@ class FetchRequest implements HttpRequest {
   }
   get parsed(): unknown {
     const node = this.#node;
-    return node?.readableDidRead && rawBodyOf(node) === undefined ? node.body : undefined;
+    return node && parsedBodyOf(node, node);
   }
 
   /** Returns whether more of the body may follow than a server should read. */
@@ -113,8 +101,8 @@ class FetchRequest implements HttpRequest {
   }
 
   /** Node's request behind this one, if srvx made it: reading from there takes half the time. */
-  get #node(): NodeBody | undefined {
-    return (this.#request as { runtime?: { node?: { req?: NodeBody } } }).runtime?.node?.req;
+  get #node(): (NodeStream & KeptBody) | undefined {
+    return (this.#request as { runtime?: { node?: { req?: NodeStream & KeptBody } } }).runtime?.node?.req;
   }
 
   #readBlob(limit: number): Promise<string> {
@@ -137,7 +125,7 @@ class FetchRequest implements HttpRequest {
     if (declared !== null && Number(declared) > limit) throw tooLarge(limit);
     if (declared === "0") return decode(new Uint8Array(0));
     const node = this.#node;
-    if (node !== undefined) return after(readNode(node, limit), decode);
+    if (node !== undefined) return after(readNodeBody(node, node, limit), decode);
     if (request.bodyUsed) throw fail("body_already_read");
     // The getter `body` makes a stream, which costs more than all the rest, so only an undeclared length reads it.
     if (declared !== null) {
@@ -203,31 +191,6 @@ function openReader(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Reader {
   } catch {
     return stream.getReader(); // not a stream of bytes
   }
-}
-
-/** Returns the bytes of a body that a host on Node has read already, if it kept them. */
-function rawBodyOf({ rawBody, body }: NodeBody): Uint8Array | undefined {
-  if (rawBody instanceof Uint8Array) return rawBody;
-  return typeof body === "string" ? new TextEncoder().encode(body) : body instanceof Uint8Array ? body : undefined;
-}
-
-function readNode(node: NodeBody, limit: number): MaybePromise<Uint8Array<ArrayBuffer>> {
-  const body = new BodyBuffer(limit);
-  const raw = rawBodyOf(node);
-  if (raw !== undefined) {
-    body.add(raw);
-    return body.bytes();
-  }
-  if (node.readableDidRead) throw fail("body_already_read");
-  if (node.destroyed) throw unreadable("the connection has ended");
-  return new Promise((resolve, reject) => {
-    node.on("data", (chunk) => {
-      if (!body.add(chunk)) reject(tooLarge(limit));
-    });
-    node.on("end", () => body.size <= limit && resolve(body.bytes()));
-    node.on("error", (error) => reject(unreadable(error)));
-    node.on("close", () => reject(unreadable(undefined)));
-  });
 }
 
 function throwUnreadable(cause: unknown): never {

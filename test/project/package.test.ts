@@ -287,6 +287,24 @@ if (runtime === "node") {
     }
   });
 
+  it("fits node:http, Express, Fastify and Koa in strict TypeScript, without a cast", () => {
+    const link = (name: string) => {
+      const place = path.join(host, "node_modules", name);
+      if (!existsSync(place)) symlinkSync(path.join(projectRoot, "node_modules", name), place);
+    };
+    ["@types", "express", "fastify", "koa"].forEach(link);
+    const names = ["node-http.ts", "express.ts", "fastify.ts", "koa.ts"];
+    for (const name of names) {
+      const text = readFileSync(path.join(projectRoot, "src/http/examples", name), "utf8");
+      assert.not.match(text, /\bas (?!const)/, `${name} casts`);
+      writeFileSync(path.join(host, name), text);
+    }
+    const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
+    const options = ["--noEmit", "--strict", "--exactOptionalPropertyTypes", "--skipLibCheck"];
+    const target = ["--module", "nodenext", "--target", "es2023", "--lib", "es2024", "--types", "node"];
+    run(host, process.execPath, tsc, ...options, ...target, ...names);
+  });
+
   it("has sources that Deno's type check passes", () => {
     const { exports } = JSON.parse(readFileSync(path.join(projectRoot, "package.json"), "utf8")) as {
       exports: Record<string, { default: string }>;

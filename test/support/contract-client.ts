@@ -20,6 +20,10 @@ export interface TestRequest {
 export interface Target {
   profile: "djoser" | "simplejwt";
   prefix: string;
+  /** What stands before paths without the prefix, such as `/healthz`, where a host mounts everything below a path. */
+  mount?: string;
+  /** Returns whether the host refuses a path by itself, without a look at the endpoints. Default: false. */
+  refusesPath?: (path: string) => boolean;
   send(path: string, request: TestRequest): Promise<TestResponse>;
 }
 
@@ -120,5 +124,11 @@ export function createClient(targetOf: () => Target) {
     assert.is(response.headers["x-content-type-options"], "nosniff");
   }
 
-  return { targetOf, post, logIn, expectResponse };
+  /** Expects the 404 of an unknown path, or the refusal of a host that keeps the path to itself. */
+  function expectUnknownPath(response: TestResponse, path: string): void {
+    if (targetOf().refusesPath?.(path)) assert.ok(response.status === 404 || response.status === 400, path);
+    else expectResponse(response, both(404, { detail: "Not found." }));
+  }
+
+  return { targetOf, post, logIn, expectResponse, expectUnknownPath };
 }

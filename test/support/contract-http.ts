@@ -13,7 +13,7 @@ import {
 
 export function addHttpCases(
   it: ReturnType<typeof suite>,
-  { targetOf, post, logIn, expectResponse }: ContractClient,
+  { targetOf, post, logIn, expectResponse, expectUnknownPath }: ContractClient,
 ): void {
   it("create accepts JSON, with or without charset, form and multipart bodies", async () => {
     const multipart =
@@ -90,11 +90,11 @@ export function addHttpCases(
   });
 
   it("responds 404 to unknown paths", async () => {
+    const { prefix, mount = "" } = targetOf();
     for (const path of ["/", "/jwt/", "/jwt/create//", "/jwt/nothing/", "/JWT/create/", "/jwt/create/x", "/jwt/%zz"]) {
-      const response = await targetOf().send(path, { method: "POST" });
-      expectResponse(response, both(404, { detail: "Not found." }));
+      expectUnknownPath(await targetOf().send(mount + path, { method: "POST" }), path);
     }
-    if (targetOf().prefix !== "") assert.is((await targetOf().send("/jwt/create/", { method: "POST" })).status, 404);
+    if (prefix !== "") assert.is((await targetOf().send("/jwt/create/", { method: "POST" })).status, 404);
   });
 
   it("responds 405 with Allow to other methods, to HEAD without a body", async () => {
@@ -145,7 +145,7 @@ export function addHttpCases(
   });
 
   it("reports that it is alive and ready", async () => {
-    for (const path of ["/healthz", "/readyz"]) {
+    for (const path of ["/healthz", "/readyz"].map((each) => (targetOf().mount ?? "") + each)) {
       const response = await targetOf().send(path, { method: "GET" });
       assert.is(response.status, 200);
       assert.is(response.text, '{"status":"ok"}');
