@@ -12,7 +12,6 @@ export interface NodeMessage extends IncomingMessage {
   readonly ip?: string | undefined;
   /** What a body parser made of the body. */
   body?: unknown;
-  rawBody?: unknown;
 }
 
 /** Calls what comes next in a framework, or its handler of errors. */

@@ -68,7 +68,9 @@ export class MessageRequest implements HttpRequest {
   }
   bytes(limit: number): MaybePromise<Uint8Array<ArrayBuffer>> {
     const { kept, stream = this.#message } = this.#host;
-    if (Number(this.headers.get("content-length")) > limit) throw tooLarge(limit);
+    const declared = Number(this.headers.get("content-length") ?? Number.NaN);
+    if (declared === 0) return new Uint8Array(0);
+    if (declared > limit) throw tooLarge(limit);
     // Node says "100 Continue" by itself, unless the host listens for `checkContinue`. `_sent100` is private to Node.
     const isAwaited = (this.#response as { _sent100?: unknown })._sent100 === false;
     if (isAwaited && /^100-continue$/i.test(this.headers.get("expect") ?? "")) this.#response.writeContinue();

@@ -1,4 +1,4 @@
-/** The examples that README points to, each in its own process on the runtime of this test, over a real socket. */
+/** A module that exports `{ fetch }`, in its own process on the runtime of this test, and hosts that srvx adapts. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { type RequestListener, createServer } from "node:http";
@@ -13,7 +13,6 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type LogEvent, createJwtEndpoints, createPasswords } from "../../src/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import hono from "../examples/hono.ts";
 import { keptIn, projectRoot, runtime, start } from "../support/runtime.ts";
 import { until } from "../support/processes.ts";
 
@@ -61,8 +60,8 @@ async function post(url: string, data: unknown) {
   return { status: statusCode, body: (await body.json()) as Record<string, string> };
 }
 
-/** Logs in, uses both tokens, and expects three refusals. Returns the access token. */
-async function useTokens(url: string): Promise<string> {
+/** Logs in, uses both tokens, and expects three refusals. */
+async function useTokens(url: string): Promise<void> {
   const { status, body } = await post(`${url}/jwt/create/`, credentials);
   assert.is(status, 200);
   assert.equal(Object.keys(body), ["refresh", "access"]);
@@ -84,41 +83,11 @@ async function useTokens(url: string): Promise<string> {
     status: 400,
     body: { non_field_errors: ["Token has wrong type"] },
   });
-  return body.access!;
-}
-
-type Send = (headers: Record<string, string>) => Promise<{ status: number; challenge: unknown; body: unknown }>;
-
-async function useProtectedRoute(send: Send, access: string): Promise<void> {
-  assert.equal(await send({ authorization: `Bearer ${access}` }), {
-    status: 200,
-    challenge: undefined,
-    body: { username: "ada" },
-  });
-  assert.equal(await send({}), {
-    status: 401,
-    challenge: 'Bearer realm="api"',
-    body: { detail: "Authentication credentials were not provided." },
-  });
-  const refused = await send({ authorization: `Bearer ${access}x` });
-  assert.equal(
-    [refused.status, refused.challenge],
-    [401, 'Bearer realm="api", error="invalid_token", error_description="Given token not valid for any token type"'],
-  );
-  assert.is((refused.body as { code: string }).code, "token_not_valid");
 }
 
 const it = suite(`embedding, ${runtime}`);
 
-it("mounts in a node:http server beside other routes", async () => {
-  await withServer(start("test/examples/node-http.ts", [], { env: environment }), async (url) => {
-    await useTokens(`${url}/auth`);
-    const other = await request(`${url}/`);
-    assert.equal([other.statusCode, await other.body.text()], [200, "hello\n"]);
-  });
-});
-
-/** The handler for hosts on Node, and its log. */
+/** The handler for hosts on Node by srvx, which puts Node's request behind a `Request`, and its log. */
 async function nodeHandler(prefix: string) {
   const log: LogEvent[] = [];
   const store = memoryStore();
@@ -265,26 +234,6 @@ it("serves a module that exports { fetch }", async () => {
     const { statusCode, body } = await request(`${url}/healthz`);
     assert.equal([statusCode, await body.json()], [200, { status: "ok" }]);
   });
-});
-
-it("guards a route of a Hono application, over a socket", async () => {
-  await withServer(serveModule("test/examples/hono.ts"), async (url) => {
-    const access = await useTokens(`${url}/auth`);
-    await useProtectedRoute(async (headers) => {
-      const { statusCode, headers: received, body } = await request(`${url}/me`, { headers });
-      return { status: statusCode, challenge: received["www-authenticate"], body: await body.json() };
-    }, access);
-  });
-});
-
-it("guards a route of a Hono application, in process", async () => {
-  const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(credentials) };
-  const { access } = (await (await hono.request("/auth/jwt/create/", init)).json()) as { access: string };
-  await useProtectedRoute(async (headers) => {
-    const response = await hono.request("/me", { headers });
-    const challenge = response.headers.get("www-authenticate") ?? undefined;
-    return { status: response.status, challenge, body: await response.json() };
-  }, access);
 });
 
 it.run();

@@ -72,7 +72,7 @@ const blocks = [...documents].flatMap(([name, document]) =>
   [...document.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map(([, code]) => ({
     name,
     code: code!.replace(/from "jwt-endpoints(?:\/([^"]+))?"/g, (_, subpath: string = "index") => {
-      const folders = ["client", "passwords", "stores/file"];
+      const folders = ["client", "node", "passwords", "stores/file"];
       const source = folders.includes(subpath) ? `${subpath}/index` : subpath;
       return `from ${JSON.stringify(path.join(projectRoot, "src", `${source}.ts`))}`;
     }),
@@ -96,6 +96,18 @@ it("have the table of the kept figures (else: npm run bench -- chart)", () => {
 it("have the chart of the kept figures", async () => {
   assert.ok(frontDoor.includes(`](${path.relative(projectRoot, chartFile)})`));
   assert.ok(readFileSync(chartFile, "utf8") === (await drawChart()), "npm run bench -- chart draws another");
+});
+
+it("show the example of Express as it is, and name every example, each under 15 lines", () => {
+  const folder = path.join(projectRoot, "src/http/examples");
+  const document = documents.get("src/http/README.md")!;
+  for (const name of readdirSync(folder)) {
+    assert.ok(document.includes(`](examples/${name})`), name);
+    const lines = readFileSync(path.join(folder, name), "utf8").split("\n");
+    assert.ok(lines.filter((line) => !/^(\/\*\*.*)?$/.test(line)).length < 15, `${name} is long`);
+  }
+  const shown = /<!-- express -->\s+```ts\n([\s\S]*?)```/.exec(document)![1]!;
+  assert.is(shown, readFileSync(path.join(folder, "express.ts"), "utf8").replace(/^.*\n/, ""));
 });
 
 it("name flags and variables that are read, to the same value", () => {
