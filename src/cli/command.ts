@@ -1,26 +1,42 @@
-/** Runs the command programs on citty: finds the command, checks its flags, opens its store, prints, ends. */
+/** Runs the commands on citty: finds the command, checks its flags, opens its store, prints, ends. */
 import process from "node:process";
-import { type ArgsDef, type CommandDef, defineCommand, runCommand } from "citty";
-import { type CommandLineProblems, readFlags, renderHelp, wantsHelp } from "../program/command-line.ts";
-import { checkVariables } from "../program/options.ts";
+import { type CommandDef, runCommand } from "citty";
+import type { AuditEvent, AuditEventName } from "../index.ts";
+import { type CommandLineProblems, type Flags, readFlags, wantsHelp } from "../program/command-line.ts";
+import { loadConfig } from "../program/config-file.ts";
+import { recordCommand } from "../program/events.ts";
+import { type ConfigFile, type ServerOptions, checkVariables, givenValue, readOptions } from "../program/options.ts";
 import { defaultStore } from "../program/server-options.ts";
-import { readSecret } from "../program/values.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
 import { holdsStore } from "../stores/file/folder.ts";
 import { isMemoryStore, openStore, storeFolder } from "../stores/open.ts";
 import type { Store } from "../stores/store.ts";
 import { printable, quoted } from "./format.ts";
 
-/** The flag that names the store, of every command. */
-export const storeFlag = {
+/** The flags of every command. */
+export const commonFlags = {
   store: { type: "string", valueHint: "url", description: `Store; default: JWT_STORE, else ${defaultStore}` },
+  config: { type: "string", valueHint: "file", description: "Configuration file, as for the server" },
 } as const;
 
-/** Returns the store's URL: that of the flag, else of the environment, else the default. */
-export function storeUrl(flag: string | undefined): string {
-  const { JWT_STORE: url, JWT_STORE_FILE: file } = process.env;
-  return flag ?? (file ? readSecret("store", file) : url || defaultStore);
-}
+/** The configuration file of this run, which is the server's. It is loaded before a command runs. */
+let config: ConfigFile | undefined;
+
+/** Returns a setting as the server here would have it, before its default: from the environment, else from the file. */
+export const settingHere = (name: string): unknown => givenValue(name, process.env, config);
+
+/** Returns all options as a server here would have them. */
+export const optionsHere = (flags: string[] = []): ServerOptions => readOptions(flags, process.env, config);
+
+/** Returns the store's URL: that of the flag, else of the environment or the configuration file, else the default. */
+export const storeUrl = (flag: string | undefined): string => flag ?? String(settingHere("store") ?? defaultStore);
+
+/** Records what a command did in the audit log, if there is one. */
+export const record = (event: AuditEventName, details: Omit<Partial<AuditEvent>, "time" | "event">): void =>
+  recordCommand(event, details, {
+    target: settingHere("auditLog") as string | undefined,
+    recorded: settingHere("auditEvents") as string[] | undefined,
+  });
 
 /** Makes the error for a folder without a store. An empty store there would hide a mistyped name. */
 export const noStore = (folder: string): UsageError =>
@@ -68,20 +84,26 @@ export async function print(text: string): Promise<void> {
   }
 }
 
-/** A program of several commands. */
+/** The commands behind one word of the program: `jwt-endpoints user`. */
 export interface Program {
-  /** Its name in the package. */
+  /** The word. */
   name: string;
   description: string;
   commands: Record<string, CommandDef<any>>;
 }
 
-/** Runs the command that the command line names. An error that the user can mend is one line and exit code 1. */
-export async function runProgram(program: Program): Promise<void> {
+/** Returns the flags and arguments of a command. */
+export const flagsOf = (command: CommandDef<any>): Flags => (command.args ?? {}) as Flags;
+
+/**
+ * Runs the command that a command line names. An error that the user can mend is one line and exit code 1.
+ * @param args the words behind the program's.
+ */
+export async function runProgram(program: Program, args: string[]): Promise<void> {
   // Without a listener, a reader that has gone (`list | head`) ends the process with a stack. `print` gets the error too.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   try {
-    await dispatch(program, process.argv.slice(2));
+    await dispatch(program, args);
   } catch (error) {
     const code = (error as { code?: unknown } | undefined)?.code;
     if (code === "EPIPE") return;
@@ -90,23 +112,48 @@ export async function runProgram(program: Program): Promise<void> {
   }
 }
 
-async function dispatch({ name: programName, description, commands }: Program, args: string[]): Promise<void> {
-  const root = defineCommand({ meta: { name: programName, description }, subCommands: commands });
+async function dispatch(program: Program, args: string[]): Promise<void> {
+  const { commands } = program;
   const [name, ...rawArgs] = args;
   const accepted = `accepted: ${Object.keys(commands).join(", ")}; --help tells more`;
   if (name === undefined) throw new UsageError(`name a command; ${accepted}`);
-  if (wantsHelp([name])) return print(`${await renderHelp(root)}\n`);
+  if (wantsHelp([name])) return printHelp(program);
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) throw new UsageError(`unknown command ${quoted(name)}; ${accepted}`);
-  if (wantsHelp(rawArgs)) return print(`${await renderHelp(command, root)}\n`);
-  const definitions = command.args as ArgsDef;
-  readFlags(rawArgs, definitions, problemsOf(name, definitions));
+  if (wantsHelp(rawArgs)) return printHelp(program, name);
+  const flags = readFlags(rawArgs, flagsOf(command), problemsOf(name, flagsOf(command)));
   checkVariables(process.env);
+  config = await loadConfig(flags["config"]);
   await runCommand(command, { rawArgs });
 }
 
+/** Returns what a command says of itself. */
+export const textOf = ({ meta }: CommandDef<any>): string => (meta as { description?: string }).description ?? "";
+
+/** Prints the help of a program, or of one of its commands. */
+async function printHelp({ name: program, description, commands }: Program, name?: string): Promise<void> {
+  const { flagRows, renderHelp } = await import("../program/help.ts"); // loaded here, since commands run without
+  if (name === undefined) {
+    const rows = Object.entries(commands).map(([each, command]) => [each, textOf(command)] as const);
+    const usage = [`jwt-endpoints ${program} COMMAND [FLAG...]`, `jwt-endpoints ${program} COMMAND --help`];
+    return print(`${renderHelp({ usage, description, sections: [{ title: "Commands", rows }] })}\n`);
+  }
+  const command = commands[name]!;
+  const definitions = Object.entries(flagsOf(command));
+  const terms = definitions.filter(([, { type }]) => type === "positional");
+  const rows = terms.map(([each, flag]) => [each.toUpperCase(), flag.description ?? ""] as const);
+  const words = [program, name, ...rows.map(([term]) => term), "[FLAG...]"];
+  const sections = [
+    ...(rows.length === 0 ? [] : [{ title: "Arguments", rows }]),
+    { title: "Flags", rows: flagRows(flagsOf(command)) },
+  ];
+  await print(
+    `${renderHelp({ usage: [`jwt-endpoints ${words.join(" ")}`], description: textOf(command), sections })}\n`,
+  );
+}
+
 /** Words the problems of a command's line. */
-const problemsOf = (command: string, definitions: ArgsDef): CommandLineProblems => ({
+const problemsOf = (command: string, definitions: Flags): CommandLineProblems => ({
   unknownFlag(flag, hint) {
     const flags = Object.keys(definitions).filter((name) => definitions[name]!.type !== "positional");
     const accepted = `; accepted: ${flags.map((name) => `--${name}`).join(", ")}`;

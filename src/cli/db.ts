@@ -1,15 +1,14 @@
-#!/usr/bin/env node
 /** The tables of a store in PostgreSQL: `npm run db -- migrate --store postgres://…`. */
 import { defineCommand } from "citty";
 import { isPostgresStore, shownUrl } from "../stores/open.ts";
-import { print, runProgram, storeFlag, storeUrl } from "./command.ts";
+import { type Program, print, commonFlags, storeUrl } from "./command.ts";
 import { UsageError } from "../program/problem.ts";
 import { counted } from "./format.ts";
 
 const migrate = defineCommand({
   meta: { name: "migrate", description: "Make the tables that are missing; repeat it as you like" },
   args: {
-    ...storeFlag,
+    ...commonFlags,
     "dry-run": { type: "boolean", description: "Show the statements, and run none" },
   },
   async run({ args }) {
@@ -24,8 +23,8 @@ const migrate = defineCommand({
   },
 });
 
-await runProgram({
-  name: "jwt-endpoints-db",
-  description: "Makes the tables of a store in PostgreSQL.",
+export const program: Program = {
+  name: "db",
+  description: "The tables of a store in PostgreSQL.",
   commands: { migrate },
-});
+};

@@ -4,8 +4,8 @@ import { type Passwords, createPasswords } from "../passwords/index.ts";
 import { type NewUser, type Store, StoreError, type UsernameMatching } from "../stores/store.ts";
 import { foldUsername } from "../stores/usernames.ts";
 import { type DumpOptions, openDump } from "./django-dump.ts";
-import { recordCommand } from "../program/events.ts";
 import { UsageError } from "../program/problem.ts";
+import { record } from "./command.ts";
 import { counted, quoted } from "./format.ts";
 import {
   type Draft,
@@ -106,7 +106,7 @@ export async function importUsers(store: Store, file: string, options: ImportOpt
   }
   try {
     const imported = good === 0 ? 0 : await store.addUsers(newUsers(), matching);
-    recordCommand("users_imported", { count: imported });
+    record("users_imported", { count: imported });
     const skipped = bad.size === 0 ? "" : `, skipped ${counted(bad.size, `bad ${noun}`)}`;
     const others = [...passedOver.values()].reduce((sum, count) => sum + count, 0);
     const passed = others === 0 ? "" : `, passed over ${counted(others, "record")} of other models`;

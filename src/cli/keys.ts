@@ -1,25 +1,21 @@
-#!/usr/bin/env node
 /**
  * Manages the keys in a file store's folder: `npm run keys -- rotate`. Servers on the folder follow within two seconds,
  * without a restart, and no user is logged out. No secret is ever printed.
  */
 import { randomBytes } from "node:crypto";
-import process from "node:process";
 import { defineCommand } from "citty";
 import { describeSettings } from "../index.ts";
 import { type StoredKey, changeStoredKeys, firstKeySet, hasKeys, newJwk, readStoredKeys } from "../program/key-file.ts";
-import { recordCommand } from "../program/events.ts";
-import { readOptions } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
 import { parseDuration } from "../settings/values.ts";
 import { holdsStore } from "../stores/file/folder.ts";
 import { storeFolder } from "../stores/open.ts";
 import { algorithmNames, isAlgorithm } from "../tokens/algorithms.ts";
-import { noStore, print, runProgram, storeFlag, storeUrl } from "./command.ts";
+import { type Program, noStore, optionsHere, print, record, settingHere, commonFlags, storeUrl } from "./command.ts";
 import { printable, quoted, spanOf, tableLines } from "./format.ts";
 
 /** Returns the algorithm that the key of `signing.key` is used with, which the file does not say. */
-const firstAlgorithm = (): string => process.env["JWT_ALGORITHM"] || "HS256";
+const firstAlgorithm = (): string => String(settingHere("algorithm") ?? "HS256");
 
 /** Returns the key set of a folder, also when it has only the key of `signing.key`. */
 const keysOf = (folder: string): StoredKey[] => readStoredKeys(folder) ?? firstKeySet(folder, firstAlgorithm());
@@ -54,7 +50,7 @@ async function withFolder(
 
 const list = defineCommand({
   meta: { name: "list", description: "Show the keys: name, algorithm, status and age" },
-  args: { ...storeFlag },
+  args: { ...commonFlags },
   async run({ args }) {
     await withFolder(args.store, async (folder) => {
       const rows = keysOf(folder).map((key) => {
@@ -72,7 +68,7 @@ const generate = defineCommand({
   meta: { name: "generate", description: "Make a key that is published, but does not sign yet" },
   args: {
     algorithm: { type: "string", valueHint: "ES256", description: "Its algorithm; default: that of the active key" },
-    ...storeFlag,
+    ...commonFlags,
   },
   async run({ args }) {
     const algorithm = algorithmOf(args.algorithm);
@@ -105,7 +101,7 @@ const rotate = defineCommand({
         "How long tokens of the former key stay valid; default: the longest of JWT_ACCESS_TOKEN_LIFETIME, " +
         "JWT_REFRESH_TOKEN_LIFETIME and JWT_SLIDING_TOKEN_LIFETIME, and JWT_LEEWAY: set them as for the server",
     },
-    ...storeFlag,
+    ...commonFlags,
   },
   async run({ args }) {
     const algorithm = algorithmOf(args.algorithm);
@@ -141,7 +137,7 @@ async function rotateKeys(folder: string, algorithm: string | undefined, kept: n
       return [{ ...next, status: "active" as const }, ...rest, ...retired];
     });
   } while (missing !== undefined);
-  recordCommand("keys_rotated", { keyId: signing });
+  record("keys_rotated", { keyId: signing });
   return line;
 }
 
@@ -149,7 +145,7 @@ const retire = defineCommand({
   meta: { name: "retire", description: "End a key at once: its tokens are refused from now on" },
   args: {
     KID: { type: "positional", required: true, description: "Name of the key; - is the first key, which has none" },
-    ...storeFlag,
+    ...commonFlags,
   },
   async run({ args }) {
     const kid = args.KID;
@@ -167,7 +163,7 @@ const retire = defineCommand({
         line = `retired ${described(key)}`;
         return keys.filter((each) => each !== key);
       });
-      recordCommand("key_retired", { keyId: kid });
+      record("key_retired", { keyId: kid });
       return line;
     });
   },
@@ -195,7 +191,7 @@ const followed = 10;
 
 /** Returns for how many seconds a token of the former key may be accepted, by the settings of the environment. */
 function longestLifetime(): number {
-  const { settings } = readOptions([], process.env);
+  const { settings } = optionsHere();
   const seconds = (setting: string): number => {
     const standard = describeSettings().find(({ name }) => name === setting)!.default;
     return secondsOf(`setting ${setting}`, String(settings[setting] ?? standard));
@@ -204,8 +200,8 @@ function longestLifetime(): number {
   return Math.max(...lifetimes) + seconds("leeway") + followed;
 }
 
-await runProgram({
-  name: "jwt-endpoints-keys",
+export const program: Program = {
+  name: "keys",
   description: "The keys of a file store; servers on it follow within two seconds",
   commands: { list, generate, rotate, retire },
-});
+};

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /**
  * Inspects and revokes tokens: `npm run token -- inspect < token.txt`. A token comes on standard input, never as an
  * argument: arguments show in process lists and shell histories. Its claims are printed, its signature never.
@@ -10,7 +9,6 @@ import { endSession } from "../sessions/revocation.ts";
 import { verify as verifyEndpoint } from "../endpoints/verify.ts";
 import { type JwtEndpointsSettings, type Store, SettingError, createPasswords, isFailure } from "../index.ts";
 import { keySettings } from "../program/key-settings.ts";
-import { readOptions } from "../program/options.ts";
 import { defaultStore } from "../program/server-options.ts";
 import { UsageError } from "../program/problem.ts";
 import { parseSettings } from "../settings/parse.ts";
@@ -21,7 +19,7 @@ import { keysFrom } from "../keys/key-set.ts";
 import { isCanonicalBase64url } from "../tokens/base64url.ts";
 import { readJsonSegment } from "../tokens/strict-json.ts";
 import { verifyToken } from "../tokens/verify.ts";
-import { noStore, print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
+import { type Program, noStore, optionsHere, print, commonFlags, storeUrl, withStore } from "./command.ts";
 import { counted, printable, quoted, spanOf } from "./format.ts";
 import { readToken } from "./prompt.ts";
 
@@ -39,7 +37,7 @@ const inspect = defineCommand({
       description:
         "Also verify it, with the environment's settings and the store's keys; exit code 1 when it is not valid",
     },
-    ...storeFlag,
+    ...commonFlags,
   },
   async run({ args }) {
     const token = await readToken();
@@ -72,7 +70,7 @@ const revoke = defineCommand({
     name: "revoke",
     description: "Revoke a valid token, read from standard input, and its session",
   },
-  args: { ...storeFlag },
+  args: { ...commonFlags },
   async run({ args }) {
     const token = await readToken();
     readParts(token);
@@ -93,7 +91,7 @@ const revoke = defineCommand({
 
 const flush = defineCommand({
   meta: { name: "flush", description: "Drop expired facts from the store: revoked tokens, ended sessions" },
-  args: { ...storeFlag },
+  args: { ...commonFlags },
   async run({ args }) {
     await withStore(storeUrl(args.store), async (store) => {
       await print(`forgot ${counted(await store.flushExpired(), "expired fact")}\n`);
@@ -118,7 +116,7 @@ function readParts(token: string): { header: Claims; claims: Claims } {
 /** Makes what the endpoints run with on a store: the environment's settings, and the keys that a server there has. */
 async function contextFor(store: Store, url: string): Promise<Context> {
   try {
-    const { settings: given } = readOptions([], process.env);
+    const { settings: given } = optionsHere();
     // The store remembers which tokens were rotated, whether or not this environment has rotation on.
     const rotation = { rotateRefreshTokens: true };
     const input = { ...given, ...(await keySettings({ store: url, settings: given }, "refuse")), ...rotation, store };
@@ -211,8 +209,8 @@ function expiry({ exp }: Claims, now: number): string {
   return exp > now ? `no, ${spanOf(exp - now)} remain` : `yes, for ${spanOf(now - exp)}`;
 }
 
-await runProgram({
-  name: "jwt-endpoints-token",
+export const program: Program = {
+  name: "token",
   description: "Tokens, read from standard input: shows, verifies and revokes them",
   commands: { inspect, revoke, flush },
-});
+};

@@ -1,18 +1,24 @@
-#!/usr/bin/env node
 /**
  * Manages the users of a store: `npm run user -- add alice`. Every command opens the store, does one thing and closes it,
  * also while servers run on the same store.
  */
-import process from "node:process";
 import { type ArgsDef, defineCommand } from "citty";
 import type { JwtEndpointsSettings, Passwords } from "../index.ts";
-import { recordCommand } from "../program/events.ts";
 import { createHasher } from "../program/hasher.ts";
-import { readOptions } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
 import type { Store, User, UsernameMatching } from "../stores/store.ts";
 import { foldUsername } from "../stores/usernames.ts";
-import { noSuchUser, print, runProgram, storeFlag, storeUrl, withStore } from "./command.ts";
+import {
+  type Program,
+  noSuchUser,
+  optionsHere,
+  print,
+  record,
+  settingHere,
+  commonFlags,
+  storeUrl,
+  withStore,
+} from "./command.ts";
 import { normalizeUsername, parseEmail, parseUsername, refuseWeak } from "./fields.ts";
 import { isoTime, printable, quoted, tableLines } from "./format.ts";
 import { readPassword } from "./prompt.ts";
@@ -30,7 +36,7 @@ const usersFlags = {
       "How names match, as for the server: case-insensitive takes names that differ by case for one; " +
       "default: JWT_USERNAME_MATCHING, else exact",
   },
-  ...storeFlag,
+  ...commonFlags,
 } satisfies ArgsDef;
 /** Flags of the commands that hash passwords. */
 const hashingFlags = {
@@ -77,7 +83,7 @@ const add = defineCommand({
       const passwordHash = await passwords.hash(password);
       const isActive = args.inactive !== true;
       const user = await store.addUser({ username, email, passwordHash, isActive }, matching);
-      recordCommand("user_added", { userId: user.id });
+      record("user_added", { userId: user.id });
       await print(`added ${quoted(user.username)}, id ${user.id}${user.isActive ? "" : ", disabled"}\n`);
     };
     await withUsers(args, addUser, { makes: true });
@@ -112,7 +118,7 @@ const passwd = defineCommand({
       const password = await readPassword({ fromStdin: args["password-stdin"] === true });
       await refuseWeak(password, user);
       await endSessions(store, user, { passwordHash: await passwords.hash(password) });
-      recordCommand("password_changed", { userId: user.id });
+      record("password_changed", { userId: user.id });
       await print(`changed the password of ${quoted(user.username)}\n`);
     });
   },
@@ -125,7 +131,7 @@ const logout = defineCommand({
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       await endSessions(store, user);
-      recordCommand("logout", { userId: user.id });
+      record("logout", { userId: user.id });
       await print(`ended all sessions of ${quoted(user.username)}\n`);
     });
   },
@@ -151,7 +157,7 @@ const disable = defineCommand({
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       await endSessions(store, user, { isActive: false });
-      recordCommand("user_disabled", { userId: user.id });
+      record("user_disabled", { userId: user.id });
       await print(`disabled ${quoted(user.username)}\n`);
     });
   },
@@ -164,7 +170,7 @@ const enable = defineCommand({
     await withUsers(args, async (store, matching) => {
       const { id, username } = await findUser(store, args.username, matching);
       if ((await store.updateUser(id, { isActive: true })) === undefined) throw noSuchUser(username);
-      recordCommand("user_enabled", { userId: id });
+      record("user_enabled", { userId: id });
       await print(`enabled ${quoted(username)}\n`);
     });
   },
@@ -177,7 +183,7 @@ const remove = defineCommand({
     await withUsers(args, async (store, matching) => {
       const user = await findUser(store, args.username, matching);
       if (!(await store.removeUser(user.id))) throw noSuchUser(user.username);
-      recordCommand("user_removed", { userId: user.id });
+      record("user_removed", { userId: user.id });
       await print(`removed ${quoted(user.username)}, id ${user.id}\n`);
     });
   },
@@ -228,7 +234,7 @@ async function withUsers(
   use: (store: Store, matching: UsernameMatching) => Promise<void>,
   options?: { makes: boolean },
 ): Promise<void> {
-  const text = flags["username-matching"] ?? (process.env["JWT_USERNAME_MATCHING"] || "exact");
+  const text = flags["username-matching"] ?? settingHere("usernameMatching") ?? "exact";
   const matching = matchings.find((each) => each === text);
   if (matching === undefined) throw new UsageError(`JWT_USERNAME_MATCHING is not one of ${matchings.join(", ")}`);
   await withStore(storeUrl(flags.store), (store) => use(store, matching), options);
@@ -240,7 +246,7 @@ async function hasherFrom(flags: { [name in keyof typeof hashingFlags]?: string 
     const value = flags[flag as keyof typeof hashingFlags];
     return value === undefined ? [] : [`--${flag}=${value}`];
   });
-  const { hashing } = readOptions(args, process.env).settings as Pick<JwtEndpointsSettings, "hashing">;
+  const { hashing } = optionsHere(args).settings as Pick<JwtEndpointsSettings, "hashing">;
   return createHasher(hashing);
 }
 
@@ -280,8 +286,8 @@ async function* rowsOf(store: Store): AsyncGenerator<string[]> {
   }
 }
 
-await runProgram({
-  name: "jwt-endpoints-user",
+export const program: Program = {
+  name: "user",
   description: "The users of a store; works while servers run on it",
   commands: { add, list, passwd, sessions, logout, disable, enable, remove, import: importCommand },
-});
+};

@@ -2,10 +2,20 @@
  * Reads command lines strictly, by citty's definitions. citty itself accepts flags it does not know, flags without their
  * value and arguments nothing reads, and has no strict mode; a misspelt flag must stop the program instead.
  */
-import process from "node:process";
-import { parseArgs, stripVTControlCharacters } from "node:util";
-import type { ArgsDef, CommandDef } from "citty";
+import { parseArgs } from "node:util";
+import type { ArgDef } from "citty";
 import { didYouMean } from "../settings/describe.ts";
+
+/** A flag or an argument, and how a flag may be written beside `--flag value` and `--flag=value`. */
+export type Flag = ArgDef & {
+  /** `--flag` alone is `true`. */
+  isSwitch?: boolean;
+  /** `--no-flag` is `false`. */
+  hasNegation?: boolean;
+};
+
+/** By the name without dashes; positional arguments in their order. */
+export type Flags = Record<string, Flag>;
 
 /** What a command line can have wrong. `flag` is as it was typed, with its dashes. */
 export interface CommandLineProblems {
@@ -19,6 +29,21 @@ export interface CommandLineProblems {
   argumentCount(given: number, names: readonly string[]): Error;
 }
 
+/** Text that the word behind a switch has to be to count as its value. */
+const switchValue = /^(true|false|yes|no|on|off|1|0)$/i;
+
+/** Writes `--me` as `--me=true` and `--no-me` as `--me=false`, which is what the parser of Node can read. */
+function withValues(args: string[], definitions: Flags): string[] {
+  const end = args.indexOf("--");
+  return args.map((arg, index) => {
+    const name = arg.slice(2);
+    if (!arg.startsWith("--") || (end !== -1 && index >= end)) return arg;
+    if (definitions[name]?.isSwitch && !switchValue.test(args[index + 1] ?? "")) return `${arg}=true`;
+    const negated = name.startsWith("no-") ? name.slice(3) : "";
+    return definitions[negated]?.hasNegation ? `--${negated}=false` : arg;
+  });
+}
+
 /**
  * Checks a command line against the definitions and returns its flags.
  * @param args the words after the program's or the command's name.
@@ -26,25 +51,22 @@ export interface CommandLineProblems {
  * @returns values by the flag's name without dashes; "true" for a flag that takes no value.
  * @throws what `problems` makes, for the first problem.
  */
-export function readFlags(args: string[], definitions: ArgsDef, problems: CommandLineProblems): Record<string, string> {
+export function readFlags(args: string[], definitions: Flags, problems: CommandLineProblems): Record<string, string> {
   const names = Object.keys(definitions);
   const flags = names.filter((name) => definitions[name]!.type !== "positional");
-  const isSwitch = (name: string): boolean => definitions[name]!.type === "boolean";
+  const isBoolean = (name: string): boolean => definitions[name]!.type === "boolean";
   const options = Object.fromEntries(
-    flags.map((name) => [name, { type: isSwitch(name) ? ("boolean" as const) : ("string" as const) }]),
+    flags.map((name) => [name, { type: isBoolean(name) ? ("boolean" as const) : ("string" as const) }]),
   );
   const lenient = { strict: false, allowPositionals: true, tokens: true } as const;
-  const { tokens, positionals } = parseArgs({ args, options, ...lenient });
+  const { tokens, positionals } = parseArgs({ args: withValues(args, definitions), options, ...lenient });
   const values: Record<string, string> = {};
   for (const token of tokens) {
     if (token.kind !== "option") continue;
     const { name, rawName: flag, value, inlineValue } = token;
-    if (!flags.includes(name) || !flag.startsWith("--")) {
-      const known = flags.map((each) => `--${each}`);
-      throw problems.unknownFlag(flag, didYouMean(flag, known));
-    }
+    if (!flags.includes(name) || !flag.startsWith("--")) throw problems.unknownFlag(flag, nearest(flag, definitions));
     const definition = definitions[name]!;
-    if (isSwitch(name)) {
+    if (isBoolean(name)) {
       if (value !== undefined) throw problems.needlessValue(flag);
     } else if (value === undefined || (!inlineValue && /^-./.test(value))) {
       throw problems.missingValue(flag);
@@ -58,14 +80,22 @@ export function readFlags(args: string[], definitions: ArgsDef, problems: Comman
   return values;
 }
 
+/** Returns the hint for an unknown flag: the nearest one, with `no-` where that was typed and may be. */
+function nearest(flag: string, definitions: Flags): string {
+  const known = Object.entries(definitions).flatMap(([name, { type, hasNegation }]) => {
+    if (type === "positional") return [];
+    return hasNegation && flag.startsWith("--no-") ? [`--no-${name}`] : [`--${name}`];
+  });
+  return didYouMean(flag, known);
+}
+
 /** Returns whether a command line asks for help. Behind `--` even `-h` may be a name. */
 export const wantsHelp = (args: string[]): boolean =>
   args.some((arg, index) => /^(-h|--help)$/.test(arg) && !args.slice(0, index).includes("--"));
 
-/** Renders the help of a command, in colour on a terminal only. citty is loaded here, so that servers start without it. */
-export async function renderHelp(command: CommandDef<any>, parent?: CommandDef<any>): Promise<string> {
-  const { renderUsage } = await import("citty");
-  const text = await renderUsage(command, parent);
-  const plain = process.stdout.isTTY ? text : stripVTControlCharacters(text);
-  return plain.replace(/ +$/gm, "");
-}
+/** Returns the words behind the program's name that are the server's: `serve` may stand in front of its flags. */
+export const serverArguments = (argv: string[]): string[] => argv.slice(argv[2] === "serve" ? 3 : 2);
+
+/** Returns whether a command line of the server asks for a text instead of a server. */
+export const wantsInformation = (args: string[]): boolean =>
+  args.some((arg) => /^(-h|--help|--version|--print-config(=.*)?)$/.test(arg));

@@ -28,14 +28,16 @@ export function eventLine(event: AuditEvent | LogEvent, isTerminal: boolean): st
 }
 
 /**
- * Records what a command did in the audit log of `JWT_AUDIT_LOG`, if there is one. A failure is a warning: what was done
- * stays done.
+ * Records what a command did in the audit log. A failure is a warning: what was done stays done.
+ * @param log where events go, as for the server, and which; without a target there is no log.
  */
-export function recordCommand(event: AuditEventName, details: Omit<Partial<AuditEvent>, "time" | "event">): void {
-  const { JWT_AUDIT_LOG: target = "", JWT_AUDIT_EVENTS: listed = "" } = process.env;
-  const standard = describeSettings().find(({ name }) => name === "auditEvents")!.default as string[];
-  const recorded = listed === "" ? standard : listed.split(",").map((name) => name.trim());
-  if (target === "" || target === "off" || !recorded.includes(event)) return;
+export function recordCommand(
+  event: AuditEventName,
+  details: Omit<Partial<AuditEvent>, "time" | "event">,
+  { target = "off", recorded }: { target?: string | undefined; recorded?: string[] | undefined },
+): void {
+  const names = recorded ?? (describeSettings().find(({ name }) => name === "auditEvents")!.default as string[]);
+  if (target === "" || target === "off" || !names.includes(event)) return;
   const whole: AuditEvent = { time: new Date().toISOString(), event, ...details };
   if (target === "stderr") return console.error(eventLine(whole, process.stderr.isTTY));
   try {

@@ -1,11 +1,22 @@
 /** Reads settings from flags and environment, by the names in the settings schema: flags first, then the environment. */
-import type { ArgsDef, CommandDef } from "citty";
 import { SettingError, describeSettings } from "../index.ts";
 import { didYouMean } from "../settings/describe.ts";
 import { isMemoryStore } from "../stores/open.ts";
 import { convert, readSecret } from "./values.ts";
-import { type CommandLineProblems, readFlags } from "./command-line.ts";
-import { type Limits, type ServerOption, readLimits, serverOptions } from "./server-options.ts";
+import { type Flags, readFlags } from "./command-line.ts";
+import {
+  type ServerOption,
+  fileFlagOf,
+  fileFlags,
+  fileVariableOf,
+  secretOptions,
+  serverFlags,
+  serverProblems,
+} from "./server-flags.ts";
+import { type Limits, readLimits, serverOptions } from "./server-options.ts";
+
+/** Limits that the server has by default, and an embedded handler only when they are set. */
+export const guards = { throttle: "20/min", throttleSetPassword: "20/min", throttleFailures: "10/hour" };
 
 /** What the server program is started with. */
 export interface ServerOptions {
@@ -29,6 +40,17 @@ export interface ServerOptions {
   limits: Limits;
   /** For `createJwtEndpoints`; a setting that was not given is absent. */
   settings: Record<string, unknown>;
+  /** The configuration file, when there is one. */
+  config?: ConfigFile;
+}
+
+/** A configuration file that was read. */
+export interface ConfigFile {
+  path: string;
+  /** Checked values by the names of settings, those of groups such as `hashing` as objects. */
+  values: Record<string, unknown>;
+  /** Says that the file holds a secret and is open to others. */
+  warning: string | undefined;
 }
 
 /** `hashing.queue` -> `hashing-queue`, `accessTokenLifetime` -> `access-token-lifetime`. */
@@ -39,7 +61,7 @@ const flagOf = (name: string): string =>
 const envOf = (name: string): string => `JWT_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
 
 /** Lists the server's own options and, after them, every setting that a flag can give. */
-export function listOptions(): (ServerOption & { flag: string })[] {
+export function listOptions(): ServerOption[] {
   const settings = describeSettings().filter(({ form }) => form !== "none");
   return [...serverOptions, ...settings.map((setting) => ({ ...setting, env: envOf(setting.name) }))].map((option) => ({
     ...option,
@@ -47,56 +69,12 @@ export function listOptions(): (ServerOption & { flag: string })[] {
   }));
 }
 
-/** How help names the value of a flag. */
-const valueHints: Record<ServerOption["form"], string> = {
-  text: "text",
-  number: "number",
-  duration: "duration",
-  boolean: "true|false",
-  list: "a,b",
-  file: "file",
-  none: "",
-};
-
-/** Derives the server's flags from its options. Each takes a value, as its variable does. */
-function serverFlags(): ArgsDef {
-  const flags = listOptions().map(({ flag, env, form, description, default: value }) => {
-    const isShown = ["string", "number", "boolean"].includes(typeof value) && value !== "";
-    const text = `${description} [${env}]`;
-    return [
-      flag,
-      {
-        type: "string" as const,
-        valueHint: valueHints[form],
-        description: text,
-        ...(isShown && { default: `${value}` }),
-      },
-    ] as const;
-  });
-  return Object.fromEntries(flags);
-}
-
-/** Options whose value may be a secret: each can be read from a file, as containers hand secrets over (`JWT_STORE_FILE`). */
-const secretOptions = ["store", "signing-key", "verifying-key"];
-const fileFlagOf = (flag: string): string => `${flag}-file`;
-const fileVariableOf = (env: string): string => `${env}_FILE`;
-
-function fileFlags(): ArgsDef {
-  const rows = listOptions().filter(({ flag }) => secretOptions.includes(flag));
-  return Object.fromEntries(
-    rows.map(({ flag, env, name }) => {
-      const description = `File that holds the value of ${name}. [${fileVariableOf(env)}]`;
-      return [fileFlagOf(flag), { type: "string" as const, valueHint: "path", description }] as const;
-    }),
-  );
-}
-
 /**
  * Returns the flags of a command line that hold a secret: keys that are not public, and store URLs with a password.
  * @param args the words after the program's name, which were read without an error.
  */
 export function secretsAmong(args: string[]): string[] {
-  const values = args.length === 0 ? {} : readFlags(args, commandFlags(), commandLineProblems);
+  const values = readServerFlags(args);
   const isSecret = (flag: string): boolean => {
     const value = values[flag];
     if (value === undefined || value.startsWith("-----BEGIN PUBLIC KEY")) return false;
@@ -105,18 +83,20 @@ export function secretsAmong(args: string[]): string[] {
   return secretOptions.filter((flag) => flag !== "verifying-key" && isSecret(flag));
 }
 
-/** Describes the server program for its help. */
-export const serverCommand = (): CommandDef => ({
-  meta: {
-    name: "jwt-endpoints",
-    description:
-      "Serves the JWT endpoints. Every flag has an environment variable, shown in brackets; the flag comes first.",
-  },
-  args: commandFlags(),
-});
-
 /** All flags of the server. */
-const commandFlags = (): ArgsDef => ({ ...serverFlags(), ...fileFlags() });
+const commandFlags = (): Flags => {
+  const options = listOptions();
+  return { ...serverFlags(options), ...fileFlags(options) };
+};
+
+/**
+ * Reads a command line of the server.
+ * @param args the words after the program's name.
+ * @returns values by the flag's name.
+ * @throws {SettingError} in one line, for an unknown flag or one without its value.
+ */
+export const readServerFlags = (args: string[]): Record<string, string> =>
+  args.length === 0 ? {} : readFlags(args, commandFlags(), serverProblems);
 
 /** Begins the variables that the program gives its own workers. */
 const ownVariables = "JWT_ENDPOINTS_";
@@ -159,27 +139,87 @@ function variablesOf(env: Record<string, string | undefined>): string[] {
   }
 }
 
+/** An option with its value, and where that comes from. */
+export interface GivenOption extends ServerOption {
+  /** `undefined` when it was not given and has no default that the program knows. */
+  value: unknown;
+  /** `--port`, `PORT`, the path of the configuration file, or `default`. */
+  source: string;
+  kind: "flag" | "variable" | "file" | "default";
+}
+
+/**
+ * Finds the value of an option: in the flags, else in the environment, else in the configuration file.
+ * @param flags as {@link readServerFlags} returns them.
+ * @throws {SettingError} when it does not have the option's form, in one line.
+ */
+export function giveOption(
+  option: ServerOption,
+  flags: Record<string, string>,
+  env: Record<string, string | undefined>,
+  config: ConfigFile | undefined,
+): GivenOption {
+  const { name, flag } = option;
+  const isSecret = secretOptions.includes(flag);
+  const [fileFlag, fileVariable] = [fileFlagOf(flag), fileVariableOf(option.env)];
+  // An empty variable counts as not set.
+  const given = flags[flag] ?? (env[option.env] || undefined);
+  const file = isSecret ? (flags[fileFlag] ?? (env[fileVariable] || undefined)) : undefined;
+  if (given !== undefined && file !== undefined) {
+    throw new SettingError(`setting ${name} is given twice, by itself and as a file; take one of them away`);
+  }
+  if (given !== undefined) {
+    const isFlag = flags[flag] !== undefined;
+    const source = isFlag ? `--${flag}` : option.env;
+    return { ...option, value: convert(option, given), source, kind: isFlag ? "flag" : "variable" };
+  }
+  if (file !== undefined) {
+    const isFlag = flags[fileFlag] !== undefined;
+    const source = isFlag ? `--${fileFlag}` : fileVariable;
+    return { ...option, value: convert(option, readSecret(name, file)), source, kind: isFlag ? "flag" : "variable" };
+  }
+  const value = name
+    .split(".")
+    .reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], config?.values);
+  if (value !== undefined) return { ...option, value, source: config!.path, kind: "file" };
+  const fallback = serverOptions.some((own) => own.name === name) ? option.default : undefined;
+  return { ...option, value: fallback, source: "default", kind: "default" };
+}
+
+/**
+ * Returns the value of one option where a command runs.
+ * @returns `undefined` when it was not given.
+ */
+export function givenValue(
+  name: string,
+  env: Record<string, string | undefined>,
+  config: ConfigFile | undefined,
+): unknown {
+  const option = listOptions().find((each) => each.name === name)!;
+  const { value, kind } = giveOption(option, {}, env, config);
+  return kind === "default" ? undefined : value;
+}
+
 /**
  * Reads what the server is started with.
  * @param args the words after the program's name.
  * @throws {SettingError} for an unknown flag or variable or a value of the wrong form, in one line.
  */
-export function readOptions(args: string[], env: Record<string, string | undefined>): ServerOptions {
+export function readOptions(
+  args: string[],
+  env: Record<string, string | undefined>,
+  config?: ConfigFile,
+): ServerOptions {
   checkVariables(env);
-  const values = args.length === 0 ? {} : readFlags(args, commandFlags(), commandLineProblems);
-  const result: Record<string, unknown> = {};
-  for (const option of listOptions()) {
-    const { name, flag } = option;
-    const given = values[flag] ?? (env[option.env] || undefined); // an empty variable counts as not set
-    const file = secretOptions.includes(flag)
-      ? (values[fileFlagOf(flag)] ?? (env[fileVariableOf(option.env)] || undefined))
-      : undefined;
-    if (given !== undefined && file !== undefined) {
-      throw new SettingError(`setting ${name} is given twice, by itself and as a file; take one of them away`);
-    }
-    const text = file === undefined ? given : readSecret(name, file);
-    const fallback = serverOptions.some((own) => own.name === name) ? option.default : undefined;
-    const value = text === undefined ? fallback : convert(option, text);
+  const flags = readServerFlags(args);
+  const options = listOptions();
+  const names = new Set(options.map(({ name }) => name.split(".")[0]!));
+  // Hooks have no flag, so they come from the file as they are.
+  const result: Record<string, unknown> = Object.fromEntries(
+    Object.entries(config?.values ?? {}).filter(([name]) => !names.has(name)),
+  );
+  for (const option of options) {
+    const { name, value } = giveOption(option, flags, env, config);
     if (value !== undefined) setPath(result, name.split("."), value);
   }
   const { headersTimeout, requestTimeout, maxHeaderSize, maxConnections, ...others } =
@@ -201,21 +241,24 @@ export function readOptions(args: string[], env: Record<string, string | undefin
   if (workers > 1 && isMemoryStore(store)) {
     throw new SettingError(`setting workers: ${workers} processes can't share the store memory:; use a file: store`);
   }
-  return { host, port, store, requestLog, auditLog, metrics, console, workers, limits, settings: { ...settings } };
+  const found = config === undefined ? {} : { config };
+  return {
+    host,
+    port,
+    store,
+    requestLog,
+    auditLog,
+    metrics,
+    console,
+    workers,
+    limits,
+    settings: { ...settings },
+    ...found,
+  };
 }
 
 /** Whether a host names this machine alone. */
 export const isLoopback = (host: string): boolean => /^(127(\.\d+){3}|::1|\[::1\]|localhost)$/i.test(host);
-
-/** Words the problems of the server's command line. A stray argument isn't quoted: it may be a key. */
-const commandLineProblems: CommandLineProblems = {
-  unknownFlag: (flag, hint) => new SettingError(`setting ${flag} is not a flag of the server${hint || "; see --help"}`),
-  missingValue: (flag) =>
-    new SettingError(`setting ${flag} lacks its value; a value that begins with - takes ${flag}=`),
-  needlessValue: (flag) => new SettingError(`setting ${flag} takes no value`),
-  unknownValue: (flag, options) => new SettingError(`setting ${flag} is not one of ${options.join(", ")}`),
-  argumentCount: () => new SettingError("the command line has a text that belongs to no flag"),
-};
 
 function setPath(target: Record<string, unknown>, [key, ...rest]: string[], value: unknown): void {
   if (rest.length === 0) target[key!] = value;

@@ -1,6 +1,7 @@
 /** The table of the server program's own options, and the limits among them. */
-import { type DescribedSetting, SettingError } from "../index.ts";
+import { SettingError } from "../index.ts";
 import { parseDuration } from "../settings/values.ts";
+import type { ServerOption } from "./server-flags.ts";
 
 /** The store where neither flag nor variable names one. */
 export const defaultStore = "file:./data";
@@ -22,10 +23,8 @@ const mostTimeout = 600;
 /** A token in a header must fit, and no client may fill the memory. */
 const [leastHeaderSize, mostHeaderSize] = [1024, 1_048_576];
 
-export type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & { env: string };
-
 /** The options that the program has besides the settings of the endpoints. */
-export const serverOptions: ServerOption[] = [
+export const serverOptions: Omit<ServerOption, "flag">[] = [
   { name: "host", env: "HOST", form: "text", default: "127.0.0.1", description: "Address to listen on." },
   { name: "port", env: "PORT", form: "number", default: 8000, description: "Port to listen on; 0 takes a free one." },
   {

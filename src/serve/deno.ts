@@ -94,13 +94,13 @@ function sendTo(writer: Writer): Send {
 }
 
 /** Returns this process's permissions as flags for a worker: all of a kind, or those of it that a worker needs. */
-function permissionFlags({ host, port, store, settings }: ServerOptions): string[] {
+function permissionFlags({ host, port, store, settings, config }: ServerOptions): string[] {
   const folder = storeFolder(store) ?? "data";
   const packages = "node_modules";
   const { jwkUrl } = settings;
   const hosts = [`${host}:${port}`, ...(typeof jwkUrl === "string" ? [new URL(jwkUrl).host] : [])];
   const needed: Record<string, Permission[]> = {
-    read: [folder, packages].map((path) => ({ name: "read", path })),
+    read: [folder, packages, ...(config === undefined ? [] : [config.path])].map((path) => ({ name: "read", path })),
     write: [{ name: "write", path: folder }],
     net: hosts.map((each) => ({ name: "net", host: each })),
     env: [],

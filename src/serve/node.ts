@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** Serves on Node: the handler's plain `handle` on `node:http`, twice as fast as through `Request` and `Response`. */
 import { Buffer } from "node:buffer";
 import cluster from "node:cluster";

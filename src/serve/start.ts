@@ -10,10 +10,11 @@ import {
   createJwtEndpoints,
 } from "../index.ts";
 import { fail } from "../errors.ts";
-import { renderHelp, wantsHelp } from "../program/command-line.ts";
+import { serverArguments, wantsInformation } from "../program/command-line.ts";
+import { loadOptions } from "../program/config-file.ts";
 import { createHasher } from "../program/hasher.ts";
 import { keySettings } from "../program/key-settings.ts";
-import { type ServerOptions, readOptions, serverCommand } from "../program/options.ts";
+import { type ServerOptions, guards } from "../program/options.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
 import { openStore, shownUrl } from "../stores/open.ts";
 import type { Metrics } from "./metrics.ts";
@@ -36,21 +37,22 @@ import {
 
 /** How often expired facts are dropped from the store, in milliseconds. */
 const flushMs = 600_000;
-/** Limits that the server has by default, and an embedded handler only when they are set. */
-const guards = { throttle: "20/min", throttleSetPassword: "20/min", throttleFailures: "10/hour" };
 /** How long after a failure the first user is tried again, in milliseconds. */
 const introduceAgainMs = 5000;
 
 /** Runs the server until a signal stops it. An error that the operator can mend is one line and exit code 1. */
 export async function start(runtime: Runtime): Promise<void> {
   const { listen, fork, send = { stdout: sendTo(process.stdout), stderr: sendTo(process.stderr) } } = runtime;
-  const args = process.argv.slice(2);
+  const args = serverArguments(process.argv);
   const output = takeOver(send);
   const end = endWith(output);
   let prepared: Prepared | undefined;
   try {
-    if (wantsHelp(args)) return console.log(await renderHelp(serverCommand()));
-    const options = readOptions(args, process.env);
+    if (wantsInformation(args)) {
+      const { informationFor } = await import("../program/information.ts");
+      return console.log(await informationFor(args, process.env));
+    }
+    const options = await loadOptions(args, process.env);
     prepared = await prepare(options);
     const { endpoints, store, readiness, auditLog } = prepared;
     readiness.isReady = false;
@@ -241,7 +243,7 @@ async function announce(
   { prepared, options, runtime, output }: Started,
   onMade: () => void,
 ): Promise<void> {
-  for (const warning of startWarnings(options, process.argv.slice(2), runtime)) logEvent(warning);
+  for (const warning of startWarnings(options, serverArguments(process.argv), runtime)) logEvent(warning);
   const { endpoints, introduce } = prepared;
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);

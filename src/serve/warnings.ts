@@ -14,6 +14,7 @@ const warnings: Record<string, (options: ServerOptions, args: string[], runtime:
     const variable = `JWT_${flag.replaceAll("-", "_").toUpperCase()}`;
     return `--${flag} shows a secret to every user of the machine; use ${variable} or --${flag}-file`;
   },
+  open_config_file: ({ config }) => config?.warning,
   open_without_proxy({ host, settings }) {
     if (isLoopback(host) || settings["trustedProxies"] !== undefined) return undefined;
     return (

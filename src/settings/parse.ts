@@ -26,6 +26,14 @@ export function parseSettings(input: JwtEndpointsSettings): Settings {
 export const parseHashing = (hashing: JwtEndpointsSettings["hashing"]): Settings["hashing"] =>
   parse(v.object({ hashing: settingsSchema.entries.hashing }), { hashing }).hashing;
 
+/**
+ * Checks settings that come without a store, such as those of a configuration file. What they are together is checked with
+ * the store.
+ * @throws {SettingError} as {@link parseSettings}.
+ */
+export const checkSettings = (input: Record<string, unknown>): void =>
+  void parse(v.omit(settingsSchema, ["store"]), input);
+
 /** The codes of texts, by their names as settings. */
 const textNames = Object.keys(errorTexts.entries).map((code) => `texts.${code}`);
 

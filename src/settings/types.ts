@@ -528,6 +528,7 @@ export interface LogEvent {
     | "path_prefixed"
     | "weak_setting"
     | "secret_on_command_line"
+    | "open_config_file"
     | "open_without_proxy"
     | "limit_not_supported";
   message: string;

@@ -51,8 +51,8 @@ usage("explains itself and its commands with --help", async () => {
   for (const name of ["add", "list", "passwd", "sessions", "logout", "disable", "enable", "remove", "import"]) {
     assert.match(all.stdout, new RegExp(`^ +${name} `, "m"));
   }
-  assert.match(add.stdout, /USAGE jwt-endpoints-user add [^]*--password-stdin [^]*--store=<url>/);
-  assert.match(imports.stdout, /USAGE jwt-endpoints-user import [^]*--format=<csv\|jsonl>[^]*--skip-bad /);
+  assert.match(add.stdout, /^Usage: jwt-endpoints user add USERNAME [^]*--password-stdin [^]*--store URL /);
+  assert.match(imports.stdout, /^Usage: jwt-endpoints user import FILE [^]*--format csv\|jsonl [^]*--skip-bad /);
   assert.equal([all.code, add.code, imports.code], [0, 0, 0]);
 });
 
@@ -71,15 +71,12 @@ usage("refuses misspelt variables and empty keys, and so do the other commands",
   const url = noStoreYet();
   const misspelt = /^variable JWT_STOER is not a setting; did you mean JWT_STORE\?\n$/;
   refused(await user(["list", "--store", url], { env: { JWT_STOER: "hunter" } }), misspelt);
-  refused(await run("src/cli/keys.ts", ["list", "--store", url], { env: { JWT_STOER: "hunter" } }), misspelt);
+  refused(await run("keys", ["list", "--store", url], { env: { JWT_STOER: "hunter" } }), misspelt);
   refused(
-    await run("src/cli/token.ts", ["flush", "--store", url], { env: { JWT_SIGNING_KEY: "" } }),
+    await run("token", ["flush", "--store", url], { env: { JWT_SIGNING_KEY: "" } }),
     /^variable JWT_SIGNING_KEY is empty; give it a value, or take it away\n$/,
   );
-  refused(
-    await run("src/cli/keys.ts", ["list", "--stoer", url]),
-    /^unknown flag --stoer for list; did you mean --store\?\n$/,
-  );
+  refused(await run("keys", ["list", "--stoer", url]), /^unknown flag --stoer for list; did you mean --store\?\n$/);
   assert.not.ok(existsSync(folderOf(url)));
 });
 
@@ -103,10 +100,10 @@ usage("makes a store for add and import alone, and says so", async () => {
     { file: userProgram, args: ["list"], url: other },
     { file: userProgram, args: ["passwd", "ada"], url: missing },
     { file: userProgram, args: ["disable", "ada"], url: missing },
-    { file: "src/cli/token.ts", args: ["inspect", "--verify"], url: missing },
-    { file: "src/cli/token.ts", args: ["flush"], url: other },
-    { file: "src/cli/keys.ts", args: ["list"], url: other },
-    { file: "src/cli/keys.ts", args: ["rotate"], url: missing },
+    { file: "token", args: ["inspect", "--verify"], url: missing },
+    { file: "token", args: ["flush"], url: other },
+    { file: "keys", args: ["list"], url: other },
+    { file: "keys", args: ["rotate"], url: missing },
   ];
   for (const { file, args, url } of commands) {
     const result = await run(file, [...args, "--store", url], { input, env: { JWT_SIGNING_KEY: "k".repeat(32) } });

@@ -23,7 +23,7 @@ import { until } from "../support/processes.ts";
 
 const tokens = suite("token command");
 
-const token = (args: string[], given?: Given): Promise<Result> => run("src/cli/token.ts", args, given);
+const token = (args: string[], given?: Given): Promise<Result> => run("token", args, given);
 const signingKey = "the signing key of the hunter's tests";
 const withKey = { JWT_SIGNING_KEY: signingKey };
 

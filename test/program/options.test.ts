@@ -163,13 +163,43 @@ it("cause a warning for a secret on the command line and for an open address wit
   assert.is(warning!.message, `--signing-key shows a secret to every user of the machine; ${remedy}`);
 });
 
-it("are each shown by --help, with flag, variable and default", async () => {
+it("take their booleans without a value, and are turned off by --no-", () => {
+  const settingsOf = (...args: string[]) => readOptions(args, {}).settings;
+  assert.equal(settingsOf("--rotate-refresh-tokens", "--no-me"), { rotateRefreshTokens: true, me: false });
+  assert.equal(settingsOf("--me", "off", "--rotate-refresh-tokens=yes"), { rotateRefreshTokens: true, me: false });
+  assert.equal(settingsOf("--no-throttle", "--no-cors", "--me"), { throttle: false, cors: false, me: true });
+  assert.is(readOptions(["--no-request-log"], { JWT_REQUEST_LOG: "true" }).requestLog, false);
+  for (const [args, message] of [
+    [["--no-mee"], "setting --no-mee is not a flag of the server; did you mean --no-me?"],
+    [["--no-store"], "setting --no-store is not a flag of the server; did you mean --store?"],
+    [["--throttle"], "setting --throttle lacks its value; a value that begins with - takes --throttle="],
+    [["--me", "hunter2"], "the command line has a text that belongs to no flag"],
+  ] as const) {
+    assert.throws(
+      () => readOptions([...args], {}),
+      (error: Error) => error.message === message || assert.unreachable(error.message),
+    );
+  }
+});
+
+it("are each shown by --help, in groups, with flag, variable and default, in 80 columns where there is no terminal", async () => {
   const { code, stdout, stderr } = await finished(start(entry, ["--port", "1", "--help"]));
   assert.equal([code, stderr], [0, ""]);
-  for (const { flag, env } of listOptions()) {
-    assert.match(stdout, new RegExp(`^ +--${flag}=<[^>]+> .* \\[${env}\\]( \\(Default: .+\\))?$`, "m"));
+  const lines = stdout.split("\n");
+  for (const line of lines) assert.ok(line.length <= 80, line);
+  const entries = stdout
+    .split(/^ {2}(?=--)/m)
+    .slice(1)
+    .map((text) => text.split(/\n\n/, 1)[0]!.replace(/\s+/g, " ").trim());
+  for (const { flag, env, form, default: value } of listOptions()) {
+    const found = entries.find((text) => new RegExp(`^--(\\[no-\\])?${flag} `).test(text))!;
+    assert.ok(found?.includes(` [${env}]`), `--${flag}`);
+    assert.is(/^\S+ [A-Z|]+ /.test(found), form !== "boolean", found);
+    if (typeof value === "number") assert.ok(found.endsWith(` (default: ${value})`), found);
   }
-  assert.match(stdout, /--access-token-lifetime=<duration> .* \[JWT_ACCESS_TOKEN_LIFETIME\] \(Default: 5m\)$/m);
+  assert.ok(entries.some((text) => /^--access-token-lifetime DURATION .* \(default: 5m\)$/.test(text)));
+  const titles = lines.filter((line) => /^[A-Z][a-z]+$/.test(line));
+  assert.equal(titles.slice(0, 4), ["Commands", "Address", "Store", "Keys"]);
 });
 
 it.run();

@@ -177,7 +177,7 @@ if (runtime === "node") {
 
   it("keeps its internal files to itself", async () => {
     const dist = path.join(host, "node_modules/jwt-endpoints/dist");
-    const internal = ["stores/open", "stores/store", "program/key-file", "program/options", "serve/node", "cli/user"];
+    const internal = ["stores/open", "stores/store", "program/key-file", "program/options", "serve/node", "cli/main"];
     for (const subpath of [...internal, "settings/schema", "dist/index.js"]) {
       assert.ok(existsSync(path.join(dist, `${subpath.replace(/^dist\/|\.js$/g, "")}.js`)), `${subpath} is a file`);
       assert.is(await refusalOf(subpath), "ERR_PACKAGE_PATH_NOT_EXPORTED", subpath);
@@ -312,11 +312,11 @@ if (runtime === "node") {
     const entries = Object.values(exports).map((entry) =>
       entry.default.replace("./dist/", "src/").replace(/js$/, "ts"),
     );
-    const programs = ["serve/deno", "cli/user", "cli/token", "cli/keys", "cli/db"].map((name) => `src/${name}.ts`);
+    const programs = ["serve/deno", "cli/main"].map((name) => `src/${name}.ts`);
     run(projectRoot, path.join(projectRoot, "node_modules/.bin/deno"), "check", ...entries, ...programs);
   });
 
-  it("has a program that serves, and one for the users", async () => {
+  it("has one program that serves and manages users", async () => {
     const bin = (name: string) => path.join(host, "node_modules/.bin", name);
     const environment = { ...process.env, JWT_STORE: "file:./served" };
     const options = { cwd: host, env: environment };
@@ -333,7 +333,7 @@ if (runtime === "node") {
       const answer = await request(url, { method: "POST", headers, body: body()! });
       assert.is(answer.statusCode, 200);
       assert.equal(Object.keys((await answer.body.json()) as object), ["refresh", "access"]);
-      const list = spawnSync(bin("jwt-endpoints-user"), ["list"], { ...options, encoding: "utf8" });
+      const list = spawnSync(bin("jwt-endpoints"), ["user", "list"], { ...options, encoding: "utf8" });
       assert.match(list.stdout, /admin/);
     } finally {
       child.kill("SIGTERM");
@@ -392,7 +392,7 @@ if (runtime === "node") {
     }
     run(folder, "npm", "ci", "--omit=dev", "--prefer-offline", "--no-audit", "--no-fund");
     assert.not.ok(existsSync(path.join(folder, "node_modules/tsx")));
-    for (const [script, program] of Object.entries({ start: "serve/node", user: "cli/user", keys: "cli/keys" })) {
+    for (const [script, program] of Object.entries({ start: "serve/node", user: "cli/main", keys: "cli/main" })) {
       const unbuilt = startScript(folder, script);
       assert.is(await unbuilt.exitCode(), 1);
       const advice = "npm ci && npm run build && npm prune --omit=dev";

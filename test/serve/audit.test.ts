@@ -92,7 +92,7 @@ it("appends events of servers and commands to one file, closed to others, that m
     await user(args, typed);
   }
   await user(["remove", "ada"], { env: { ...env, JWT_AUDIT_EVENTS: "login" } });
-  await run("src/cli/keys.ts", ["rotate"], { env });
+  await run("keys", ["rotate"], { env });
   const before = eventsIn(fs.readFileSync(`${file}.1`, "utf8"));
   const later = eventsIn(fs.readFileSync(file, "utf8"));
   assert.equal(

@@ -150,7 +150,7 @@ if (runtime === "deno") {
       ["token", "flush"],
       ["keys", "list"],
     ]) {
-      const args = ["run", "--no-prompt", "--allow-env", `src/cli/${program}.ts`, name!, ...file];
+      const args = ["run", "--no-prompt", "--allow-env", "src/cli/main.ts", program!, name!, ...file];
       const { code, stderr } = await finished(spawn(process.execPath, args, { cwd: projectRoot, timeout: 20_000 }));
       assert.match(
         stderr,
@@ -195,7 +195,7 @@ const disk = mountTmpfs("256k");
 it("shares one folder with another server and the user command", async () => {
   const folder = path.join(temporaryFolder(), "data");
   const [one, two] = await Promise.all([serve(["--store", `file:${folder}`]), serve(["--store", `file:${folder}`])]);
-  const add = start("src/cli/user.ts", ["add", "alice", "--password-stdin", "--store", `file:${folder}`], {
+  const add = start("user", ["add", "alice", "--password-stdin", "--store", `file:${folder}`], {
     stdio: "pipe",
   });
   add.stdin!.end("open sesame\n");
@@ -215,7 +215,7 @@ it("shares one folder with another server and the user command", async () => {
   await until(async () => (await two.send("/jwt/refresh/", asked)).status === 400, "the other server knows");
   const printed = [one, two].filter((server) => server.output().includes("curl")).length;
   assert.is(printed, 1, "one of the two made the admin");
-  assert.is((await finished(start("src/cli/user.ts", ["disable", "alice", "--store", `file:${folder}`]))).code, 0);
+  assert.is((await finished(start("user", ["disable", "alice", "--store", `file:${folder}`]))).code, 0);
   await until(
     async () => (await one.send("/jwt/create/", logIn("alice", "open sesame"))).status === 400,
     "alice is out",

@@ -186,7 +186,7 @@ for (const userIdField of ["id", "username"]) {
     withServers([...rotating, "--user-id-field", userIdField], async (post, credentials, folder) => {
       const command = async (args: string[], input: string) => {
         const all = [...args, "--store", `file:${folder}`];
-        const child = start("src/cli/user.ts", all, { stdio: ["pipe", "pipe", "pipe"] });
+        const child = start("user", all, { stdio: ["pipe", "pipe", "pipe"] });
         child.stdin!.end(input);
         assert.is((await finished(child)).code, 0);
       };

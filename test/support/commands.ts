@@ -21,7 +21,7 @@ export interface Result {
   stderr: string;
 }
 
-export const userProgram = "src/cli/user.ts";
+export const userProgram = "user";
 
 export interface Given {
   input?: string;

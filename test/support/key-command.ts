@@ -7,7 +7,7 @@ import { environmentWith, runtime, start } from "./runtime.ts";
 import { finished, until } from "./processes.ts";
 import { unlimited } from "./server.ts";
 
-export const program = "src/cli/keys.ts";
+export const program = "keys";
 
 export interface Key {
   kid?: string;

@@ -22,10 +22,14 @@ const flags: Record<Runtime, () => string[]> = {
 /** The folder with the bundles of a run (`test/run.ts`); without it programs are started from their sources. */
 const bundles = runtime === "node" ? process.env.TEST_BUNDLES : undefined;
 
-/** Program and arguments for `spawn` that run a TypeScript file of the project under the same runtime as this one. */
+/**
+ * Program and arguments for `spawn` that run a TypeScript file of the project, or a command such as `user`, under the same
+ * runtime as this one.
+ */
 export function command(file: string, args: string[] = []): [program: string, args: string[]] {
+  if (!file.endsWith(".ts")) return command("src/cli/main.ts", [file, ...args]);
   const bundle = bundles === undefined ? "" : path.join(bundles, file.replace(/\.ts$/, ".mjs"));
-  if (file.endsWith(".ts") && existsSync(bundle)) return [process.execPath, [bundle, ...args]];
+  if (existsSync(bundle)) return [process.execPath, [bundle, ...args]];
   return [process.execPath, [...flags[runtime](), path.resolve(projectRoot, file), ...args]];
 }
 

@@ -35,10 +35,14 @@ export const unlimited = ["--throttle", "--throttle-set-password", "--throttle-f
   "false",
 ]);
 
-/** Starts the server on a free port and waits until it listens. */
-export async function serve(args: string[], env: Record<string, string> = {}): Promise<Running> {
+/**
+ * Starts the server on a free port and waits until it listens.
+ * @param cwd the working directory; default: this process's.
+ */
+export async function serve(args: string[], env: Record<string, string> = {}, cwd = process.cwd()): Promise<Running> {
   const child = start(entry, ["--port", "0", "--hashing-iterations", String(iterations), ...unlimited, ...args], {
     env: environmentWith(env),
+    cwd,
   });
   const dispatcher = new Agent({ connections: 32, pipelining: 1 });
   let [stdout, stderr] = ["", ""];
