@@ -4,6 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { commandTexts } from "../../src/program/help.ts";
 import { listOptions } from "../../src/program/options.ts";
 import { projectRoot, runtime } from "../support/runtime.ts";
 
@@ -32,7 +33,8 @@ it("name commands, scripts, entries and variables that there are", () => {
       assert.ok(Object.values(bin).includes(`./${entry}`), `${name}: ${entry}`);
       assert.ok(fs.existsSync(path.join(projectRoot, entry.replace("dist", "src").replace(".js", ".ts"))), entry);
     }
-    for (const [program] of text.matchAll(/jwt-endpoints-(user|keys|token)\b/g)) assert.ok(bin[program], program);
+    for (const [, command] of text.matchAll(/(?:^|`|&& )jwt-endpoints ([a-z]+) [a-z]+ /gm))
+      assert.ok(Object.hasOwn(commandTexts, command!), `${name}: ${command}`);
   }
   for (const [, file] of read("README.md").matchAll(/^\| `([\w.-]+)`/gm)) assert.ok(names.includes(file!), file);
 });
