@@ -69,6 +69,7 @@ const rows = {
   internal_error: { status: 500, text: "Internal server error." },
 } satisfies Record<string, ErrorRow>;
 
+/** The stable codes of the errors; texts may change. */
 export type ErrorCode = keyof typeof rows;
 
 /** A code whose text can be replaced by the setting `texts`. `field_errors` sends the texts of the fields instead of its own. */
@@ -90,6 +91,7 @@ export interface ErrorData {
   reasons?: [type: "access" | "refresh" | "sliding", code: ErrorCode][];
 }
 
+/** An error that becomes a response. `isFailure` tells it from others. */
 export type JwtEndpointsError = Boom<ErrorData>;
 
 /**

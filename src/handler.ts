@@ -27,6 +27,7 @@ const shownSettings = [
   ...(["me", "sessions", "authTokenClasses", "cookies"] as const),
 ];
 
+/** What `createJwtEndpoints` returns: the handler in its two forms, and what a host guards its own routes with. */
 export interface JwtEndpoints {
   /** Handles a Fetch `Request`. Never rejects; needs no `this`. */
   readonly fetch: (request: Request) => Promise<Response>;

@@ -9,12 +9,14 @@ import type { Claims, TokenType } from "../tokens/claims.ts";
 import { verifyToken } from "../tokens/verify.ts";
 import type { Context } from "./endpoint.ts";
 
+/** Whose access token a request carries, and what it says. */
 export interface Authenticated {
   /** The verified claims of the token; a copy that the host may change. */
   claims: Claims;
   user: User;
 }
 
+/** What `authenticate` accepts. */
 export interface AuthenticateOptions {
   /** The types of token that are accepted. Default: those of `authTokenClasses`, `["access"]`. */
   tokenTypes?: readonly TokenType[];

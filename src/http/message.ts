@@ -32,6 +32,7 @@ export interface HttpRequest {
   readonly parsed?: unknown;
 }
 
+/** A response as plain data, for servers that are faster without `Response`. */
 export interface HttpResponse {
   status: number;
   /** Header names are in lower case. */

@@ -20,6 +20,7 @@ export type { PasswordAlgorithm, PreferredAlgorithm } from "./formats.ts";
 export { HasherUnavailable } from "./hasher.ts";
 export { type Caller, ClientGone, PasswordQueueFull } from "./queue.ts";
 
+/** How `createPasswords` hashes, as the setting `hashing`. */
 export interface PasswordOptions {
   /** The format of new hashes and of those that replace weaker ones at a login. Default `pbkdf2_sha256`. */
   preferred?: PreferredAlgorithm;
@@ -31,6 +32,7 @@ export interface PasswordOptions {
   queue?: number;
 }
 
+/** The result of checking a password against a hash. */
 export interface PasswordCheck {
   ok: boolean;
   /** The password is right, but its hash is weaker than a new one and should be replaced. */
@@ -41,6 +43,7 @@ export interface PasswordCheck {
   missingPackage?: string;
 }
 
+/** Hashes passwords and checks them against hashes of all formats, a limited number at a time. */
 export interface Passwords {
   /**
    * Resolves when the preferred format can be used.

@@ -12,4 +12,6 @@ const print = async (text: string) => (console.log(text), true);
 // The host may listen elsewhere; HOST and PORT are all that is known here.
 await introduce(`http://${options.host}:${options.port}`, print);
 
-export default { fetch: endpoints.fetch };
+/** The module that a host serves. */
+const host: { fetch(request: Request): Promise<Response> } = { fetch: endpoints.fetch };
+export default host;

@@ -22,6 +22,11 @@ const [deathsAllowed, deathsMs] = [5, 10_000];
 /** Starts another process of this program with these variables and a message channel. */
 export type Fork = (env: Record<string, string>, options: ServerOptions) => ChildProcess;
 
+/** Returns whether the program is part of its runtime's file, made by `bun build --compile` or `deno compile`. */
+const isSingleFile = (): boolean =>
+  process.argv[1]!.startsWith("/$bunfs/") ||
+  (globalThis as { Deno?: { build: { standalone?: boolean } } }).Deno?.build.standalone === true;
+
 /**
  * Makes a {@link Fork} for runtimes whose servers share a port by `SO_REUSEPORT`.
  * @param runArgs returns the runtime's own arguments, which precede the program.
@@ -29,10 +34,14 @@ export type Fork = (env: Record<string, string>, options: ServerOptions) => Chil
 export const forkWith =
   (runArgs: (options: ServerOptions) => string[]): Fork =>
   (env, options) =>
-    spawn(process.execPath, [...runArgs(options), process.argv[1]!, ...process.argv.slice(2)], {
-      env: { ...process.env, ...env },
-      stdio: ["ignore", "inherit", "inherit", "ipc"],
-    });
+    spawn(
+      process.execPath,
+      [...(isSingleFile() ? [] : [...runArgs(options), process.argv[1]!]), ...process.argv.slice(2)],
+      {
+        env: { ...process.env, ...env },
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+      },
+    );
 
 /** Returns the number of workers in a worker, else `undefined`. */
 export const workerCount = (): number | undefined => Number(process.env[countVariable]) || undefined;

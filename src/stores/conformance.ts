@@ -88,6 +88,7 @@ async function sessionIds(store: Store & SessionStore, userId: string): Promise<
   return (await store.listSessions(userId)).map(({ id }) => id);
 }
 
+/** The cases that every store has to pass, each a title and a function that throws when the store fails it. */
 export const storeCases: StoreCase[] = [
   [
     "finds an added user by name and by id, with the defaults filled in",

@@ -2,6 +2,7 @@ import { createState } from "./state/index.ts";
 import { createRetention } from "./state/retention.ts";
 import { type NewUser, type SessionStore, type Store, completeUser } from "./store.ts";
 
+/** What `memoryStore` may be given. */
 export interface MemoryStoreOptions {
   /** The clock, in milliseconds. Default `Date.now`. */
   now?: () => number;

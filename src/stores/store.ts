@@ -34,6 +34,7 @@ export type NewUser = Pick<User, "username" | "passwordHash"> & Partial<User>;
 /** Fields of a user that can change. */
 export type UserChanges = Partial<Omit<User, "id">>;
 
+/** Finds and changes users. The methods may return a value or a promise. */
 export interface UserStore {
   /**
    * Returns the user of this name, or `undefined`. The caller has normalized the name (NFKC). With `case-insensitive`, the
@@ -199,6 +200,7 @@ export interface SessionStore {
   removeSession(id: string): MaybePromise<void>;
 }
 
+/** A whole store: users, facts about tokens, sessions where it records them. */
 export interface Store extends UserStore, TokenStore, Partial<StateStore>, Partial<SessionStore> {
   /**
    * Resolves when the store can serve.
@@ -209,6 +211,7 @@ export interface Store extends UserStore, TokenStore, Partial<StateStore>, Parti
   close(): MaybePromise<void>;
 }
 
+/** The stable codes of a `StoreError`. */
 export type StoreErrorCode =
   /** Another user has the name or the id. */
   | "USER_EXISTS"

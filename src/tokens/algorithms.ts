@@ -67,6 +67,7 @@ const rows = {
   EdDSA: okp("Ed25519", "06032b6570"),
 };
 
+/** The names of the signature algorithms (RFC 7518 section 3.1, RFC 8037). */
 export type AlgorithmName = keyof typeof rows;
 
 /** Has no prototype, so that a name from a token or a file never reaches `Object.prototype`. */

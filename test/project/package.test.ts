@@ -5,22 +5,14 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { cpSync, existsSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { type Platform, build } from "esbuild";
 import { request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { packAndInstall, run } from "../support/package.ts";
 import { familyOf, freePort, isAlive, isListening, until } from "../support/processes.ts";
 import { startPostgres } from "../support/postgres.ts";
 import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
@@ -124,38 +116,12 @@ const loggedIn = [
 ];
 const formats = ["argon2", "bcrypt_sha256"];
 
-/** Runs a program to its end and returns what it printed. */
-function run(folder: string, command: string, ...args: string[]): string {
-  const options = { cwd: folder, encoding: "utf8", timeout: 180_000 } as const;
-  const { status, stdout, stderr, error } = spawnSync(command, args, options);
-  const reason = `${command} ${args.join(" ")} failed: ${error?.message ?? ""}\n${stdout}\n${stderr}`;
-  if (status !== 0) throw new Error(reason);
-  return stdout;
-}
-
-function packAndInstall(): string {
-  const folder = temporaryFolder();
-  const copy = path.join(folder, "copy");
-  for (const name of ["package.json", "tsconfig.json", "README.md", "src"]) {
-    cpSync(path.join(projectRoot, name), path.join(copy, name), { recursive: true });
-  }
-  symlinkSync(path.join(projectRoot, "node_modules"), path.join(copy, "node_modules"));
-  run(copy, "npm", "run", "build");
-  run(copy, "npm", "pack", "--pack-destination", folder);
-  const tarball = readdirSync(folder).find((name) => name.endsWith(".tgz"))!;
-  const host = path.join(folder, "host");
-  mkdirSync(host);
-  writeFileSync(path.join(host, "package.json"), '{"name":"host","private":true,"type":"module"}');
-  run(host, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", path.join(folder, tarball));
-  return host;
-}
-
 if (runtime === "node") {
   const it = suite("package");
   let host: string;
 
   it.before(() => {
-    host = packAndInstall();
+    ({ host } = packAndInstall());
   });
 
   it("brings what it needs, and no sources", () => {

@@ -48,8 +48,12 @@ process.on("exit", () => {
 
 /** A child process that does not outlive this one. */
 export function start(file: string, args: string[] = [], options: SpawnOptions = {}): ChildProcess {
-  const [program, all] = command(file, args);
-  const child = spawn(program, all, { stdio: ["ignore", "pipe", "pipe"], ...options });
+  return startProgram(...command(file, args), options);
+}
+
+/** Another program as a child process that does not outlive this one. */
+export function startProgram(program: string, args: string[], options: SpawnOptions = {}): ChildProcess {
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
   children.add(child);
   child.once("exit", () => children.delete(child));
   return child;

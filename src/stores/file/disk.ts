@@ -7,6 +7,7 @@ import fs from "node:fs";
 import process from "node:process";
 import { Worker } from "node:worker_threads";
 
+/** The calls that the file store makes of a disk. Tests put their own in its place. */
 export interface Disk {
   /**
    * Appends with one write call, which may take less than all, and syncs.

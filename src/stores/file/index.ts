@@ -32,8 +32,9 @@ import { createWriter } from "./writer.ts";
 export { type Disk, poolDisk };
 
 /**
- * `maxLag`, `whenBehind`: how old in milliseconds what is known of other processes' writes may be (default 1000), and
- * whether a read that finds it older reads forward first (`ask`, the default) or is refused as unavailable (`fail`).
+ * What `openFileStore` may be given beside the folder. `maxLag`, `whenBehind`: how old in milliseconds what is known of other
+ * processes' writes may be (default 1000), and whether a read that finds it older reads forward first (`ask`, the default)
+ * or is refused as unavailable (`fail`).
  */
 export interface FileStoreOptions extends Partial<Lag> {
   /** The clock, in milliseconds. Default `Date.now`. */
@@ -49,6 +50,7 @@ export interface FileStoreOptions extends Partial<Lag> {
   disk?: Disk;
 }
 
+/** The store that `openFileStore` returns. */
 export type FileStore = Store &
   SessionStore & {
     /** Counters for benches and tests: `fdatasync` calls, records read and the journal's generation. */

@@ -14,6 +14,7 @@ import { createUsers } from "./users.ts";
 
 export type { PostgresPool };
 
+/** Which database `openPostgresStore` uses, and how. */
 export interface PostgresStoreOptions {
   /** `postgres://user:password@host:port/database?parameter=value`; README.md lists the parameters. */
   url: string;
