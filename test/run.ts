@@ -118,14 +118,14 @@ const waiting = files
   .flatMap(({ file }) => names.map((name) => ({ name, file })))
   .filter(({ name, file }) => name === "node" || !isNodeOnly(file));
 
-/** The commands, and the programs that are only here to be started by suites of the file store. */
+/** The server, the commands, and the programs that are only here to be started by suites of the file store. */
 function programs(): string[] {
   const { bin: commands } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8")) as {
     bin: Record<string, string>;
   };
   const ofCommands = Object.values(commands).map((file) => file.replace("./dist/", "src/").replace(/js$/, "ts"));
   const fixtures = fs.readdirSync(path.join(root, "test/fixtures")).filter((name) => /^store-.*\.ts$/.test(name));
-  return [...ofCommands, ...fixtures.map((name) => `test/fixtures/${name}`)];
+  return ["src/serve/node.ts", ...ofCommands, ...fixtures.map((name) => `test/fixtures/${name}`)];
 }
 
 if (names.includes("node")) await bundle(root, [...files.map((file) => `test/${file}`), ...programs()], bundles);

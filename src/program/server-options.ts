@@ -60,7 +60,7 @@ export const serverOptions: Omit<ServerOption, "flag">[] = [
     env: "JWT_CONSOLE",
     form: "boolean",
     default: undefined,
-    description: "A page at `/` that tries the endpoints; on a loopback address by default, elsewhere off.",
+    description: "Page at `/` that tries the endpoints. On for a loopback address, off for others.",
   },
   {
     name: "workers",
