@@ -154,6 +154,46 @@ else {
     assert.is(await hasFact(writer, ["other", "k"]), false, "kinds that are not held are asked for");
   });
 
+  states("holds as long as a server whose clock is an hour behind takes a token for valid", async () => {
+    const url = await freshUrl();
+    const [store, late] = [await open(url), await open(url, true)];
+    const { id } = await store.addUser({ username: "ivy", passwordHash: "x" });
+    const keys = ["blacklist", "successor"].map((kind) => [kind, "jti"] as const);
+    const expiresAt = Date.now() / 1000 + 0.3;
+    for (const key of keys) await store.putIfAbsent(...key, "first", expiresAt);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    assert.is(await store.get(...keys[0]!), undefined, "expired by a clock that is right");
+    const { now } = Date;
+    Date.now = () => now() - 3_600_000;
+    try {
+      const write = { key: keys[1]!, value: "second", expiresAt: soon() + 3600, unlessMarkedSince: 1 };
+      for (const each of [store, late]) {
+        assert.is(await each.get(...keys[0]!), "first");
+        assert.is((await each.recentState!(id, [keys[0]!])).hasFact, true);
+        assert.is((await each.latestState!(id, [keys[0]!], write)).hasFact, true);
+        assert.is((await each.latestState!(id, [], write)).written, "first", "no second successor");
+        assert.is(await each.putIfAbsent(...keys[1]!, "third", soon() + 3600), "first");
+      }
+    } finally {
+      Date.now = now;
+    }
+    assert.is(await store.putIfAbsent(...keys[1]!, "anew", soon()), "anew");
+  });
+
+  states("stays in memory beside a clock that is a day ahead for a while", async () => {
+    const store = await open(await freshUrl());
+    const keys = Array.from({ length: 400 }, (_, i) => ["blacklist", crypto.randomUUID() + i] as const);
+    for (const key of keys) await store.putIfAbsent(...key, "1", soon());
+    const { now } = Date;
+    Date.now = () => now() + 86_400_000;
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 2500)); // some forty sweeps, each of one shard
+    } finally {
+      Date.now = now;
+    }
+    for (const key of keys) assert.is(await hasFact(store, key), true);
+  });
+
   states("comes with the user, and writes a fact only where everything allows it", async () => {
     const store = await open(await freshUrl());
     const { id } = await store.addUser({ username: "eve", passwordHash: "x" });

@@ -18,20 +18,28 @@ export const decoded = (text: string): string =>
 export const clock = "extract(epoch from clock_timestamp())::double precision";
 
 /**
+ * The earlier of the database's clock and the server's: a server whose clock is behind takes tokens that have expired for
+ * valid ones, so what revoked them has to stand as long. Rows are kept for hours after they expire.
+ * @param own the parameter that holds the server's, in seconds.
+ */
+export const earlier = (own: string): string => `least(${clock}, ${own}::double precision)`;
+export const ownClock = (): number => Date.now() / 1000;
+
+/**
  * Lets the first writer win, in one statement. The update that changes nothing takes the row's lock and returns what
  * stands, this or an earlier one; a select beside an insert would not see the row of a transaction that ended in between.
  */
-export const claimConflict = `on conflict (kind, id) do update set
-      value = case when f.expires_at <= ${clock} then excluded.value else f.value end,
-      tx = case when f.expires_at <= ${clock} then excluded.tx else f.tx end,
-      expires_at = case when f.expires_at <= ${clock} then excluded.expires_at else f.expires_at end`;
+export const claimConflict = (own: string): string => `on conflict (kind, id) do update set
+      value = case when f.expires_at <= ${earlier(own)} then excluded.value else f.value end,
+      tx = case when f.expires_at <= ${earlier(own)} then excluded.tx else f.tx end,
+      expires_at = case when f.expires_at <= ${earlier(own)} then excluded.expires_at else f.expires_at end`;
 
 /** @param onWrite called when a fact has been written that others may have to hear of. */
 export function createFacts(database: Database, onWrite: (kind: string, id: string, expiresAt: number) => void) {
   const { schema } = database;
   const claim = `insert into ${schema}.facts as f (kind, id, value, expires_at) values ($1, $2, $3, $4)
-    ${claimConflict} returning value, expires_at as "expiresAt"`;
-  const read = `select value from ${schema}.facts where kind = $1 and id = $2 and expires_at > ${clock}`;
+    ${claimConflict("$5")} returning value, expires_at as "expiresAt"`;
+  const read = `select value from ${schema}.facts where kind = $1 and id = $2 and expires_at > ${earlier("$3")}`;
 
   /** Deletes what expired by a time, in seconds, and returns how many rows that were. */
   async function forget(table: "facts" | "sessions", until: number): Promise<number> {
@@ -55,12 +63,13 @@ export function createFacts(database: Database, onWrite: (kind: string, id: stri
         encoded(id),
         encoded(value),
         expiresAt,
+        ownClock(),
       ]);
       onWrite(kind, id, row!.expiresAt);
       return decoded(row!.value);
     },
     async get(kind, id) {
-      const [row] = await database.run<{ value: string }>(read, [encoded(kind), encoded(id)]);
+      const [row] = await database.run<{ value: string }>(read, [encoded(kind), encoded(id), ownClock()]);
       return row === undefined ? undefined : decoded(row.value);
     },
     /** Goes by the times on record, so that a clock which runs ahead for a while brings no revoked token back. */

@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database, Listener, Run } from "./connection.ts";
-import { decoded } from "./facts.ts";
+import { clock, decoded } from "./facts.ts";
 import type { Recent } from "./recent.ts";
 
 /** How often the feed asks, whether it is told of news or not. */
@@ -20,7 +20,7 @@ const noticeMs = 20;
 const retryMs = 200;
 /** Rows that one fetch of the first reading takes. */
 const pageSize = 10_000;
-/** How much longer than it lasts a fact is held, in seconds: clocks may be wrong. */
+/** How much longer than it lasts by the database's clock a fact is held, in seconds: a server's may be behind. */
 const keepFor = 2 * 3600;
 
 interface News {
@@ -53,7 +53,7 @@ export async function startFeed(database: Database, recent: Recent, kinds: reado
   const isNew =
     "tx >= pg_snapshot_xmin($2::pg_snapshot) and not pg_visible_in_snapshot(tx, $2::pg_snapshot) " +
     "and pg_visible_in_snapshot(tx, pg_current_snapshot())";
-  const newsSince = `select s.snapshot, n.* from (select pg_current_snapshot()::text as snapshot) s
+  const newsSince = `select s.*, n.* from (select pg_current_snapshot()::text as snapshot, ${clock} as now) s
     left join (${sources(isNew)}) n on true`;
   const serverIs = `select concat(pg_postmaster_start_time(), inet_server_addr(), inet_server_port()) as server`;
 
@@ -119,11 +119,11 @@ export async function startFeed(database: Database, recent: Recent, kinds: reado
 
   async function readNews({ run }: Listener): Promise<void> {
     const began = performance.now();
-    const rows = await run<News & { snapshot: string }>(newsSince, [kinds, position]);
+    const rows = await run<News & { snapshot: string; now: number }>(newsSince, [kinds, position]);
     for (const row of rows) take(row);
     position = rows[0]!.snapshot;
     syncedAt = began;
-    recent.sweep(Date.now() / 1000 - keepFor);
+    recent.sweep(rows[0]!.now - keepFor);
   }
 
   const pause = (ms: number): Promise<void> =>

@@ -1,7 +1,7 @@
 /** The state of a token: from memory where it may lag, else by one statement that can also write what follows. */
 import { type FactKey, type GuardedFact, type RecentState, type StateStore, StoreError, type User } from "../store.ts";
 import type { Database } from "./connection.ts";
-import { claimConflict, clock, decoded, encoded } from "./facts.ts";
+import { claimConflict, decoded, earlier, encoded, ownClock } from "./facts.ts";
 import type { Feed } from "./feed.ts";
 import type { ConnectionSettings } from "./options.ts";
 import type { Recent } from "./recent.ts";
@@ -20,13 +20,14 @@ export function createState(
 ): StateStore {
   const { schema } = database;
 
-  /** Parameters: the user's id, whether as a number or a text, then kind and id of each fact. */
+  /** Parameters: the user's id, whether as a number or a text, kind and id of each fact, the server's clock. */
   function lookUp(count: number): string {
+    const own = `$${2 * count + 3}`;
     const facts = Array.from({ length: count }, (_, i) => `(f.kind = $${2 * i + 3} and f.id = $${2 * i + 4})`);
     const hasFact =
       count === 0
         ? "false"
-        : `exists (select from ${schema}.facts f where (${facts.join(" or ")}) and f.expires_at > ${clock})`;
+        : `exists (select from ${schema}.facts f where (${facts.join(" or ")}) and f.expires_at > ${earlier(own)})`;
     const wasRemoved = `exists (select from ${schema}.removed where field = 'id' and value = $2)`;
     return (
       `select ${selectList(table)}, ${hasFact} as "hasFact", ${wasRemoved} as "wasRemoved" from (select 1) one ` +
@@ -35,18 +36,20 @@ export function createState(
   }
 
   function lookUpAndWrite(count: number): string {
-    const [kind, id, value, expiresAt, since] = [3, 4, 5, 6, 7].map((place) => `$${2 * count + place}`);
+    const [kind, id, value, expiresAt, since] = [4, 5, 6, 7, 8].map((place) => `$${2 * count + place}`);
+    const own = `$${2 * count + 3}`;
     return `with s as (${lookUp(count)}), w as (
       insert into ${schema}.facts as f (kind, id, value, expires_at)
       select ${kind}::text, ${id}::text, ${value}::text, ${expiresAt}::double precision from s
       where s."isActive" and not s."hasFact" and coalesce(s."tokensValidFrom" < ${since}::double precision, true)
-      ${claimConflict} returning value)
+      ${claimConflict(own)} returning value)
       select s.*, (select value from w) as written from s`;
   }
 
   async function ask(userId: string | undefined, facts: readonly FactKey[], write?: GuardedFact): Promise<Found> {
     const known = userId === undefined ? null : (table.idOf(userId) ?? null);
     const values: unknown[] = [known, known ?? "", ...facts.flat().map(encoded)];
+    if (facts.length > 0 || write !== undefined) values.push(ownClock());
     if (write === undefined) return (await database.run<Found>(lookUp(facts.length), values))[0]!;
     values.push(...write.key.map(encoded), encoded(write.value), write.expiresAt, write.unlessMarkedSince);
     return (await database.run<Found>(lookUpAndWrite(facts.length), values))[0]!;
