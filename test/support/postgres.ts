@@ -158,10 +158,13 @@ export async function startPostgres({
 
 const pgbouncer = "/usr/sbin/pgbouncer";
 /** PgBouncer in transaction mode before a server, or `undefined` where it is not installed. */
-export async function startPooler(server: TestServer): Promise<{ port: number; stop(): Promise<void> } | undefined> {
+export async function startPooler(
+  server: TestServer,
+  port?: number,
+): Promise<{ port: number; stop(): Promise<void> } | undefined> {
   if (!existsSync(pgbouncer)) return undefined;
   const folder = temporaryFolder();
-  const port = await freePort();
+  port ??= await freePort();
   const quote = (text: string): string => text.replaceAll('"', '""');
   writeFileSync(path.join(folder, "users"), `"${superuser}" "${quote(databasePassword)}"\n`);
   const lines = [
