@@ -163,18 +163,49 @@ function readForwardedFor({ headers }: LoginRequest): Hop[] {
 /** A parameter of `Forwarded` with a token or a quoted string as its value (RFC 7239 section 4). */
 const parameter = /^\s*([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s";,]*)\s*$/;
 
+/**
+ * Splits a text at a separator, but not inside quoted strings (RFC 9110 section 5.6.4), and leaves out empty parts. A quote
+ * that is never closed is a character like others, so that a client can't swallow what a proxy appends. By hand, since a
+ * regular expression is quadratic in the number of escaped quotes.
+ */
+function splitOutsideQuotes(text: string, separator: string): string[] {
+  const parts: string[] = [];
+  let [start, isQuoting] = [0, true];
+  for (let i = 0; i < text.length; i++) {
+    if (text[i] === separator) {
+      parts.push(text.slice(start, i));
+      start = i + 1;
+    } else if (isQuoting && text[i] === '"') {
+      const end = endOfQuoted(text, i);
+      if (end === -1) isQuoting = false;
+      else i = end;
+    }
+  }
+  return [...parts, text.slice(start)].filter((part) => part.trim() !== "");
+}
+
+/** Returns the position of the quote that closes the one at `start`; -1 without one. */
+function endOfQuoted(text: string, start: number): number {
+  for (let i = start + 1; i < text.length; i++) {
+    if (text[i] === "\\") i++;
+    else if (text[i] === '"') return i;
+  }
+  return -1;
+}
+
 /** Reads `Forwarded` (RFC 7239). An element that does not parse is a hop without an address. */
 function readForwarded({ headers }: LoginRequest): Hop[] {
   const header = headers.get("forwarded");
   if (header === null) return [];
-  const elements = header.match(/(?:"(?:[^"\\]|\\.)*"|[^,"]|")+/g) ?? [];
-  return elements.slice(-mostHops).map((element) => {
-    const found: Record<string, string> = {};
-    for (const pair of element.match(/(?:"(?:[^"\\]|\\.)*"|[^;"]|")+/g) ?? []) {
-      const [, name, value] = parameter.exec(pair) ?? [];
-      if (name === undefined) return { address: undefined };
-      found[name.toLowerCase()] = value!.startsWith('"') ? value!.slice(1, -1).replace(/\\(.)/g, "$1") : value!;
-    }
-    return { address: addressIn(found.for ?? ""), scheme: found.proto, host: found.host };
-  });
+  return splitOutsideQuotes(header, ",")
+    .slice(-mostHops)
+    .map((element) => {
+      const found: Record<string, string> = {};
+      for (const pair of splitOutsideQuotes(element, ";")) {
+        const [, name, value] = parameter.exec(pair) ?? [];
+        if (name === undefined) return { address: undefined };
+        found[name.toLowerCase()] = value!.startsWith('"') ? value!.slice(1, -1).replace(/\\(.)/g, "$1") : value!;
+      }
+      return { address: addressIn(found.for ?? ""), scheme: found.proto, host: found.host };
+    });
 }
