@@ -35,12 +35,15 @@ export async function endSessions(
  * because a process was stopped between the two.
  */
 export async function sessionsOf(store: Store, { id, tokensValidFrom }: User): Promise<Session[]> {
+  const mark = tokensValidFrom ?? 0;
+  const isValid = async ({ id: sid, createdAt }: Session): Promise<boolean> => {
+    if ((await store.get("session", sid)) !== undefined) return false;
+    // The session that changed the password goes on past the mark: the fact `kept` of the endpoints.
+    return createdAt > mark || (await store.get("kept", JSON.stringify([id, sid, mark]))) !== undefined;
+  };
   const valid: Session[] = [];
-  for (const session of (await store.listSessions?.(id)) ?? []) {
-    const isEnded = session.createdAt <= (tokensValidFrom ?? 0) || (await store.get("session", session.id));
-    if (!isEnded) valid.push(session);
-  }
-  return valid.sort((one, other) => other.lastUsedAt - one.lastUsedAt);
+  for (const session of (await store.listSessions?.(id)) ?? []) if (await isValid(session)) valid.push(session);
+  return valid.reverse().sort((one, other) => other.lastUsedAt - one.lastUsedAt); // of two at once, the later login first
 }
 
 /** Returns the lines of a table of sessions, or a line of JSON for each. */
