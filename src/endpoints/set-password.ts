@@ -15,15 +15,16 @@ export const passwordFields = (isRetyped: boolean): string[] =>
 
 /**
  * Changes the bearer's password and ends the user's other sessions; with `logoutOnPasswordChange` this one, too (Djoser's
- * set_password). A store without facts can't tell the sessions apart, and this one ends as well.
+ * set_password). It ends as well with `checkRevokeToken`, which compares passwords, and with a store without facts, which
+ * can't tell sessions apart.
  * @throws `field_errors`; `invalid_data` when the new password is not the same twice; `user_not_found`.
  */
 export const setPassword: UserEndpoint = async (context, { data, user, claims, request }) => {
   const { settings, store, passwords, record } = context;
   const [current, next] = await readPasswords(context, data, user);
   const passwordHash = await passwords.hash(next);
-  const canKeep = store.get !== undefined && store.putIfAbsent !== undefined;
-  let own = canKeep && !settings.logoutOnPasswordChange ? claims : undefined;
+  const endsOwn = settings.logoutOnPasswordChange || settings.checkRevokeToken;
+  let own = endsOwn || store.get === undefined || store.putIfAbsent === undefined ? undefined : claims;
   let known = user;
   for (;;) {
     const stored = await changePassword(context, known, passwordHash, own);

@@ -280,7 +280,8 @@ export interface JwtEndpointsSettings {
    */
   setPasswordRetype?: boolean;
   /**
-   * Ends the session that changed the password, too, as Djoser's `LOGOUT_ON_PASSWORD_CHANGE`. All others end in any case.
+   * Ends the session that changed the password, too, as Djoser's `LOGOUT_ON_PASSWORD_CHANGE`. All others end in any case, and
+   * with `checkRevokeToken` this one, too.
    * @default false
    */
   logoutOnPasswordChange?: boolean;

@@ -50,10 +50,14 @@ it("asks for the new password twice with setPasswordRetype, and judges it before
   }
 });
 
-it("ends its own session with logoutOnPasswordChange, and clears the cookies with its tokens", async () => {
+it("ends its own session with logoutOnPasswordChange or checkRevokeToken, and clears the cookies with its tokens", async () => {
   for (const carry of [[], ["refresh"], ["refresh", "access"]] as ("refresh" | "access")[][]) {
-    for (const logoutOnPasswordChange of [true, false]) {
-      const { post, send, isPassword } = await open({ logoutOnPasswordChange, cookies: { carry } });
+    for (const [endsOwn, more] of [
+      [true, { logoutOnPasswordChange: true }],
+      [true, { checkRevokeToken: true }],
+      [false, {}],
+    ] as const) {
+      const { post, send, isPassword } = await open({ ...more, cookies: { carry } });
       const login = await post("/jwt/create/", credentials);
       const set = login.headers["set-cookie"] ?? "";
       const cookie = [...set.matchAll(/__Host-\w+=[^;]+/g)].join("; ");
@@ -63,9 +67,9 @@ it("ends its own session with logoutOnPasswordChange, and clears the cookies wit
       assert.equal([changed.status, changed.text], [204, ""]);
       const after = changed.headers["set-cookie"] ?? "";
       const cleared = [...after.matchAll(/__Host-(\w+)=;[^,]*Max-Age=0/g)].map(([, name]) => name);
-      assert.equal(cleared, logoutOnPasswordChange ? carry : [], after);
+      assert.equal(cleared, endsOwn ? carry : [], after);
       const { status } = await send("/users/me/", { headers: { cookie, ...bearer } });
-      assert.is(status, logoutOnPasswordChange ? 401 : 200);
+      assert.is(status, endsOwn ? 401 : 200);
       assert.ok(await isPassword(next));
     }
   }

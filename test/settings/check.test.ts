@@ -21,6 +21,13 @@ settings("refuse what the store can't do, and claims that share a name", async (
       { userIdField: "uuid" },
       /^setting userIdField: "uuid" can't be looked up; accepted: id, username, or a store with/,
     ],
+    [
+      { store: poor, rotateRefreshTokens: false, sessions: true },
+      /^setting sessions can't be on: the store keeps none;/,
+    ],
+    [{ maxSessions: 0 }, /^setting maxSessions: 0 is out of range; accepted: a whole number from 1$/],
+    [{ jtiClaim: null as unknown as string }, /^setting jtiClaim is not text$/],
+    [{ tokenTypeClaim: null as unknown as string }, /^setting tokenTypeClaim is not text$/],
     [{ userIdClaim: "__proto__" }, /^setting userIdClaim: "__proto__" is taken, or no name of a claim$/],
     [{ jtiClaim: "exp" }, /^setting jtiClaim: "exp" is taken, or no name of a claim$/],
     [{ tokenTypeClaim: "user_id" }, /^setting tokenTypeClaim: "user_id" is taken, or no name of a claim$/],
@@ -110,10 +117,25 @@ settings("that do nothing together are told of in one warning, when they were se
     [{ clientAddress: () => "::1", throttle: "5/min" }, undefined],
     [{ clientAddress: () => "::1", audit: () => {} }, undefined],
     [{ auditEvents: ["login"] }, "auditEvents without audit"],
+    [{ maxSessions: 3 }, "maxSessions without sessions"],
+    [{ maxSessions: 3, sessions: true }, undefined],
+    [{ me: false, userFields: () => ({}) }, "userFields without me"],
+    [
+      { store: { ...memoryStore(), updateUser: undefined }, setPasswordRetype: true, passwordRules: () => [] },
+      "passwordRules, setPasswordRetype with a store that has no updateUser",
+    ],
     [{ auditEvents: ["login"], audit: () => {} }, undefined],
     [
-      { signingKey: undefined, verifyingKey: spki, algorithm: "ES256", throttle: "5/min", updateLastLogin: true },
-      "throttle, updateLastLogin without signingKey or keys, as nobody can log in",
+      {
+        signingKey: undefined,
+        verifyingKey: spki,
+        algorithm: "ES256",
+        throttle: "5/min",
+        updateLastLogin: true,
+        sessions: true,
+        maxSessions: 3,
+      },
+      "throttle, maxSessions, updateLastLogin without signingKey or keys, as nobody can log in",
     ],
   ];
   for (const [given, told] of cases) {
