@@ -1,6 +1,7 @@
 import { fail, isFailure } from "../errors.ts";
 import { maxPasswordBytes } from "../passwords/index.ts";
 import { changePassword } from "../sessions/revocation.ts";
+import type { LoginRequest } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
 import { sessionOf } from "../tokens/claims.ts";
 import { type UserEndpoint, loggedOut } from "./authenticate.ts";
@@ -17,12 +18,13 @@ export const passwordFields = (isRetyped: boolean): string[] =>
  * Changes the bearer's password and ends the user's other sessions; with `logoutOnPasswordChange` this one, too (Djoser's
  * set_password). It ends as well with `checkRevokeToken`, which compares passwords, and with a store without facts, which
  * can't tell sessions apart.
- * @throws `field_errors`; `invalid_data` when the new password is not the same twice; `user_not_found`.
+ * @throws `field_errors`; `invalid_data` when the new password is not the same twice; `user_not_found`; `throttled`
+ * after many wrong passwords.
  */
 export const setPassword: UserEndpoint = async (context, { data, user, claims, request }) => {
   const { settings, store, passwords, record } = context;
-  const [current, next] = await readPasswords(context, data, user);
-  const passwordHash = await passwords.hash(next);
+  const [current, next] = await readPasswords(context, data, user, request);
+  const passwordHash = await passwords.hash(next, callerOf(context, request));
   const endsOwn = settings.logoutOnPasswordChange || settings.checkRevokeToken;
   let own = endsOwn || store.get === undefined || store.putIfAbsent === undefined ? undefined : claims;
   let known = user;
@@ -36,20 +38,25 @@ export const setPassword: UserEndpoint = async (context, { data, user, claims, r
     // Something else changed the user meanwhile: a login made a stronger hash, the sessions were ended, or the password is
     // another one.
     if ((stored.tokensValidFrom ?? null) !== (known.tokensValidFrom ?? null)) own = undefined;
-    await checkCurrent(context, current, stored);
+    await checkCurrent(context, current, stored, request);
     known = stored;
   }
 };
 
 /** Reads and checks the body in Django REST framework's order: all fields, then the rules for a new password. */
-async function readPasswords(context: Context, data: unknown, user: User): Promise<[current: string, next: string]> {
+async function readPasswords(
+  context: Context,
+  data: unknown,
+  user: User,
+  request: LoginRequest,
+): Promise<[current: string, next: string]> {
   const { setPasswordRetype, passwordRules } = context.settings;
   const names = passwordFields(setPasswordRetype);
   const problems: Problems = {};
   const fields = parseOrCollect(names, data, problems);
   if (problems.current_password === undefined) {
     const current = fields.current_password!;
-    await checkCurrent(context, current, user).catch((error: unknown) => {
+    await checkCurrent(context, current, user, request).catch((error: unknown) => {
       Object.assign(problems, fieldsOf(error));
     });
   }
@@ -79,11 +86,25 @@ function parseOrCollect(names: readonly string[], data: unknown, problems: Probl
   return fields;
 }
 
-/** @throws `field_errors` when it is not the user's password. */
-async function checkCurrent({ passwords }: Context, password: string, user: User): Promise<void> {
-  const { ok } = await passwords.check(password, user.passwordHash);
+/**
+ * Checks the current password, and counts a wrong one as a failed login: whoever got hold of an access token can guess here.
+ * @throws `field_errors` when it is not the user's password; `throttled`.
+ */
+async function checkCurrent(context: Context, password: string, user: User, request: LoginRequest): Promise<void> {
+  const caller = callerOf(context, request);
+  const attempt = context.failedLogins?.begin(user.username, caller.client);
+  const { ok } = await context.passwords.check(password, user.passwordHash, true, caller).catch((error: unknown) => {
+    attempt?.forgive(); // the password was not checked
+    throw error;
+  });
   if (!ok) throw refused("current_password", "Invalid password.");
+  attempt?.succeed();
 }
+
+const callerOf = ({ clientOf }: Context, request: LoginRequest) => ({
+  client: clientOf(request),
+  isGone: () => request.isGone?.() === true,
+});
 
 const refused = (name: string, ...texts: string[]) => fail("field_errors", { fields: { [name]: texts } });
 

@@ -150,6 +150,47 @@ it("is not served by a store that can't change users, and ends every session in 
   assert.ok(await isPassword(next));
 });
 
+it("counts a wrong current password as a failed login of the account", async () => {
+  let now = Date.now();
+  const { setPassword, logIn, post } = await open({
+    throttleFailures: "2/hour",
+    clientAddress: (request) => request.headers.get("x-client") ?? undefined,
+    now: () => now,
+  });
+  const { access } = await logIn();
+  const guess = async (client: string, password: string) =>
+    (await setPassword(access, { ...change, current_password: password }, { "x-client": client })).status;
+  assert.equal([await guess("a", "wrong"), await guess("b", "wrong"), await guess("c", "wrong")], [400, 400, 429]);
+  assert.is((await post("/jwt/create/", credentials, { "x-client": "d" })).status, 429);
+  assert.is(await guess("c", current), 429, "nor is the right one tried then");
+  now += 2000;
+  assert.is(await guess("c", current), 204);
+  now += 5000;
+  const { access: later } = await logIn(next);
+  for (const [field, value] of [
+    ["new_password", "short"],
+    ["new_password", ""],
+  ]) {
+    const data = { current_password: next, new_password: current, [field!]: value };
+    for (let i = 0; i < 5; i++) assert.is((await setPassword(later, data, { "x-client": "c" })).status, 400);
+  }
+});
+
+it("takes turns with other clients in the queue of password hashes", async () => {
+  const { setPassword, logIn } = await open({
+    hashing: { iterations: 100, concurrency: 1, queue: 2 },
+    clientAddress: (request) => request.headers.get("x-client") ?? undefined,
+    passwordRules: () => [],
+  });
+  const [{ access }, { access: other }] = [await logIn(), await logIn()];
+  const wrong = { ...change, current_password: "wrong" };
+  const flood = Array.from({ length: 10 }, () => setPassword(access, wrong, { "x-client": "192.0.2.1" }));
+  const polite = await setPassword(other, wrong, { "x-client": "192.0.2.2" });
+  assert.is(polite.status, 400, "it was checked");
+  const statuses = (await Promise.all(flood)).map(({ status }) => status);
+  assert.ok(statuses.includes(503) && statuses.includes(400), statuses.join());
+});
+
 it("responds 401 or 503, and changes nothing, when the user is gone or the store is down in the middle", async () => {
   const inner = memoryStore();
   await addContractUsers(inner);
