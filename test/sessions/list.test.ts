@@ -2,7 +2,10 @@ import { decodeJwt } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtEndpointsSettings, type Session, type Store, createJwtEndpoints } from "../../src/index.ts";
+import { openFileStore } from "../../src/stores/file/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
+import { until } from "../support/processes.ts";
+import { temporaryFolder } from "../support/runtime.ts";
 import {
   type OpenStore,
   type Pair,
@@ -27,8 +30,8 @@ interface Row {
   user_agent: string | null;
 }
 
-async function open(more: Partial<JwtEndpointsSettings> = {}, openStore?: OpenStore) {
-  const opened = await setUp({ sessions: true, ...more }, openStore);
+async function open(more: Partial<JwtEndpointsSettings> = {}, openStore?: OpenStore, clock?: { seconds: number }) {
+  const opened = await setUp({ sessions: true, ...more }, openStore, clock);
   const send = async (method: string, path: string, token?: string) => {
     const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
     const response = await opened.endpoints.fetch(new Request(`http://localhost/jwt/${path}`, { method, headers }));
@@ -161,6 +164,76 @@ it("ends the oldest session at a login beyond maxSessions, also of logins at onc
   await Promise.all([1, 2, 3, 4].map(() => opened.logIn()));
   assert.is((await opened.rowsOf()).length, 2);
 });
+
+it("of two servers on one folder each lists and ends the other's sessions, and maxSessions counts both", async () => {
+  const folder = temporaryFolder();
+  const clock = { seconds: begin + 0.5 };
+  const more = { maxSessions: 2, rotateRefreshTokens: true };
+  const openServer = () => open(more, (now) => openFileStore(folder, { now }), clock);
+  const [here, there] = [await openServer(), await openServer()];
+  const one = await here.logIn();
+  const two = await there.logIn();
+  assert.equal((await there.list(two.access)).map(({ id }) => id).toSorted(), [sidOf(one), sidOf(two)].toSorted());
+  assert.is((await there.send("DELETE", `sessions/${sidOf(one)}/`, two.access)).status, 204);
+  await until(async () => (await here.verify(one.access)) === 400, "the first server knows of the end");
+  assert.is((await here.refresh(one.refresh)).status, 400);
+  for (let round = 0; round < 5; round++) {
+    clock.seconds += 10;
+    const pairs = await Promise.all([here, there, here, there].map(({ logIn }) => logIn()));
+    const left = async ({ rowsOf }: typeof here) =>
+      (await rowsOf())
+        .map(({ id }) => id)
+        .toSorted()
+        .join();
+    await until(async () => (await left(here)) === (await left(there)), "both see the same sessions");
+    assert.is((await here.rowsOf()).length, 2);
+    const states = await Promise.all(pairs.map(({ access }) => there.guard(access)));
+    assert.is(states.filter((status) => status === 200).length, 2);
+  }
+  await here.store.close();
+  await there.store.close();
+});
+
+for (const [how, more] of refreshing) {
+  it(`a session that is ended while its token is refreshed stays ended: ${how}`, async () => {
+    const inner = memoryStore();
+    let meanwhile = async () => {};
+    // Every step of the store lets the other request go first.
+    const slow = Object.fromEntries(
+      Object.entries(inner).map(([name, method]) => [
+        name,
+        async (...args: never[]) => {
+          await meanwhile();
+          return (method as (...args: never[]) => unknown)(...args);
+        },
+      ]),
+    ) as unknown as Store;
+    for (let step = 0; step < 8; step++) {
+      const opened = await open({ ...more, now: Date.now }, () => slow);
+      const { logIn, post, send, guard, verify, rowsOf } = opened;
+      const field = more.authTokenClasses === undefined ? "refresh" : "token";
+      const [ended, own] = [await logIn(), await logIn()];
+      let [left, isEnding] = [step, false];
+      meanwhile = async () => {
+        if (isEnding || left-- > 0) return;
+        isEnding = true;
+        assert.is((await send("DELETE", `sessions/${sidOf(ended)}/`, bearerOf(own))).status, 204);
+      };
+      const { status, body } = await post("refresh", { [field]: ended[field] });
+      meanwhile = async () => {};
+      if (!isEnding) await send("DELETE", `sessions/${sidOf(ended)}/`, bearerOf(own));
+      if (status === 200) {
+        for (const token of Object.values(body as Pair)) assert.is(await verify(token), 400, `step ${step}`);
+        assert.is(await guard(bearerOf(body)), 401, `step ${step}`);
+        assert.is((await post("refresh", { [field]: body[field] ?? ended[field] })).status, 400);
+      }
+      assert.ok(
+        (await rowsOf()).every(({ id }) => id !== sidOf(ended)),
+        "and is not in the list",
+      );
+    }
+  });
+}
 
 it("records address and agent, short and without control characters, and the use at most once a minute", async () => {
   const agent = `curl \x85${"é".repeat(300)}`;
