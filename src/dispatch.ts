@@ -78,15 +78,18 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
   /** Handles a request for a resource of the bearer. */
   async function handleForUser(request: HttpRequest, route: Route, endpoint: UserEndpoint): Promise<HttpResponse> {
     const { allow, id = "" } = route;
+    const isPost = request.method === "POST";
+    // Read at once: on Node, what arrives of a body before somebody reads it is lost. Its errors come after the bearer's.
+    const reading = isPost ? (async () => readData(request, settings.maxBodySize))() : undefined;
+    reading?.catch(() => {});
     let who: Authenticated;
     try {
       who = await authenticateToken(context, readBearerToken(request, settings, cookies), {});
     } catch (error) {
       return handleError(error, request, allow, bearerSettings);
     }
-    const isPost = request.method === "POST";
     if (isPost) countRequest(request, route);
-    const data = isPost ? await readData(request, settings.maxBodySize) : {};
+    const data = reading === undefined ? {} : await reading;
     const result = await endpoint(context, { ...who, data, id, request });
     if (result === loggedOut && cookies !== undefined) return { ...renderEmpty(allow), cookies: cookies.cleared };
     return result === undefined || result === loggedOut ? renderEmpty(allow) : renderData(result, 200, allow);

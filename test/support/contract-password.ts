@@ -43,6 +43,24 @@ export function addPasswordCases(
     expectResponse(await change(access, []), both(400, list));
   });
 
+  it("set_password reads an empty body and a long one as any", async () => {
+    const { access } = await logIn("correct horse");
+    const wrong = fieldErrors({ current_password: ["Invalid password."] });
+    const missing = fieldErrors({ new_password: required, current_password: required });
+    const body = JSON.stringify({ new_password: "a new Passw0rd, please", current_password: "wrong" });
+    for (const [text, expected] of [
+      [undefined, missing],
+      [body + " ".repeat(40_000), wrong],
+      [`${" ".repeat(60_000)}${body}`, wrong],
+    ] as const) {
+      const headers = { "content-type": "application/json", authorization: `Bearer ${access}` };
+      const request = { method: "POST", headers, ...(text !== undefined && { body: text }) };
+      expectResponse(await targetOf().send(`${targetOf().prefix}/users/set_password/`, request), expected);
+    }
+    const large = await change(access, { new_password: "x".repeat(70_000) });
+    assert.is(large.status, 413);
+  });
+
   it("set_password refuses a weak password with the texts of Django's validators", async () => {
     const { access } = await logIn("correct horse");
     const short = "This password is too short. It must contain at least 8 characters.";
