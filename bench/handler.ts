@@ -8,7 +8,7 @@ import { memoryStore } from "../src/stores/memory.ts";
 import { median, medianRatio } from "../test/support/statistics.ts";
 import { makeTokens } from "../test/support/tokens.ts";
 import { accessClaims, byJose } from "./lib/contestants.ts";
-import { type Column, report, versionsOf } from "./lib/results.ts";
+import { type Column, digits, report, versionsOf } from "./lib/results.ts";
 import { perSecond, progressOf, quick, rotated, rounded, roundsOr, secret, tidy } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 3 : 9);
@@ -118,7 +118,7 @@ const columns: Column[] = [
   { key: "us", title: "µs", text: microseconds },
   { key: "us_min", title: "least", text: microseconds },
   { key: "us_max", title: "most", text: microseconds },
-  { key: "to_nothing", title: "to nothing", text: (value) => value.toFixed(2) },
+  { key: "to_nothing", title: "to nothing", text: digits(2) },
 ];
 const rows = [...rates].map(([subject, all]) => ({
   subject,

@@ -23,7 +23,7 @@ import {
   stopAll,
   versionsOfServers,
 } from "./lib/programs.ts";
-import { type Column, type Table, report } from "./lib/results.ts";
+import { type Column, type Table, digits, report } from "./lib/results.ts";
 import { againstRef, bare, ours, progressOf, quick, rotated, rounded, roundsOr, tidy, secret } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 1 : 7);
@@ -129,12 +129,12 @@ function tableOf(load: Load, results: Map<Subject, Measured[]>): Table {
     { key: "case", title: "case" },
     { key: "server", title: "server" },
     { key: "per_cpu_second", title: "per CPU second", text: rounded },
-    { key: "to_bare", title: "to bare", text: (value) => value.toFixed(2) },
-    { key: "cpu_us", title: "CPU µs", text: (value) => value.toFixed(1) },
-    { key: "cpu_us_min", title: "least", text: (value) => value.toFixed(1) },
-    { key: "cpu_us_max", title: "most", text: (value) => value.toFixed(1) },
+    { key: "to_bare", title: "to bare", text: digits(2) },
+    { key: "cpu_us", title: "CPU µs", text: digits(1) },
+    { key: "cpu_us_min", title: "least", text: digits(1) },
+    { key: "cpu_us_max", title: "most", text: digits(1) },
     { key: "per_second", title: "per second", text: rounded },
-    { key: "per_second_to_bare", title: "to bare", text: (value) => value.toFixed(2) },
+    { key: "per_second_to_bare", title: "to bare", text: digits(2) },
     { key: "server_busy", title: "server busy", text: share },
     { key: "load_busy", title: "load busy", text: share },
   ];

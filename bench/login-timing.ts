@@ -2,7 +2,7 @@
 import { type JwtEndpoints, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { median } from "../test/support/statistics.ts";
-import { type Column, report } from "./lib/results.ts";
+import { type Column, digits, report, timeColumns, timeFigures } from "./lib/results.ts";
 import { quick, rotated, roundsOr, secret, tidy } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 1 : 25);
@@ -70,16 +70,12 @@ const known = (title: string): number => {
 const text = (value: number) => value.toFixed(1);
 const columns: Column[] = [
   { key: "case", title: "" },
-  { key: "to_known", title: "to known", text: (value) => value.toFixed(3) },
-  { key: "median_ms", title: "median ms", text },
-  { key: "fastest_ms", title: "fastest", text },
-  { key: "slowest_ms", title: "slowest", text },
+  { key: "to_known", title: "to known", text: digits(3) },
+  ...timeColumns(text),
 ];
 const rows = [...times].map(([title, all]) => ({
   case: title,
   to_known: tidy(median(all) / known(title)),
-  median_ms: tidy(median(all)),
-  fastest_ms: tidy(Math.min(...all)),
-  slowest_ms: tidy(Math.max(...all)),
+  ...timeFigures(all),
 }));
 report("login-timing", [{ title: `a refused login, ${rounds} rounds`, columns, rows }]);

@@ -29,7 +29,7 @@ import { median } from "../test/support/statistics.ts";
 import { serveFetch, serveNode } from "./lib/contestants.ts";
 import { type Measured, measureUnder, startUndici, startWrk, tellAnswers } from "./lib/load.ts";
 import { type Pinned, pinLoads, pinned, startOursIn, startPeer, stopAll } from "./lib/programs.ts";
-import { type Column, report } from "./lib/results.ts";
+import { type Column, digits, report } from "./lib/results.ts";
 import { bare, progressOf, quick, rotated, roundsOr, secret, tidy } from "./lib/tools.ts";
 
 /** The pieces in the order in which they are added. Each server has those before its own too. */
@@ -109,9 +109,9 @@ async function serveUpTo(last: Piece): Promise<void> {
 
 const columns: Column[] = [
   { key: "piece", title: "with" },
-  { key: "us", title: "µs", text: (value) => value.toFixed(1) },
-  { key: "adds", title: "adds", text: (value) => value.toFixed(1) },
-  { key: "to_bare", title: "to bare", text: (value) => value.toFixed(2) },
+  { key: "us", title: "µs", text: digits(1) },
+  { key: "adds", title: "adds", text: digits(1) },
+  { key: "to_bare", title: "to bare", text: digits(2) },
 ];
 
 async function measure(): Promise<void> {

@@ -12,7 +12,7 @@ import { command, projectRoot, runtime, temporaryFolder } from "../test/support/
 import { residentOf } from "../test/support/processes.ts";
 import { median } from "../test/support/statistics.ts";
 import { build } from "./lib/programs.ts";
-import { type Column, report, versionsOf } from "./lib/results.ts";
+import { type Column, report, timeColumns, timeFigures, versionsOf } from "./lib/results.ts";
 import { newUsers, quick, rotated, rounded, roundsOr, secret, tidy, urlIn } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 2 : 11);
@@ -129,18 +129,14 @@ async function measure(): Promise<void> {
     const resident = all.map(({ rss }) => rss).filter((value) => value !== undefined);
     return {
       server,
-      median_ms: tidy(median(all.map(ms))),
-      fastest_ms: tidy(Math.min(...all.map(ms))),
-      slowest_ms: tidy(Math.max(...all.map(ms))),
+      ...timeFigures(all.map(ms)),
       over_bare_ms: tidy(median(all.map(ms)) - bareMs),
       resident_mib: resident.length === 0 ? undefined : tidy(median(resident) / (1 << 20)),
     };
   });
   const columns: Column[] = [
     { key: "server", title: "server" },
-    { key: "median_ms", title: "median ms", text: rounded },
-    { key: "fastest_ms", title: "fastest", text: rounded },
-    { key: "slowest_ms", title: "slowest", text: rounded },
+    ...timeColumns(rounded),
     { key: "over_bare_ms", title: "over bare", text: rounded },
     { key: "resident_mib", title: "resident MiB", text: rounded },
   ];

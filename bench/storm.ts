@@ -1,11 +1,8 @@
 /**
- * Verifying while every core hashes passwords: how long others wait during a storm of logins, here and at what a user would
- * pick instead; how long a refresh with rotation waits for the disk then; and how many logins per second that makes, beside
- * the bare hash. Every server is a process of its own on
- * this runtime, and so is its load, which runs on Node whatever serves, so that all are measured with the same clock.
- *
- * The load verifies at a fixed pace, new tokens each time: a closed loop would saturate a server by itself, and what is to
- * be seen is how long an answer takes, not how many there are. A connection whose turn comes while it still waits skips it.
+ * Verifying while every core hashes passwords: how long requests take during a storm of logins, here and at the servers that
+ * a user would pick instead; how long a refresh with rotation waits for the disk then; and how many logins per second that
+ * makes, beside the bare hash. Every server is a process of its own on this runtime. Its load (`lib/storm-load.ts`) is one
+ * on Node, whatever serves, so that all are measured with the same clock.
  */
 import { Buffer } from "node:buffer";
 import { pbkdf2, timingSafeEqual } from "node:crypto";
@@ -15,13 +12,12 @@ import process from "node:process";
 import { promisify } from "node:util";
 import { createPasswords } from "../src/passwords/index.ts";
 import { runtime, start, temporaryFolder } from "../test/support/runtime.ts";
-import { median, percentile } from "../test/support/statistics.ts";
-import { claimsOf, makeTokens } from "../test/support/tokens.ts";
+import { median } from "../test/support/statistics.ts";
+import { claimsOf } from "../test/support/tokens.ts";
 import { byJose, expressApp, fastifyApp, honoApp, packages, serveFetch, serveNode } from "./lib/contestants.ts";
 import {
   type Server,
   addDjoser,
-  answerLines,
   credentials,
   startAsked,
   startOurs,
@@ -29,18 +25,15 @@ import {
   stopAll,
   versionsOfServers,
 } from "./lib/programs.ts";
-import { type Column, report } from "./lib/results.ts";
-import { ours, perSecond, progressOf, quick, rotated, rounded, roundsOr, tidy, secret } from "./lib/tools.ts";
+import { type Column, digits, report } from "./lib/results.ts";
+import { type Figures, type Phase, pacedConnections, refreshesPerSecond, verifiesPerSecond } from "./lib/storm-load.ts";
+import { ours, perSecond, progressOf, quick, rotated, rounded, roundsOr, tidy } from "./lib/tools.ts";
 
 const cores = availableParallelism();
 /** Logins kept under way: no core is idle for want of one. */
 const loginsAtOnce = 4 * cores;
-const pacedConnections = 4;
-/** Of each connection; together some percent of what a core can do. */
-const verifiesPerSecond = 100;
 /** More hashes at once than Node and Bun have threads for. */
 const hashesAtOnce = 8;
-const refreshesPerSecond = 20;
 
 const rounds = roundsOr(quick ? 1 : 5);
 const idleMs = quick ? 500 : 2000;
@@ -103,120 +96,6 @@ const peers: Record<string, (stored: string) => Promise<void>> = {
   "Hono, jose": honoPeer,
 };
 
-// The load: a program that is told a phase per line, and answers each with a line of figures.
-
-interface Phase {
-  ms: number;
-  /** What is asked for meanwhile, at a fixed pace. */
-  asks?: "verify" | "refresh";
-  /** Logins kept under way. */
-  logins: number;
-}
-
-interface Figures {
-  p50: number;
-  p95: number;
-  p99: number;
-  max: number;
-  answers: number;
-  loginsPerSecond: number;
-  /** Logins refused with 503, because too many wait already. */
-  busy: number;
-  /** All other answers but the right ones, and connections that broke. */
-  errors: number;
-  firstError?: string;
-}
-
-/** The load's side of a phase. */
-async function runPhase({ url, prefix, credentials }: Omit<Server, "child">, phase: Phase): Promise<Figures> {
-  const { Pool } = await import("undici"); // here, since Bun's own has none
-  const headers = { "content-type": "application/json" };
-  const found: Figures = { p50: 0, p95: 0, p99: 0, max: 0, answers: 0, loginsPerSecond: 0, busy: 0, errors: 0 };
-  const ask = async (pool: InstanceType<typeof Pool>, route: string, body: string): Promise<[number, string]> => {
-    try {
-      const path = `${prefix}/jwt/${route}/`;
-      const answer = await pool.request({ method: "POST", path, headers, body });
-      return [answer.statusCode, await answer.body.text()];
-    } catch (error) {
-      return [0, (error as Error).message];
-    }
-  };
-  const wrong = (route: string, status: number): void => {
-    found.errors++;
-    found.firstError ??= `${route} answered ${status === 0 ? "nothing" : status}`;
-  };
-
-  const askPool = new Pool(url, { connections: pacedConnections, pipelining: 1 });
-  const refreshTokens: string[] = [];
-  while (phase.asks === "refresh" && refreshTokens.length < pacedConnections) {
-    const [, text] = await ask(askPool, "create", JSON.stringify(credentials));
-    refreshTokens.push((JSON.parse(text) as { refresh: string }).refresh);
-  }
-
-  const loginPool = new Pool(url, { connections: Math.max(1, phase.logins), pipelining: 1 });
-  let isOver = false;
-  let done = 0;
-  const begin = performance.now();
-  let lastEnd = begin;
-  const loginBody = JSON.stringify(credentials);
-  const keepLoggingIn = async () => {
-    while (!isOver) {
-      const [status, text] = await ask(loginPool, "create", loginBody);
-      lastEnd = performance.now();
-      if (status === 200 && text.includes('"access"')) done++;
-      else if (status === 503) {
-        found.busy++;
-        await sleep(100);
-      } else {
-        wrong("create", status);
-        await sleep(100);
-      }
-    }
-  };
-  const storm = Array.from({ length: phase.logins }, keepLoggingIn);
-  while (phase.logins > 0 && done + found.busy + found.errors === 0) await sleep(10);
-
-  const times: number[] = [];
-  const verifyOnce = (bodies: string[]) => async (): Promise<void> => {
-    const [status, text] = await ask(askPool, "verify", bodies.pop()!);
-    if (status !== 200 || text !== "{}") wrong("verify", status);
-  };
-  const refreshOnce = (connection: number) => async (): Promise<void> => {
-    const [status, text] = await ask(askPool, "refresh", JSON.stringify({ refresh: refreshTokens[connection] }));
-    if (status === 200) refreshTokens[connection] = (JSON.parse(text) as { refresh: string }).refresh;
-    else wrong("refresh", status);
-  };
-  const askAtPace = async (connection: number) => {
-    const every = 1000 / (phase.asks === "verify" ? verifiesPerSecond : refreshesPerSecond);
-    const tokens = phase.asks === "verify" ? makeTokens(secret, Math.ceil(phase.ms / every) + 1, "1") : [];
-    const once =
-      phase.asks === "verify" ? verifyOnce(tokens.map((token) => JSON.stringify({ token }))) : refreshOnce(connection);
-    const first = performance.now() + (connection * every) / pacedConnections;
-    const end = first + phase.ms;
-    for (let turn = first; turn < end;) {
-      await sleep(turn - performance.now());
-      const sent = performance.now();
-      await once();
-      const ended = performance.now();
-      times.push(ended - sent);
-      do turn += every;
-      while (turn < ended);
-    }
-  };
-  if (phase.asks === undefined) await sleep(phase.ms);
-  else await Promise.all(Array.from({ length: pacedConnections }, (_, i) => askAtPace(i)));
-  isOver = true;
-  await Promise.all(storm);
-  await Promise.all([loginPool.close(), askPool.close()]);
-
-  times.sort((a, b) => a - b);
-  const at = (share: number) => percentile(times, share);
-  const loginsPerSecond = done === 0 ? 0 : done / ((lastEnd - begin) / 1000);
-  return { ...found, p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1), answers: times.length, loginsPerSecond };
-}
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
 // Measuring.
 
 /** Hashes per second with nothing around them, in a process of its own. */
@@ -248,7 +127,7 @@ async function measure(): Promise<void> {
     }
     const notes = await addDjoser(servers, cores, Number(stored.split("$")[1]));
     for (const [title, { child: _, ...target }] of servers) {
-      loads.set(title, startAsked("bench/storm.ts", "--load", JSON.stringify(target)));
+      loads.set(title, startAsked("bench/lib/storm-load.ts", JSON.stringify(target)));
     }
     await compare(loads, stored, notes, await measureRefreshes());
   } finally {
@@ -263,7 +142,7 @@ async function measureRefreshes(): Promise<Measured> {
   const flags = ["--rotate-refresh-tokens", "true", "--hashing-concurrency", String(hashesAtOnce)];
   const server = await startOurs(store, ...flags);
   const { child: _, ...target } = server;
-  const { ask, stop } = startAsked<Phase, Figures>("bench/storm.ts", "--load", JSON.stringify(target));
+  const { ask, stop } = startAsked<Phase, Figures>("bench/lib/storm-load.ts", JSON.stringify(target));
   try {
     const found: Measured = { idle: [], storm: [] };
     const logins = 2 * hashesAtOnce;
@@ -330,7 +209,7 @@ function tellAll(
     { key: "storm_max_ms", title: "max", text: ms },
     { key: "p99_to_idle", title: "p99 to idle", text: times },
     { key: "verifies_per_second", title: "verified per s", text: rounded },
-    { key: "logins_per_second", title: "logins per s", text: (value) => value.toFixed(1) },
+    { key: "logins_per_second", title: "logins per s", text: digits(1) },
     { key: "refused_busy", title: "503 busy", text: rounded },
     { key: "errors", title: "errors", text: rounded },
   ];
@@ -360,9 +239,9 @@ function tellAll(
     ratio: tidy(median(creates.map((round) => round.ours / round.bare))),
   };
   const createColumns: Column[] = [
-    { key: "logins_per_second", title: "logins per s", text: (value) => value.toFixed(1) },
-    { key: "hashes_per_second", title: "bare hashes per s", text: (value) => value.toFixed(1) },
-    { key: "ratio", title: "ratio", text: (value) => value.toFixed(3) },
+    { key: "logins_per_second", title: "logins per s", text: digits(1) },
+    { key: "hashes_per_second", title: "bare hashes per s", text: digits(1) },
+    { key: "ratio", title: "ratio", text: digits(3) },
   ];
   const createTitle = `create, ${loginsAtOnce} at a time, to the bare hash, ${rounds} rounds`;
   const refreshRow = (when: string, all: Figures[]) => ({
@@ -402,10 +281,7 @@ function tellAll(
 
 const [role, ...rest] = process.argv.slice(2);
 if (role === "--serve") await peers[rest[0]!]!(rest[1]!);
-else if (role === "--load") {
-  const server = JSON.parse(rest[0]!) as Omit<Server, "child">;
-  await answerLines<Phase, Figures>((phase) => runPhase(server, phase));
-} else if (role === "--hash") {
+else if (role === "--hash") {
   const hash = () => isPassword(credentials.password, rest[0]!);
   await hash();
   console.log(await perSecond(hash, stormMs, loginsAtOnce));

@@ -9,7 +9,7 @@ import { familyOf, residentOf } from "../test/support/processes.ts";
 import { median } from "../test/support/statistics.ts";
 import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./lib/load.ts";
 import { type Server, logIn, startOurs, stopAll, versionsOfServers } from "./lib/programs.ts";
-import { type Column, report } from "./lib/results.ts";
+import { type Column, digits, report } from "./lib/results.ts";
 import { progressOf, quick, rotated, rounded, roundsOr, tidy } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 1 : 7);
@@ -74,8 +74,8 @@ async function compare(load: Load, subjects: Subject[]): Promise<void> {
     { key: "case", title: "case" },
     { key: "workers", title: "workers" },
     { key: "per_second", title: "per second", text: rounded },
-    { key: "to_one", title: "to one", text: (value) => value.toFixed(2) },
-    { key: "cpu_us", title: "CPU µs", text: (value) => value.toFixed(1) },
+    { key: "to_one", title: "to one", text: digits(2) },
+    { key: "cpu_us", title: "CPU µs", text: digits(1) },
     { key: "server_busy", title: "server busy", text: share },
     { key: "load_busy", title: "load busy", text: share },
     { key: "mib", title: "MiB", text: rounded },

@@ -11,7 +11,7 @@ import { median, medianRatio } from "../../test/support/statistics.ts";
 import { makeTokens } from "../../test/support/tokens.ts";
 import { type Measured, measureUnder, startUndici, startWrk, tellAnswers } from "./load.ts";
 import { type Pinned, logIn, pinLoads, pinned, startOursIn, startPeer, stopAll } from "./programs.ts";
-import { type Column, type Row, report } from "./results.ts";
+import { type Column, type Row, digits, report } from "./results.ts";
 import { bare, progressOf, quick, rotated, roundsOr, secret, tidy } from "./tools.ts";
 
 /** How much more time a request may take than before. */
@@ -91,17 +91,15 @@ export async function compareWith(ref: string): Promise<void> {
   }
 }
 
-const two = (value: number) => value.toFixed(2);
-const three = (value: number) => value.toFixed(3);
 const columns: Column[] = [
   { key: "case", title: "case" },
-  { key: "us", title: "µs", text: two },
-  { key: "us_before", title: "before", text: two },
-  { key: "to_before", title: "to before", text: three },
-  { key: "low", title: "1st quarter", text: three },
-  { key: "high", title: "3rd", text: three },
-  { key: "to_bare", title: "to bare", text: two },
-  { key: "to_bare_before", title: "before", text: two },
+  { key: "us", title: "µs", text: digits(2) },
+  { key: "us_before", title: "before", text: digits(2) },
+  { key: "to_before", title: "to before", text: digits(3) },
+  { key: "low", title: "1st quarter", text: digits(3) },
+  { key: "high", title: "3rd", text: digits(3) },
+  { key: "to_bare", title: "to bare", text: digits(2) },
+  { key: "to_bare_before", title: "before", text: digits(2) },
 ];
 
 /** The time of a request: of the server's own CPU, where that is known. */

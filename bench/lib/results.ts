@@ -4,7 +4,8 @@ import { availableParallelism, cpus } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { projectRoot, runtime } from "../../test/support/runtime.ts";
-import { quick } from "./tools.ts";
+import { median } from "../../test/support/statistics.ts";
+import { quick, tidy } from "./tools.ts";
 
 /** A column of a table: `key` names the figure in the file, `text` formats it for the table. */
 export interface Column {
@@ -12,6 +13,26 @@ export interface Column {
   title: string;
   text?: (value: number) => string;
 }
+
+/** Formats a figure with `count` digits after the point. */
+export const digits =
+  (count: number) =>
+  (value: number): string =>
+    value.toFixed(count);
+
+/** The columns of {@link timeFigures}. */
+export const timeColumns = (text: (value: number) => string): Column[] => [
+  { key: "median_ms", title: "median ms", text },
+  { key: "fastest_ms", title: "fastest", text },
+  { key: "slowest_ms", title: "slowest", text },
+];
+
+/** Returns the figures of measured times in ms. */
+export const timeFigures = (times: readonly number[]) => ({
+  median_ms: tidy(median(times)),
+  fastest_ms: tidy(Math.min(...times)),
+  slowest_ms: tidy(Math.max(...times)),
+});
 
 /** The figures of a row; undefined if one could not be measured here. */
 export type Row = Record<string, string | number | undefined>;
