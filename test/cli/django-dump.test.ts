@@ -92,7 +92,7 @@ async function importDump(file: string, { skipBad = false, options = custom, sto
   }
 }
 
-django("takes a user model and a login field of the site's own, and ids that are UUIDs", async () => {
+django("supports the site's own user model and login field, and ids that are UUIDs", async () => {
   const uuid = "5a1b8f2e-6c0d-4e7f-9a3b-1c2d3e4f5a6b";
   const file = dumpFile([
     account(uuid, { login: "ada", email: "ada@example.org", last_login: "2024-01-02T03:04:05+02:00" }),

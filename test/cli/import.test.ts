@@ -243,7 +243,7 @@ importing("streams 20,000 users into a store that is open elsewhere, and lists t
   assert.is(table.stdout.trimEnd().split("\n").length, count + 1);
 });
 
-importing("takes names that differ by case alone for one with case-insensitive matching", async () => {
+importing("treats names that differ only by case as one with case-insensitive matching", async () => {
   const url = await newStore();
   await withStore(url, async (store) => {
     for (const username of ["Tom", "TOM"]) await store.addUser({ username, passwordHash: hashFor(1) });

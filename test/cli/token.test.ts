@@ -44,7 +44,7 @@ const weakHash = () => createPasswords({ iterations: 1 }).hash("hunter");
 const addAda = async (store: Store) => store.addUser({ id: "1", username: "ada", passwordHash: await weakHash() });
 const claimsOf = (text: string) => JSON.parse(Buffer.from(text.split(".")[1]!, "base64url").toString());
 
-tokens("shows what a token says, without any key, and that it was not verified", async () => {
+tokens("shows the claims of a token without any key, and that it was not verified", async () => {
   const store = memoryStore();
   await addAda(store);
   const { refresh } = await login(store, { claims: () => ({ note: "a\u202eb\nc", list: [1, "2"] }) });
@@ -68,7 +68,7 @@ tokens("shows what a token says, without any key, and that it was not verified",
   assert.is(code, 0);
 });
 
-tokens("refuses what is no token in one line without quoting it", async () => {
+tokens("refuses a text that is no token with one line that does not quote it", async () => {
   const part = Buffer.from('{"a":1}').toString("base64url");
   const cases: [input: string, reason: RegExp][] = [
     ["", /^there is no token on standard input\n$/],

@@ -143,7 +143,7 @@ single(
   },
 );
 
-single("finds, and refuses to add, names that differ by case alone with case-insensitive matching", async () => {
+single("finds, and refuses to add, names that differ only by case with case-insensitive matching", async () => {
   const url = await newStore();
   await withStore(url, (store) => store.addUser({ username: "Straße", passwordHash: hashFor(1) }));
   const run = (args: string[], env?: Record<string, string>) =>
@@ -162,7 +162,7 @@ single("finds, and refuses to add, names that differ by case alone with case-ins
   done(await run(["passwd", "strasse"], environment), /of "strasse"\n$/);
 });
 
-single("says in one line that there is no such user", async () => {
+single("reports an unknown user in one line", async () => {
   const url = await newStore();
   const commands = ["passwd", "disable"];
   for (const result of await Promise.all(commands.map((name) => user([name, "nobody", "--store", url])))) {

@@ -17,7 +17,7 @@ const wrong = { ...credentials, password: "marked-wrong" };
 const named = (events: AuditEvent[]) => events.map(({ event }) => event);
 const every = ["login", "login_failed", "refresh", "refresh_reuse", "logout", "throttled"] as const;
 
-it("tell of login, refresh, reuse and logout of one session, with user, client and request", async () => {
+it("report login, refresh, reuse and logout of one session, with user, client and request", async () => {
   const { post, events } = await audited({ rotateRefreshTokens: true, refreshGrace: 0, auditEvents: [...every] });
   const headers = { "x-request-id": "req-1.a:b" };
   const login = await post("/jwt/create/", credentials, headers);
@@ -34,7 +34,7 @@ it("tell of login, refresh, reuse and logout of one session, with user, client a
   assert.not.match(JSON.stringify(events), /eyJ|correct horse/);
 });
 
-it("leave refresh out by default, and what auditEvents does not list", async () => {
+it("omit refresh by default, and events that auditEvents does not list", async () => {
   const { post, events } = await audited();
   const { refresh } = JSON.parse((await post("/jwt/create/", credentials)).text) as { refresh: string };
   await post("/jwt/refresh/", { refresh });

@@ -84,7 +84,7 @@ it("reads Forwarded with quotes, ports and IPv6 (RFC 7239 section 6)", () => {
   });
 });
 
-it("lets no forged header choose the client, and none stop a request", () => {
+it("lets no forged header choose the client or fail a request", () => {
   const seed = seedFrom();
   const random = randomFrom(seed);
   const parts = [

@@ -103,7 +103,7 @@ async function postRaw(url: string, type: string, body: string) {
   return { status: response.statusCode, text: await response.body.text() };
 }
 
-it("accepts a body that Express has parsed, read or left", async () => {
+it("accepts a body that Express has parsed, read or not touched", async () => {
   const app = express();
   const { handler, log } = await nodeHandler("/auth");
   app.use(

@@ -26,7 +26,7 @@ it("responds 429 with the seconds to wait, for each client on its own", async ()
   assert.is((await post("/jwt/create/", credentials, { "x-client": "a" })).status, 200);
 });
 
-it("forgets what was counted before the clock was set back", async () => {
+it("forgets its counts when the clock is set back", async () => {
   let time = 1_800_000_000_000;
   const { post } = await endpointsWith({ throttle: "1/min", clientAddress: () => "a", now: () => time });
   assert.is((await post("/jwt/create/", credentials)).status, 200);
@@ -106,7 +106,7 @@ it("delays guesses at an account more and more, known or not, but no client that
   assert.ok(log.every((event) => (event as { code: string }).code === "throttled"));
 });
 
-it("counts guesses at the same time before any of them has failed", async () => {
+it("counts concurrent guesses before any of them has failed", async () => {
   const { post } = await endpointsWith({ throttleFailures: "3/hour" });
   const wrong = { username: "ada", password: "wrong" };
   const statuses = (await Promise.all(Array.from({ length: 10 }, () => post("/jwt/create/", wrong)))).map(

@@ -10,7 +10,7 @@ import { start, temporaryFolder } from "../support/runtime.ts";
 
 const command = suite("the keys command");
 
-command("carries a running server over from its first key to the next, and nobody is logged out", async () => {
+command("moves running servers from their first key to the next, and logs no user out", async () => {
   const folder = path.join(temporaryFolder(), "store");
   const first = await serve(folder);
   await until(() => first.output().includes("shown only once"), "the first user is introduced");
@@ -73,7 +73,7 @@ command("carries a running server over from its first key to the next, and nobod
   for (const { child } of [first, second, third]) child.kill();
 });
 
-command("rotates twice under constant load on two servers, and not one verification fails", async () => {
+command("rotates twice under constant load on two servers without a failed verification", async () => {
   const folder = path.join(temporaryFolder(), "store");
   const servers = [await serve(folder)];
   await until(() => servers[0]!.output().includes("shown only once"), "the first user is introduced");
@@ -129,7 +129,7 @@ command("loses no key when several rotate at once", async () => {
   assert.is(keysIn(folder).length, 4);
 });
 
-command("refuses what it can't do in one line", async () => {
+command("refuses what it can't do with one line of error", async () => {
   const folder = path.join(temporaryFolder(), "store");
   await ran(folder, "generate");
   const { kid } = keysIn(folder)[0]!;
@@ -205,7 +205,7 @@ command("ends a retiring key at its time also where its file is damaged by then"
   server.child.kill();
 });
 
-command("and a fresh start make a key for any algorithm", async () => {
+command("makes a key for any algorithm, as a first start does", async () => {
   const folder = path.join(temporaryFolder(), "store");
   const server = await serve(folder, "--algorithm", "ES256");
   await until(() => server.output().includes("shown only once"), "the first user is introduced");

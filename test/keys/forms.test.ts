@@ -40,7 +40,7 @@ forms("in PKCS #1 and SEC 1, as openssl writes them and Simple JWT takes them, w
   }
 });
 
-forms("of the wrong sort are told what they are and what is accepted", async () => {
+forms("of the wrong type are refused with their type and the accepted one", async () => {
   const ec = await generateKeyPair("ES384", { extractable: true });
   const [ecPem, ecSpki] = [await exportPKCS8(ec.privateKey), await exportSPKI(ec.publicKey)];
   const rsaPair = await generateKeyPair("RS256", { extractable: true });

@@ -13,7 +13,7 @@ import { until } from "../support/processes.ts";
 
 const keyFile = suite("the file of keys");
 
-keyFile("is reported as damaged in one line that holds nothing of it, by command and server", async () => {
+keyFile("is reported as damaged in one line without its content, by command and server", async () => {
   const numbered = '{"keys":[{"alg":"HS256","status":"active","kid":5,"created":"2026-01-01","jwk":{"kty":"oct"}}]}';
   const files: [name: string, text: string][] = [
     ["signing.key", '{"kty":"oct","k":"hunter2hunter2hunter2"x}'],

@@ -66,7 +66,7 @@ remote("leaves tokens of signingKey valid, without a look at the URL", async () 
   assert.is(there.hits, 1);
 });
 
-remote("that is down means 503 with Retry-After, and is not asked again for five seconds", async () => {
+remote("causes 503 with Retry-After when it is down, and is not fetched again for five seconds", async () => {
   const there = await publisher(json({}, 503));
   const { judge, log, input } = open({ algorithm: "RS256", jwkUrl: there.url });
   const token = await rsa.sign();
@@ -95,7 +95,7 @@ remote("that is down means 503 with Retry-After, and is not asked again for five
   assert.not.match(await response.text(), "127.0.0.1");
 });
 
-remote("that responds with anything but a key set counts as down", async () => {
+remote("counts as down when it responds with anything but a key set", async () => {
   const there = await publisher(json({}));
   const file = `file://${temporaryFolder()}/keys.json`;
   fs.writeFileSync(new URL(file), JSON.stringify({ keys: [rsa.publicJwk] }));
@@ -128,7 +128,7 @@ remote("that responds with anything but a key set counts as down", async () => {
   }
 });
 
-remote("that closes the connection or refuses it counts as down", async () => {
+remote("counts as down when it closes or refuses the connection", async () => {
   const token = await rsa.sign();
   const rude = await publisher((response) => response.destroy()); // some runtimes try it twice
   const nobody = `http://127.0.0.1:1/keys`;
@@ -137,7 +137,7 @@ remote("that closes the connection or refuses it counts as down", async () => {
   }
 });
 
-remote("that never ends its response fails after five seconds", async () => {
+remote("fails after five seconds when its response never ends", async () => {
   const token = await rsa.sign();
   const silent = await publisher(() => {});
   const endless = await publisher((response) => response.writeHead(200).write('{"keys":['));
@@ -149,7 +149,7 @@ remote("that never ends its response fails after five seconds", async () => {
   assert.ok(performance.now() - began < 9_000);
 });
 
-remote("is asked again for an unknown kid after thirty seconds, not before", async () => {
+remote("is fetched again for an unknown kid after thirty seconds, not before", async () => {
   const there = await publisher(json({ keys: [rsa.publicJwk] }));
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
   assert.is(await judge(await rsa.sign()), "ok");
@@ -165,7 +165,7 @@ remote("is asked again for an unknown kid after thirty seconds, not before", asy
   assert.is(there.hits, 2);
 });
 
-remote("drops a key that is published no more, ten minutes later at most", async () => {
+remote("drops a key that is no longer published within ten minutes", async () => {
   const there = await publisher(json({ keys: [rsa.publicJwk, rsa2.publicJwk] }));
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
   const token = await rsa.sign();
@@ -180,7 +180,7 @@ remote("drops a key that is published no more, ten minutes later at most", async
   assert.is(there.hits, 2);
 });
 
-remote("is asked again when the clock was set back", async () => {
+remote("is fetched again when the clock is set back", async () => {
   const there = await publisher(json({ keys: [rsa.publicJwk] }));
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
   clock.now += 1000;
@@ -199,7 +199,7 @@ remote("is asked again when the clock was set back", async () => {
   assert.is(await judge(await rsa.sign()), "ok");
 });
 
-remote("that went down leaves the last keys in use for an hour", async () => {
+remote("leaves the last keys in use for an hour when it goes down", async () => {
   const there = await publisher(json({ keys: [rsa.publicJwk] }));
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
   const token = await rsa.sign();
@@ -232,7 +232,7 @@ remote("that went down leaves the last keys in use for an hour", async () => {
   assert.is(await late.judge(token), "ok");
 });
 
-remote("that hangs once the keys are ten minutes old keeps no request waiting for it", async () => {
+remote("delays no request when it hangs once the keys are ten minutes old", async () => {
   const there = await publisher(json({ keys: [rsa.publicJwk] }));
   const { judge, log } = open({ algorithm: "RS256", jwkUrl: there.url });
   const token = await rsa.sign();
@@ -262,7 +262,7 @@ remote("that hangs once the keys are ten minutes old keeps no request waiting fo
   assert.is(log.length, 2);
 });
 
-remote("may publish keys that are not used: weak, private, symmetric, or for something else", async () => {
+remote("may publish keys that are ignored: weak, private, symmetric, or for another use", async () => {
   const publicExponent = Uint8Array.of(1, 0, 1);
   const params = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", modulusLength: 1024, publicExponent };
   const weak = await crypto.subtle.generateKey(params, true, ["sign", "verify"]);
@@ -296,7 +296,7 @@ remote("may publish keys that are not used: weak, private, symmetric, or for som
   }
 });
 
-remote("is the only place keys come from: what a token names is not followed", async () => {
+remote("is the only source of keys: jku, jwk and x5u of a token are never followed", async () => {
   const there = await publisher(json({ keys: [rsa.publicJwk] }));
   const theirs = await publisher(json({ keys: [rsa2.publicJwk] }));
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });

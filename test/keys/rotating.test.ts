@@ -103,7 +103,7 @@ rotating("is followed while requests go on, and read again at once for an unknow
   assert.is(await judge(await pairs[0]!.sign()), "token_invalid");
 });
 
-rotating("that was not needed for a while is read before it is used again", async () => {
+rotating("is read again before use after a while without use", async () => {
   const [one, two] = await Promise.all(["a", "b"].map((kid) => pairOf("ES256", kid)));
   let given: RotatingKeys = { active: one!.jwk };
   const { judge, sign } = open({ keys: () => given });
@@ -114,7 +114,7 @@ rotating("that was not needed for a while is read before it is used again", asyn
   assert.equal(answers, ["token_invalid", "token_invalid", "ok"]);
 });
 
-rotating("that can't be read again, or returns nonsense, leaves the last one in use and is logged once", async () => {
+rotating("keeps the last key set in use and logs once when a new one can't be read or is malformed", async () => {
   const pair = await pairOf("ES256", "a");
   let answer: () => RotatingKeys | Promise<RotatingKeys> = () => ({ active: pair.jwk });
   const { judge, keys, log } = open({ keys: () => answer() });
@@ -144,7 +144,7 @@ rotating("that can't be read again, or returns nonsense, leaves the last one in 
   assert.ok(!(keys() instanceof Promise));
 });
 
-rotating("that can't be read any more still ends a retiring key at its time", async () => {
+rotating("ends a retiring key at its time even if the source can no longer be read", async () => {
   const [one, two] = await Promise.all(["a", "b"].map((kid) => pairOf("ES256", kid)));
   const old = secretJwk("h", "A");
   const retiring = [
@@ -182,7 +182,7 @@ rotating("that can't be read any more still ends a retiring key at its time", as
   assert.equal(await judged(), ["token_invalid", "token_invalid", "ok"]);
 });
 
-rotating("that is wrong from the start is one clear line of error", async () => {
+rotating("causes one clear line of error when it is wrong from the start", async () => {
   const good = secretJwk("a", "A");
   const ec = await pairOf("ES256", "e");
   const bad: [unknown, RegExp][] = [

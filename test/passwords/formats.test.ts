@@ -29,7 +29,7 @@ const shapes: Record<PreferredAlgorithm, RegExp> = {
 };
 
 for (const [name, encoded] of Object.entries(byDjango)) {
-  formats(`${name} of Django's making is verified, and is weak by the low work that it has`, async () => {
+  formats(`${name} made by Django is verified, and reported as weak for its low work factor`, async () => {
     const passwords = createPasswords({ iterations });
     assert.ok(passwords.isHash(encoded));
     const isAsStrong = name === "pbkdf2_sha256";
@@ -66,7 +66,7 @@ formats("of weaker work factors are weak within their algorithm", async () => {
 /** Weakest first, as the README has it. */
 const byStrength: PasswordAlgorithm[] = ["pbkdf2_sha1", "bcrypt", "pbkdf2_sha256", "bcrypt_sha256", "scrypt", "argon2"];
 
-formats("give way to a stronger one alone, and only theirs of little work to any", async () => {
+formats("are upgraded only to a stronger format, or to any format if their work factor is low", async () => {
   const [bcryptEngine, argon2Engine] = [require("@node-rs/bcrypt"), require("@node-rs/argon2")];
   const sha256 = createHash("sha256").update(password).digest("hex");
   const argon2With = async (memoryCost: number, timeCost: number): Promise<string> =>
@@ -137,7 +137,7 @@ formats("are padded to the most work of each format, whatever a refused login's 
   }
 });
 
-formats("that nothing was told of are padded to from the first check on", async () => {
+formats("of formats not announced beforehand are padded to from the first check on", async () => {
   const passwords = createPasswords({ iterations });
   assert.equal(await workOf(() => passwords.check("wrong", undefined)), { "SHA-256": iterations });
   await passwords.check(password, byDjango.pbkdf2_sha1);
@@ -183,7 +183,7 @@ formats("are learnt from a long list a little at a time", async () => {
   assert.equal(await workOf(() => passwords.check("wrong", undefined)), { "SHA-256": 1000, "SHA-1": 1000 });
 });
 
-formats("whose engine fails are an error, not a wrong password", async () => {
+formats("cause an error when their engine fails, not a wrong password", async () => {
   const passwords = createPasswords({ iterations });
   const noText = 5 as unknown as string; // which no engine takes
   for (const name of ["argon2id", "bcrypt"] as const) {
@@ -193,7 +193,7 @@ formats("whose engine fails are an error, not a wrong password", async () => {
   }
 });
 
-formats("that their engine has no memory for are a 500, and the cause is in the log", async () => {
+formats("cause a 500 when their engine is out of memory, with the cause in the log", async () => {
   if (process.platform !== "linux") return; // elsewhere nothing limits a process to so much memory
   const hash = byDjango.argon2id!.replace("m=1024,t=2,p=2", "m=1048576,t=1,p=1"); // takes 1 GiB
   const [runner, args] = command("test/fixtures/passwords-memory.ts", [hash]);
@@ -216,7 +216,7 @@ formats("bcrypt goes by the first 72 bytes, as Django's does, bcrypt_sha256 by a
   assert.is((await passwords.check("x".repeat(72), encoded)).ok, false);
 });
 
-formats("that would take the machine's memory, or minutes, are of no known format", async () => {
+formats("that would take gigabytes of memory, or minutes, count as an unknown format", async () => {
   const [salt, tail] = ["c29tZXNhbHQtc29tZXNhbHQ", "JzBddtFk10XgGGfh617SIoLICc6qiZxUFrl+diiBzrE"];
   const scryptTail = byDjango.scrypt!.split("$")[5];
   for (const hostile of [

@@ -122,7 +122,7 @@ hashes("that Django calls unusable never match, and are no damage", async () => 
   }
 });
 
-hashes("that are weaker are said to be so when the password is right, stronger or equal ones never", async () => {
+hashes("that are weaker are reported as weak when the password is right, stronger or equal ones never", async () => {
   for (const [rounds, isWeak] of [
     [999, false],
     [1000, false],

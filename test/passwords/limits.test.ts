@@ -63,7 +63,7 @@ limits("of a full queue throw PasswordQueueFull with retryAfter", async () => {
   });
 });
 
-limits("without a queue let as many in as run at once", async () => {
+limits("without a queue accept as many as run at once", async () => {
   await gated({ concurrency: 1, queue: 0 }, async ({ passwords, letGo }) => {
     const first = passwords.hash("x");
     assert.is(await passwords.hash("x").catch((error: Error) => error.name), "PasswordQueueFull");

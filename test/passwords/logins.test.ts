@@ -38,7 +38,7 @@ async function open(users: Record<string, string>, more: Partial<JwtEndpointsSet
   return { store, log, send, login, hashOf };
 }
 
-logins("on a full queue are answered 503 with Retry-After, and the rest as ever", async () => {
+logins("get 503 with Retry-After on a full queue, and other requests are served as before", async () => {
   const encoded = await createPasswords({ iterations }).hash("right");
   const { send, log } = await open({ ada: encoded }, { hashing: { iterations, concurrency: 1, queue: 1 } });
   await gated({}, async ({ letGo, settle }) => {
@@ -164,7 +164,7 @@ logins("leave a stronger stored hash alone", async () => {
   assert.is(await hashOf("ada"), weak);
 });
 
-logins("never bring back a password that was changed meanwhile", async () => {
+logins("never restore a password that was changed meanwhile", async () => {
   const changed = await createPasswords({ iterations: 2000 }).hash("new password");
   const inner = memoryStore();
   const { id } = await inner.addUser({ username: "ada", passwordHash: weak });
@@ -273,7 +273,7 @@ async function multipart(form: FormData): Promise<{ body: ArrayBuffer; type: str
   return { type: response.headers.get("content-type")!, body: await response.arrayBuffer() };
 }
 
-logins("with a password over 4096 bytes fail as any wrong one", async () => {
+logins("with a password over 4096 bytes fail like a wrong password", async () => {
   const { send } = await open({ ada: weak });
   const answer = await send(JSON.stringify({ username: "ada", password: "x".repeat(4097) }), "application/json");
   assert.is(answer.status, 400);

@@ -28,7 +28,7 @@ function held(concurrency: number, queue: number) {
   };
 }
 
-it("gives each waiting client a turn, whatever one of them asks for", async () => {
+it("gives each waiting client a turn, however many logins one of them sends", async () => {
   const { add, began, end, limiter } = held(1, 100);
   for (let i = 0; i < 30; i++) add(`greedy ${i}`, "greedy");
   add("ada", "a");
@@ -39,7 +39,7 @@ it("gives each waiting client a turn, whatever one of them asks for", async () =
   assert.equal(began, ["greedy 0", "greedy 1", "ada", "bob", "greedy 2"]);
 });
 
-it("refuses the newest of the greediest client when the queue is full, never a client that has less", async () => {
+it("refuses the newest login of the client with the most when the queue is full, never of one with fewer", async () => {
   const { add, failed, limiter } = held(1, 4);
   for (let i = 0; i < 7; i++) add(`greedy ${i}`, "greedy");
   await turn();
@@ -54,7 +54,7 @@ it("refuses the newest of the greediest client when the queue is full, never a c
   assert.equal(failed.slice(4), ["ada again PASSWORD_QUEUE_FULL"]);
 });
 
-it("neither runs nor counts tasks whose client has gone", async () => {
+it("neither runs nor counts tasks whose client has disconnected", async () => {
   const { add, began, failed, end, limiter } = held(1, 2);
   let isGone = false;
   add("first", "a");

@@ -118,7 +118,7 @@ lint("refuses files that import each other, in one folder as well", async () => 
   assert.match(await check("oxlint", ["src"], folder), "import(no-cycle)");
 });
 
-lint("accepts what follows the arrows", async () => {
+lint("accepts the allowed imports", async () => {
   const texts: [folder: string, text: string][] = [
     ["tokens", 'import { fail } from "../errors.ts";\n// import fs from "node:fs";\nexport const x = fail;'],
     ["sessions", 'import type { Store } from "../stores/store.ts";\nexport type X = Store;'],

@@ -124,7 +124,7 @@ if (runtime === "node") {
     ({ host } = packAndInstall());
   });
 
-  it("brings what it needs, and no sources", () => {
+  it("contains what it needs, and no sources", () => {
     const folder = path.join(host, "node_modules/jwt-endpoints");
     assert.equal(readdirSync(folder).sort(), ["README.md", "dist", "package.json"]);
     assert.not.ok(readdirSync(path.join(host, "node_modules")).includes("tsx"));
@@ -226,7 +226,7 @@ if (runtime === "node") {
     assert.equal(JSON.parse(run(host, process.execPath, "bundle-user.js")), loggedIn);
   });
 
-  it("leaves nothing in a bundle that uses nothing of it", async () => {
+  it("adds nothing to a bundle that uses nothing of it", async () => {
     const names = '"jwt-endpoints"; import { memoryStore } from "jwt-endpoints/stores/memory"';
     const unused = `import { createJwtEndpoints } from ${names}; console.log(1);`;
     assert.ok((await bundle(unused, "neutral", "unused.js")) < 100);
@@ -351,7 +351,7 @@ if (runtime === "node") {
     });
   }
 
-  it("starts from what was built where development dependencies are left out, and tells when nothing was", async () => {
+  it("starts from dist where development dependencies are left out, and reports a missing build", async () => {
     const folder = temporaryFolder();
     for (const name of ["package.json", "package-lock.json", "src"]) {
       cpSync(path.join(projectRoot, name), path.join(folder, name), { recursive: true });

@@ -130,7 +130,7 @@ it("name flags and variables that are read, to the same value", () => {
   }
 });
 
-it("tell defaults that can be given as settings", () => {
+it("show defaults that are accepted as settings", () => {
   const given: Record<string, any> = { store: memoryStore(), signingKey: "k".repeat(32), hashing: {}, cookies: {} };
   given.log = () => {}; // some settings have no effect without others
   for (const { name, default: value } of describeSettings()) {

@@ -27,7 +27,7 @@ const eventsIn = (text: string): Line[] => linesIn(text).filter(({ event }) => e
 
 const marked = { password: "marked-password-1", wrong: "marked-wrong-2", key: "marked-key-".padEnd(40, "3") };
 
-it("writes no password, token, key or hash, whatever it is asked", async () => {
+it("writes no password, token, key or hash, whatever the request", async () => {
   const store = `file:${temporaryFolder()}/store`;
   await user(["add", "ada", "--store", store, "--password-stdin", "--hashing-iterations", "1"], {
     input: `${marked.password}\n`,

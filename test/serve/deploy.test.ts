@@ -51,7 +51,7 @@ it("run as a user without privileges, on built code without development packages
   assert.match(read("nginx.conf"), "proxy_set_header Host $http_host;");
 });
 
-it("ask for figures that the server has", () => {
+it("query metrics that the server has", () => {
   const dashboard = JSON.parse(read("dashboard.json")) as { panels: { targets: { expr: string }[] }[] };
   const queries = dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr));
   assert.ok(queries.length >= 6);

@@ -82,7 +82,7 @@ it("is ready only when there is a user", async () => {
   }
 });
 
-it("prints a new password of the first user at each start until one is out", async () => {
+it("prints a new password of the first user at each start until one could be printed", async () => {
   const folder = temporaryFolder();
   const port = await freePort();
   const args = ["--port", String(port), "--store", `file:${folder}`, "--hashing-iterations", "1000"];
@@ -118,7 +118,7 @@ it("prints a new password of the first user at each start until one is out", asy
   assert.is(await again.stop(), 0);
 });
 
-it("leaves a password alone that the operator set before one was printed", async () => {
+it("keeps a password that the operator set before one was printed", async () => {
   const folder = temporaryFolder();
   const store = await openFileStore(folder);
   const told: string[] = [];

@@ -51,7 +51,7 @@ it("writes one JSON line for each request, without body, query or token, unless 
   assert.not.match(quiet.output(), "healthz");
 });
 
-it("goes on serving when the reader of the log has gone, or the disk is full", async () => {
+it("keeps serving when the reader of the log has gone, or the disk is full", async () => {
   const server = await serve(["--store", "memory:"]);
   server.child.stdout!.destroy();
   server.child.stderr!.destroy();
@@ -84,7 +84,7 @@ it("goes on serving when the reader of the log has gone, or the disk is full", a
   fs.closeSync(full);
 });
 
-it("goes on serving, and stops, while the reader of the log stalls, and counts the dropped lines", async () => {
+it("keeps serving, and stops, while the reader of the log stalls, and counts the dropped lines", async () => {
   const fifo = path.join(temporaryFolder(), "log");
   execFileSync("mkfifo", [fifo]);
   const held = fs.openSync(fifo, "r+"); // a pipe that has a reader, who does not read

@@ -37,7 +37,7 @@ it("ends with code 0 while clients have sent half a request, however often the s
   }
 });
 
-it("answers the requests under way first", async () => {
+it("completes the requests under way first", async () => {
   const server = await serve(["--store", "memory:", "--hashing-iterations", "600000"], { JWT_SIGNING_KEY: secret });
   const answers = Array.from({ length: 4 }, () => server.send("/jwt/create/", logIn("nobody", "x")));
   await new Promise((resolve) => setTimeout(resolve, 60));

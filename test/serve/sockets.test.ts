@@ -94,7 +94,7 @@ sockets("take a body in pieces, long after its headers, and another request afte
   wire.destroy();
 });
 
-sockets("answer requests that come together one after the other, each as its own", async () => {
+sockets("respond to pipelined requests in their order", async () => {
   const wire = connect();
   const health = "GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n";
   const long = JSON.stringify({ token: "x".repeat(30_000) });
@@ -171,7 +171,7 @@ sockets("take a body in chunks of one byte, and in many small pieces", async () 
   }
 });
 
-sockets("leave a client that sends on after its refusal, but tell it first", async () => {
+sockets("send the refusal to a client that keeps sending, then close the connection", async () => {
   if (runtime === "deno") return; // it reads on by itself, keeps nothing, and has no way to end a connection
   const part = `4000\r\n${"x".repeat(0x4000)}\r\n`;
   for (const target of ["/jwt/verify/", "/nowhere/"]) {
@@ -202,7 +202,7 @@ sockets("refuse a body by its declared length before it has come", async () => {
   wire.destroy();
 });
 
-sockets("outlive clients that leave at any point", async () => {
+sockets("survive clients that disconnect at any point", async () => {
   for (let length = 0; length < verifyRequest.length; length += 7) {
     const wire = connect();
     wire.write(verifyRequest.slice(0, length));
@@ -217,7 +217,7 @@ sockets("outlive clients that leave at any point", async () => {
   }
 });
 
-sockets("ask for a body that waits to be asked for (Expect: 100-continue)", async () => {
+sockets("send 100 Continue to a client that expects it", async () => {
   const wire = connect();
   wire.write(verifyHead(body.length, "Expect: 100-continue\r\n"));
   // Some servers only say so when the body is read, Bun never does, and clients send it after a while all the same.
@@ -241,7 +241,7 @@ sockets("send HEAD no body, and keep the connection in step", async () => {
   wire.destroy();
 });
 
-sockets("never take one request for two", async () => {
+sockets("never read one request as two", async () => {
   // RFC 9112 §6.3: both framings at once is an attack, or an error at the least.
   const smuggled = "GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n";
   const wire = connect();
@@ -297,7 +297,7 @@ sockets("refuse a character that is cut off", async () => {
   wire.destroy();
 });
 
-sockets("answer odd targets without a 500", async () => {
+sockets("respond to odd request targets without a 500", async () => {
   const targets = [
     "//jwt/verify/",
     "/jwt/verify/?a=b#c",

@@ -36,7 +36,7 @@ it("reads flags before the environment", async () => {
   await server.stop();
 });
 
-it("stops with one line and exit code 1 for what the operator can mend", async () => {
+it("stops with one line and exit code 1 for errors that the operator can fix", async () => {
   const blocker = net.createServer();
   await new Promise<void>((resolve) => blocker.listen(0, "127.0.0.1", resolve));
   const { port } = blocker.address() as net.AddressInfo;

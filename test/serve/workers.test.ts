@@ -72,7 +72,7 @@ async function serve(...args: string[]) {
 
 const workers = suite("workers");
 
-workers("announce one address once, and each of them answers on it", async () => {
+workers("announce one address once, and each of them serves it", async () => {
   const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
   const pids = server.workers();
   assert.is(pids.length, 2);
@@ -136,7 +136,7 @@ workers("are replaced when they die", async () => {
   assert.is(server.exitCode(), runtime === "deno" ? server.exitCode() : 0);
 });
 
-workers("leave no connection without an answer or an end when they die, and nothing open in the watcher", async () => {
+workers("leave no connection open without a response when they die, and no descriptor open in the parent", async () => {
   const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
   const openFiles = () => (fs.existsSync("/proc") ? fs.readdirSync(`/proc/${server.pid}/fd`).length : 0);
   const before = openFiles();
@@ -163,7 +163,7 @@ workers("leave no connection without an answer or an end when they die, and noth
   await server.stop();
 });
 
-workers("end with who watches them, also while they start", async () => {
+workers("end with their parent, also while they start", async () => {
   for (const wait of [0, 30, 60, 90, 120, 160, 200, 300]) {
     const all = [
       "--port",
@@ -186,7 +186,7 @@ workers("end with who watches them, also while they start", async () => {
 });
 
 if (runtime === "deno") {
-  workers("may do no more than who watches them", async () => {
+  workers("have no more permissions than their parent", async () => {
     const folder = temporaryFolder();
     const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env", "--allow-run"];
     const store = [`--allow-read=${folder}`, `--allow-write=${folder}`];
@@ -224,7 +224,7 @@ if (runtime === "deno") {
   });
 }
 
-workers("end the server when they keep dying, in a few lines", async () => {
+workers("end the server with a few lines of error when they keep dying", async () => {
   const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
   await until(
     () => {
@@ -244,7 +244,7 @@ workers("end the server when they keep dying, in a few lines", async () => {
   assert.ok(server.errors().trim().split("\n").length < 12, server.errors());
 });
 
-workers("all end on one SIGTERM, and without who watches them", async () => {
+workers("all end on one SIGTERM, and when their parent is killed", async () => {
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
     const server = await serve("--store", `file:${temporaryFolder()}`, "--request-log", "false");
     const pids = server.workers();
@@ -267,7 +267,7 @@ const refused = async (...args: string[]) => {
   return stderr.trim();
 };
 
-workers("are refused with one line where they can't be", async () => {
+workers("are refused with one line of error where several can't run", async () => {
   assert.is(
     await refused("--workers", "2", "--store", "memory:"),
     "jwt-endpoints: setting workers: 2 processes can't share the store memory:; use a file: store",

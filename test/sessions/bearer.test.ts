@@ -34,7 +34,7 @@ it("accepts by type and by claims, and responds with the errors of RFC 6750", as
   }
 });
 
-it("names the rule that a once valid token breaks, and the scheme of the settings", async () => {
+it("names the rule that a token breaks, and the configured scheme", async () => {
   const here = await setUp({ authHeaderTypes: ["JWT", "Bearer"], accessTokenLifetime: "1d" });
   const [ended, gone, disabled, expired] = [
     await here.logIn(),

@@ -119,7 +119,7 @@ for (const [storeName, openStore] of stores) {
   }
 }
 
-it("drops what logout, reuse, revokeUser and removal end, and shows nothing that is ended but still recorded", async () => {
+it("drops sessions that logout, reuse, revokeUser or removal ended, and never lists an ended one", async () => {
   const opened = await open({ rotateRefreshTokens: true });
   const { logIn, post, refresh, clock, endpoints, store, rowsOf, list } = opened;
   const ids = async () => (await rowsOf()).map(({ id }) => id);
@@ -272,7 +272,7 @@ it("keeps a rotated session in the list for as long as its tokens are valid", as
   assert.is((await opened.list((await opened.refresh(body.refresh)).body.access)).length, 1);
 });
 
-it("refreshes though the use can't be recorded, and fails a login that can't", async () => {
+it("refreshes even if the use can't be recorded, and fails a login that can't be recorded", async () => {
   const whole = memoryStore();
   const broken = () => Promise.reject(Object.assign(new Error("full"), { code: "STORE_UNAVAILABLE" }));
   const store: Store = { ...whole, touchSession: broken };
@@ -285,7 +285,7 @@ it("refreshes though the use can't be recorded, and fails a login that can't", a
 });
 
 for (const responses of ["djoser", "simplejwt"] as const) {
-  it(`refuses whoever has no access token, and other methods: ${responses}`, async () => {
+  it(`refuses requests without an access token, and other methods: ${responses}`, async () => {
     const { send, logIn } = await open({ responses });
     const { access, refresh } = await logIn();
     for (const [method, path] of [
@@ -318,7 +318,7 @@ it("is off by default, and then tokens, routes and store are as ever", async () 
   assert.equal(await opened.rowsOf(), []);
 });
 
-it("is refused for a store that keeps no sessions, which serves otherwise", () => {
+it("is refused on a store that keeps no sessions, which serves everything else", () => {
   const { listSessions: _, ...store } = memoryStore();
   createJwtEndpoints({ store, signingKey: secret });
   assert.throws(

@@ -64,7 +64,7 @@ for (const [name, openStore] of stores) {
     }
   });
 
-  it("refuses access tokens of an ended session that outlive every refresh token", async () => {
+  it("refuses access tokens of an ended session, also if they outlive every refresh token", async () => {
     const here = await setUpHere({ accessTokenLifetime: "10d", refreshTokenLifetime: "1d" });
     const one = await here.logIn();
     const other = await here.logIn();

@@ -97,7 +97,7 @@ for (const [name, openStore] of stores) {
     assert.equal(codesOf(here.log), ["refresh_reuse"]);
   });
 
-  it("returns the same successor until that is used with refreshGrace until-used", async () => {
+  it("returns the same successor until the successor is used with refreshGrace until-used", async () => {
     const here = await setUpHere({ refreshGrace: "until-used" });
     const first = await here.logIn();
     const second = (await here.refresh(first.refresh)).body;

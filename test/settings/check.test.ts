@@ -78,7 +78,7 @@ settings("refuse an algorithm, origins and cookies that can't work beside anothe
   }
 });
 
-settings("that do nothing together are told of in one warning, when they were set", async () => {
+settings("that have no effect together are reported in one warning, if they were set", async () => {
   const fixed = { store: memoryStore(), signingKey: secret };
   const spki = await exportSPKI((await generateKeyPair("ES256", { extractable: true })).publicKey);
   const cases: [Partial<JwtEndpointsSettings>, string | undefined][] = [

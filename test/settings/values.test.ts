@@ -162,7 +162,7 @@ for (const [name, { form, accepts, refuses }] of Object.entries(tables)) {
   });
 }
 
-it("read no duration from what is none", () => {
+it("refuse texts that are no duration", () => {
   for (const value of [undefined, null, "", "1y", "5mm", "1 d", {}, [], -0.1]) {
     assert.is(values.parseDuration(value), undefined, String(value));
   }

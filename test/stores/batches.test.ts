@@ -26,7 +26,7 @@ function entriesPut(action: () => void): number {
   return count;
 }
 
-batches("are committed in no time, however many users they and the store have", () => {
+batches("are committed in constant time, however many users they and the store have", () => {
   const state = createState();
   const size = 50_000;
   for (const batch of ["first", "second"]) {

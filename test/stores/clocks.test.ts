@@ -68,7 +68,7 @@ for (const [name, open, isKept] of clocked) {
   });
 }
 
-clocks("make equal states in two openers and in one that opens the store later", async () => {
+clocks("make equal states in two processes and in one that opens the store later", async () => {
   const random = randomFrom(seed).next;
   const pick = (count: number): number => Math.floor(random() * count);
   const folder = temporaryFolder();
@@ -95,7 +95,7 @@ clocks("make equal states in two openers and in one that opens the store later",
   for (const store of [...openers, third]) await store.close();
 });
 
-clocks("have the same outcome in every opener when the clock of one is behind", async () => {
+clocks("have the same outcome in every process when the clock of one is behind", async () => {
   const folder = temporaryFolder();
   const behind = { now: () => 99_000 };
   await using(

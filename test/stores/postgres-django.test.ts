@@ -102,7 +102,7 @@ else {
     assert.is((await store.findUserByUsername("ADA", "case-insensitive"))?.id, id);
   });
 
-  it("takes a password that was changed on either side", async () => {
+  it("accepts a password that was changed on either side", async () => {
     await site.do("add", "bea", "first password");
     const [, { access }] = await logIn("bea", "first password");
     await site.do("change", "bea", { password: "second password" });
@@ -133,7 +133,7 @@ else {
     await until(isRefused(again.access), "the removed user's token is refused");
     await site.do("add", "carl", "correct horse");
     const anew = await store.findUserByUsername("carl");
-    assert.ok(anew!.tokensValidFrom! > 0, "whoever takes the name begins anew");
+    assert.ok(anew!.tokensValidFrom! > 0, "the next user with the name has no earlier tokens");
   });
 
   it("keeps the blacklists in step, both ways, without a token's text", async () => {

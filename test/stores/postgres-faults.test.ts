@@ -160,7 +160,7 @@ else {
     );
   });
 
-  it("says 503 in place of an old memory where it is told to", async () => {
+  it("responds 503 in place of stale state where the settings say so", async () => {
     const strict = await postgresStore({
       url: server.url("postgres", { ...parameters, when_behind: "fail", max_lag: "300" }),
     });
@@ -184,7 +184,7 @@ else {
     await strict.close();
   });
 
-  it("loses its connections one by one", async () => {
+  it("fails no request when its connections are closed one by one", async () => {
     await during(setting, async () => {
       for (let i = 0; i < 10; i++) {
         await setting.db

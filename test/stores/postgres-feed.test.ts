@@ -46,7 +46,7 @@ else {
       db = await database(url);
     });
 
-    it("makes a revocation by one server known to the others, as a rule within 100 ms", async () => {
+    it("makes a revocation by one server known to the others, usually within 100 ms", async () => {
       const delays: number[] = [];
       for (let i = 0; i < 40; i++) {
         const key = ["blacklist", `jti-${i}`] as const;
@@ -62,7 +62,7 @@ else {
       assert.ok(delays[20]! < 100, `${delays}`);
     });
 
-    it("passes over no transaction that ends after later ones", async () => {
+    it("misses no transaction that commits after later ones", async () => {
       await db.transaction("begin", async (run) => {
         const insert = `insert into ${db.schema}.facts values ($1, $2, '1', $3)`;
         await run(insert, ["blacklist", "slow", soon()]);
@@ -77,7 +77,7 @@ else {
       assert.ok(performance.now() - began < 1000);
     });
 
-    it("tells marks and removals, and forgets a mark that is taken back", async () => {
+    it("reports marks and removals, and forgets a mark that is taken back", async () => {
       const { id } = await one!.addUser({ username: "ada", passwordHash: "x" });
       assert.equal(await two!.recentState!(id, []), { tokensValidFrom: null, wasRemoved: false, hasFact: false });
       await one!.updateUser(id, { tokensValidFrom: 1234.5 });
@@ -294,7 +294,7 @@ else {
     }
   });
 
-  endpoints("take one statement for a refresh with rotation or without, and none to verify", async () => {
+  endpoints("take one statement for a refresh, with rotation or without, and none for verify", async () => {
     await db.run("create extension pg_stat_statements");
     const [, { refresh = "", access }] = await post(apps[0]!, "create", { username: "bob", password: "correct horse" });
     const rotations = await statementsDuring(async () => {

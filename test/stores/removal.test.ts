@@ -70,7 +70,7 @@ removal("leave ids and names free in a journal from before removals were remembe
   }
 });
 
-removal("leave their name to one of several racing openers, which all see the same issued-before mark", async () => {
+removal("free their name for one of several racing processes, which all see the same issued-before mark", async () => {
   const folder = temporaryFolder();
   const stores = [await openFileStore(folder), await openFileStore(folder, { compactAfter: 5 })];
   await stores[0]!.addUser({ ...guest("ada"), id: "1-0" });

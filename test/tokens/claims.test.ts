@@ -58,7 +58,7 @@ claims("of the refresh token pass to its access tokens, but for type, exp, iat a
   assert.equal(rest, { ...extra, auth_time: now - 10 } as Record<string, unknown>);
 });
 
-claims("tell when the login was, by the earliest time that a token knows of it", async () => {
+claims("read the time of the login from the earliest time in a token", async () => {
   for (const [times, login] of [
     [{ iat: now - 10 }, now - 10],
     [{ iat: now - 10, auth_time: now - 500.5 }, now - 500.5],
@@ -123,7 +123,7 @@ claims("of a host's hook survive refresh, and overwrite no reserved claim", asyn
   assert.is((Object.prototype as { polluted?: unknown }).polluted, undefined);
 });
 
-claims("are under the names that the settings give them", async () => {
+claims("have the names that the settings give them", async () => {
   const names = { userIdClaim: "uid", tokenTypeClaim: "typ", jtiClaim: "id" };
   const server = await open({ ...names, claims: () => ({ typ: "x", id: "x", uid: "x", user_id: "free" }) });
   const { access, refresh } = await server.login();

@@ -148,7 +148,7 @@ for (const bits of [256, 384, 512]) {
   });
 }
 
-hmac("leaves HS256 to jose on a runtime where the known answer comes out wrong", async () => {
+hmac("leaves HS256 to jose on a runtime where the known-answer test fails", async () => {
   const secret = "a secret of the known-answer test, of 32 bytes or more";
   const settings = parseSettings({ store: memoryStore(), signingKey: secret });
   const right = await keysFrom(settings)();

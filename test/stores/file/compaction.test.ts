@@ -9,7 +9,7 @@ import { guest, journal, journals, later, longAgo, using } from "../../support/s
 
 const file = suite("file store: compaction");
 
-file("compacts what is superseded and expired, while another opener carries on", async () => {
+file("compacts superseded and expired records while another process writes", async () => {
   const folder = temporaryFolder();
   const options = { compactAfter: 200 };
   await using(
@@ -51,7 +51,7 @@ file("compacts what is superseded and expired, while another opener carries on",
   });
 });
 
-file("compacts no more often than needed, however many openers there are", async () => {
+file("compacts no more often than needed, however many processes have it open", async () => {
   const folder = temporaryFolder();
   const openers = await Promise.all(Array.from({ length: 4 }, () => openFileStore(folder, { compactAfter: 100 })));
   for (let i = 0; i < 100; i++) {

@@ -37,7 +37,7 @@ for (const [what, isFolder, mode] of [
   });
 }
 
-file("makes nothing in a folder that is open to others", async () => {
+file("creates nothing in a folder that is open to others", async () => {
   const folder = temporaryFolder();
   fs.chmodSync(folder, 0o755);
   assert.is((await rejection(() => openFileStore(folder))).code, "STORE_UNAVAILABLE");
@@ -104,7 +104,7 @@ file("names a folder it can't use, in one line", async () => {
   fs.chmodSync(folder, 0o700);
 });
 
-file("turns unavailable when its folder is removed, and makes no new one in silence", async () => {
+file("becomes unavailable when its folder is removed, and does not create a new one", async () => {
   const folder = path.join(temporaryFolder(), "data");
   await using(folder, async (store) => {
     await store.addUser(guest("ann"));

@@ -23,7 +23,7 @@ import {
 
 const file = suite("file store: the journal");
 
-file("keeps everything from one opening to the next", async () => {
+file("keeps all users and facts when it is opened again", async () => {
   const folder = temporaryFolder();
   await using(folder, async (store) => {
     await store.addUsers(Array.from({ length: 3000 }, (_, i) => guest(`user-${i}`)));
@@ -74,7 +74,7 @@ file("keeps a fact without an end, as the memory store does", async () => {
   await using(folder, async (store) => assert.is(await store.get("k", "forever"), "x"));
 });
 
-file("passes over a last line torn at any byte, and goes on", async () => {
+file("skips a last line torn at any byte, and accepts writes", async () => {
   const folder = temporaryFolder();
   await using(folder, async (store) => {
     await store.addUser(guest("ann"));
@@ -132,7 +132,7 @@ file("counts lines in parts, and each only once, however many are torn", async (
   assert.ok(sum < 3 * size, `${sum} bytes read of ${size}`);
 });
 
-file("applies nothing that stands after a seal, whether whole, torn or damaged", async () => {
+file("applies no record after a seal, whether whole, torn or damaged", async () => {
   const folder = temporaryFolder();
   await using(folder, (store) => store.addUser(guest("ann")));
   const claim = (id: string): string =>
@@ -225,7 +225,7 @@ file("refuses a journal that is shorter than its snapshot, wherever it was cut",
   });
 });
 
-file("goes on without a damaged line once an operator has taken it out by hand", async () => {
+file("opens once an operator has removed a damaged line by hand", async () => {
   const folder = await compactedFolder();
   const bytes = fs.readFileSync(journal(folder));
   for (const text of ['"bob"', '"appended"']) {

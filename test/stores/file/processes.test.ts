@@ -74,7 +74,7 @@ for (const [how, compactAfter] of [
   });
 }
 
-file("goes on after others have compacted more than once while it slept", async () => {
+file("continues after others have compacted more than once while it slept", async () => {
   const folder = temporaryFolder();
   await using(
     folder,

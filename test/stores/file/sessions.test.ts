@@ -91,7 +91,7 @@ file("shows another opener's sessions at once, whichever compacts", async () => 
   });
 });
 
-file("writes a use once a minute, and no removal of a session that is not there", async () => {
+file("records a use once a minute, and no removal of a missing session", async () => {
   const folder = temporaryFolder();
   await using(folder, async (store) => {
     await store.addSession(login("s-1", "1"));
@@ -120,7 +120,7 @@ file("leaves a journal as versions without sessions read it, until there is one"
     assert.ok(["head", "add", "remove", "removed", "claim", "flush"].includes(kind), kind);
 });
 
-file("stops, and names the remedy, at a record of a version that knows more", async () => {
+file("stops at a record of a newer version, and names the remedy", async () => {
   const folder = temporaryFolder();
   await using(folder, (store) => store.addSession(login("s-1", "1")));
   appendTo(journal(folder), lineOf({ k: "elevate", id: "s-1", at: 5, by: "new.1" }));

@@ -32,7 +32,7 @@ file("sees another opener's writes without writing itself", async () => {
   );
 });
 
-file("finds a user that another opener has just added", async () => {
+file("finds a user that another process has just added", async () => {
   const folder = temporaryFolder();
   await using(folder, (reader) =>
     using(folder, async (writer) => {
