@@ -1,6 +1,6 @@
 /**
- * The promises of `store.ts`, as cases that any store can be run against, under any test runner. A case takes a fresh,
- * empty store and throws an error that names the promise when one is broken.
+ * The promises of `store.ts` as cases for any store, under any test runner. A case takes a fresh, empty store and throws an
+ * error that names the broken promise.
  *
  * ```ts
  * for (const [title, run] of storeCases) test(title, async () => run(await openMyStore()));
@@ -103,7 +103,7 @@ export const storeCases: StoreCase[] = [
     },
   ],
   [
-    "keeps every field it was given",
+    "keeps every given field",
     async (store) => {
       const more = { id: "42", email: "b@example.org", isActive: false, lastLogin: 1700000000.5 };
       await store.addUser(newUser("bob", more));
@@ -117,13 +117,16 @@ export const storeCases: StoreCase[] = [
       for (const name of ["nobody", "", ...oddNames]) {
         check((await store.findUserByUsername(name)) === undefined, "an unknown name is undefined");
         check((await store.findUserById(name)) === undefined, "an unknown id is undefined");
-        check((await store.updateUser(name, { email: "x" })) === undefined, "an update of nobody is undefined");
-        check((await store.removeUser(name)) === false, "removing nobody is false");
+        check(
+          (await store.updateUser(name, { email: "x" })) === undefined,
+          "an update of a missing user returns undefined",
+        );
+        check((await store.removeUser(name)) === false, "removing a missing user returns false");
       }
     },
   ],
   [
-    "takes names of any characters and tells names that differ by case apart",
+    "accepts names of any characters and distinguishes names that differ by case",
     async (store) => {
       for (const name of [...oddNames, "eve", "Eve"]) await store.addUser(newUser(name, { id: `id-${name}` }));
       for (const name of [...oddNames, "eve", "Eve"]) {
@@ -153,11 +156,15 @@ export const storeCases: StoreCase[] = [
       const results = await Promise.allSettled(tries);
       const winners = results.filter((result) => result.status === "fulfilled");
       same(winners.length, 1, "exactly one wins");
-      same((await store.findUserByUsername("prize"))?.id, winners[0]!.value.id, "the winner is who stands");
+      same(
+        (await store.findUserByUsername("prize"))?.id,
+        winners[0]!.value.id,
+        "the name finds the user that was added",
+      );
     },
   ],
   [
-    "keeps a user's issued-before mark, and has none at first",
+    "keeps a user's issued-before mark, which is null at first",
     async (store) => {
       const { id } = await store.addUser(newUser("una"));
       same((await store.findUserById(id))?.tokensValidFrom ?? null, null, "a new user has no such time");
@@ -180,7 +187,7 @@ export const storeCases: StoreCase[] = [
     },
   ],
   [
-    "finds a name of any case under case-insensitive matching, an exact one first, and none of several",
+    "finds a name in any case under case-insensitive matching, an exact one first, and none of several",
     async (store) => {
       const find = async (name: string) => (await store.findUserByUsername(name, "case-insensitive"))?.id;
       await store.addUser(newUser("Ada", { id: "1" }));
@@ -197,7 +204,7 @@ export const storeCases: StoreCase[] = [
     },
   ],
   [
-    "takes names of any characters under case-insensitive matching",
+    "accepts names of any characters under case-insensitive matching",
     async (store) => {
       const matching = "case-insensitive";
       for (const name of oddNames) await store.addUser(newUser(name, { id: `id-${name}` }), matching);
@@ -211,7 +218,7 @@ export const storeCases: StoreCase[] = [
     },
   ],
   [
-    "refuses a name that differs by case alone under case-insensitive matching",
+    "refuses a name that differs only by case under case-insensitive matching",
     async (store) => {
       const matching = "case-insensitive";
       const { id } = await store.addUser(newUser("Bea"), matching);
@@ -233,7 +240,7 @@ export const storeCases: StoreCase[] = [
     },
   ],
   [
-    "compares names by the matching of each call, whatever users there are",
+    "compares names by the matching of each call",
     async (store) => {
       const matching = "case-insensitive";
       await store.addUser(newUser("gus", { id: "1" }), matching);
@@ -245,19 +252,19 @@ export const storeCases: StoreCase[] = [
       const changed = await store.updateUser("1", { username: "gus", email: "g" }, undefined, matching);
       same(changed?.email, "g", "who keeps the name can change the rest");
       for (const id of ["2", "3"]) await store.removeUser(id);
-      same((await rename())?.username, "Gus", "once the others are gone, the name is free");
-      check((await store.findUserByUsername("gus")) === undefined, "the old name finds nobody");
+      same((await rename())?.username, "Gus", "the name is free once the other users are removed");
+      check((await store.findUserByUsername("gus")) === undefined, "the old name finds no user");
       same((await store.updateUser("1", { username: "gustav" }))?.username, "gustav", "a name can be given up");
       for (let i = 0; i < 3; i++) {
         const { id } = await store.addUser(newUser(i % 2 ? "gus" : "GUS"), matching);
         same((await store.findUserByUsername("Gus", matching))?.id, id, "a name that is free can be given again");
-        same(await store.removeUser(id), true, "removing a user is true");
+        same(await store.removeUser(id), true, "removing a user returns true");
       }
       same(await usernames(store), ["gustav"], "one is left");
     },
   ],
   [
-    "lets one of many racing users have a name, whatever its case",
+    "lets one of many racing users have a name that differs only by case",
     async (store) => {
       const names = Array.from({ length: 64 }, (_, i) =>
         [..."prizes"].map((char, bit) => ((i >> bit) & 1 ? char.toUpperCase() : char)).join(""),
@@ -278,7 +285,7 @@ export const storeCases: StoreCase[] = [
     },
   ],
   [
-    "changes the fields it is told to and no others",
+    "changes the given fields and no others",
     async (store) => {
       const { id } = await store.addUser(newUser("finn", { email: "f@example.org" }));
       const changed = await store.updateUser(id, { isActive: false, lastLogin: 5 });
@@ -301,11 +308,11 @@ export const storeCases: StoreCase[] = [
     },
   ],
   [
-    "changes nothing when an expected field has another value by now",
+    "changes nothing when an expected field has another value",
     async (store) => {
       const { id } = await store.addUser(newUser("ida"));
       const stands = await store.updateUser(id, { passwordHash: "new" }, { passwordHash: "old" });
-      same(stands?.passwordHash, hash, "the user that stands is returned");
+      same(stands?.passwordHash, hash, "the stored user is returned");
       same(
         (await store.updateUser(id, { passwordHash: "new" }, { passwordHash: hash }))?.passwordHash,
         "new",
@@ -321,17 +328,17 @@ export const storeCases: StoreCase[] = [
         store.updateUser(id, { passwordHash: `new-${i}` }, { passwordHash: hash }),
       );
       const answers = new Set((await Promise.all(tries)).map((user) => user?.passwordHash));
-      same([...answers], [(await store.findUserById(id))?.passwordHash], "all learn the one that stands");
+      same([...answers], [(await store.findUserById(id))?.passwordHash], "all calls return the user that is stored");
     },
   ],
   [
-    "removes a user, whose name is free again, and whose id never is",
+    "removes a user, frees the name, and never gives the id to another user",
     async (store) => {
       await store.addUser(newUser("kim", { id: "7" }));
-      same(await store.removeUser("7"), true, "removing a user is true");
-      same(await store.removeUser("7"), false, "removing the user again is false");
-      check((await store.findUserByUsername("kim")) === undefined, "the name finds nobody");
-      check((await store.findUserById("7")) === undefined, "the id finds nobody");
+      same(await store.removeUser("7"), true, "removing a user returns true");
+      same(await store.removeUser("7"), false, "removing the user again returns false");
+      check((await store.findUserByUsername("kim")) === undefined, "the name finds no user");
+      check((await store.findUserById("7")) === undefined, "the id finds no user");
       for (const add of [
         () => store.addUser(newUser("lou", { id: "7" })),
         () => store.addUsers([newUser("k1"), newUser("lou", { id: "7" }), newUser("k2")]),
@@ -339,13 +346,16 @@ export const storeCases: StoreCase[] = [
         const error = await refused(add, "USER_EXISTS", "a removed user's id is refused");
         check(error.message.includes('"7"') && !error.message.includes(hash), "the error names the id, and no hash");
       }
-      check((await store.updateUser("7", { email: "x" })) === undefined, "an update of a removed user is undefined");
+      check(
+        (await store.updateUser("7", { email: "x" })) === undefined,
+        "an update of a removed user returns undefined",
+      );
       same(await usernames(store), [], "nothing was added");
       same((await store.addUser(newUser("kim", { id: "8" }))).id, "8", "the name can be given again");
     },
   ],
   [
-    "knows the ids and names that users have given up",
+    "returns which ids and names were removed",
     async (store) => {
       const tell = async (field: string, values: string[]) => {
         const told: boolean[] = [];
@@ -356,9 +366,9 @@ export const storeCases: StoreCase[] = [
       const ids = oddNames.map((name) => `id-${name}`);
       const [all, none] = [true, false].map((value) => oddNames.map(() => value));
       const found = [await tell("id", ids), await tell("username", oddNames)];
-      same(found, [none, none], "users who are there were not removed");
+      same(found, [none, none], "existing users were not removed");
       for (const id of ids) await store.removeUser(id);
-      same([await tell("id", ids), await tell("username", oddNames)], [all, all], "those that are gone were");
+      same([await tell("id", ids), await tell("username", oddNames)], [all, all], "removed users were removed");
       same([await tell("username", ids), await tell("id", oddNames)], [none, none], "each field by itself");
       same(await tell("email", [...ids, ...oddNames, ""]), [...none!, ...none!, false], "no other field");
       const { id } = await store.addUser(newUser("ida"));
@@ -366,13 +376,13 @@ export const storeCases: StoreCase[] = [
       same(
         await tell("username", ["ida", "ida2", "IDA", "nobody"]),
         [true, false, false, false],
-        "by another name too",
+        "a former name counts as removed",
       );
-      same(await tell("id", [id]), [false], "the user is there");
+      same(await tell("id", [id]), [false], "the id of an existing user was not removed");
       await refused(() => store.addUsers([newUser("jo"), newUser("jo")]), "USER_EXISTS", "twice in one batch");
-      same(await tell("username", ["jo"]), [false], "a user who was refused was never there");
+      same(await tell("username", ["jo"]), [false], "the name of a refused user was not removed");
       await store.addUser(newUser("ida"));
-      same(await tell("username", ["ida"]), [false], "a name that somebody has again is nobody's former one");
+      same(await tell("username", ["ida"]), [false], "a name that is in use again was not removed");
     },
   ],
   [
@@ -388,13 +398,19 @@ export const storeCases: StoreCase[] = [
         const now = Date.now() / 1000; // in whole milliseconds, which the store may round the other way
         check(tokensValidFrom !== null && tokensValidFrom >= since && tokensValidFrom <= now + 0.002, promise);
       };
-      begins(await store.addUser(newUser("kim")), "whoever is added with a name that another left begins now");
-      begins((await store.findUserByUsername("kim")) ?? undefined, "and stays so");
+      begins(
+        await store.addUser(newUser("kim")),
+        "a new user with another's former name gets an issued-before mark of now",
+      );
+      begins((await store.findUserByUsername("kim")) ?? undefined, "and the mark is stored");
       await store.removeUser(id);
-      begins(await store.updateUser(rest.id, { username: "kim2" }), "whoever takes a removed user's name begins now");
-      begins(await store.findUserById(rest.id), "and stays so");
+      begins(
+        await store.updateUser(rest.id, { username: "kim2" }),
+        "a user renamed to a removed user's name gets an issued-before mark of now",
+      );
+      begins(await store.findUserById(rest.id), "and the mark is stored");
       await store.addUsers([newUser("mia"), newUser("nil")]);
-      begins(await store.findUserByUsername("mia"), "in a batch as well");
+      begins(await store.findUserByUsername("mia"), "so does a user added in a batch");
       for (const name of ["nil", "lea"]) {
         same(
           (await store.findUserByUsername(name))?.tokensValidFrom ?? null,
@@ -405,11 +421,11 @@ export const storeCases: StoreCase[] = [
       const ahead = Math.ceil(Date.now() / 1000) + 60;
       await store.updateUser(rest.id, { username: "oda" });
       const late = await store.addUser(newUser("kim2", { tokensValidFrom: ahead }));
-      same(late.tokensValidFrom, ahead, "a later time of the user's own stands");
+      same(late.tokensValidFrom, ahead, "a later mark of the new user is kept");
     },
   ],
   [
-    "lists users in the order they were added, as they stood",
+    "lists users in the order they were added, also while some are removed",
     async (store) => {
       for (let i = 0; i < 20; i++) await store.addUser(newUser(`user-${i}`));
       const seen: string[] = [];
@@ -433,7 +449,7 @@ export const storeCases: StoreCase[] = [
       await store.updateUser(id, { passwordHash: "scrypt$new" });
       const told: string[] = [];
       for await (const one of store.passwordHashes() as AsyncIterable<string>) told.push(one);
-      same(told.sort(), [hash, "scrypt$new"].sort(), "the hash of each user as it stands");
+      same(told.sort(), [hash, "scrypt$new"].sort(), "the current hash of each user");
     },
   ],
   [
@@ -477,7 +493,7 @@ export const storeCases: StoreCase[] = [
     },
   ],
   [
-    "returns users whose change does not change the store",
+    "is not changed by a change to a user that it returned",
     async (store) => {
       const added = (await store.addUser(newUser("pia"))) as { email: string; id: string };
       try {
@@ -491,13 +507,17 @@ export const storeCases: StoreCase[] = [
   [
     "lets the first writer of a fact win",
     async (store) => {
-      same(await store.putIfAbsent("successor", "jti-1", "first", soon()), "first", "the first writer's value stands");
+      same(
+        await store.putIfAbsent("successor", "jti-1", "first", soon()),
+        "first",
+        "the first writer's value is stored",
+      );
       same(
         await store.putIfAbsent("successor", "jti-1", "second", soon()),
         "first",
         "the second learns the first one's",
       );
-      same(await store.get("successor", "jti-1"), "first", "get returns what stands");
+      same(await store.get("successor", "jti-1"), "first", "get returns the stored value");
       check((await store.get("successor", "jti-2")) === undefined, "a fact that was not written is undefined");
     },
   ],
@@ -509,12 +529,12 @@ export const storeCases: StoreCase[] = [
           store.putIfAbsent("race", `id-${round}`, `value-${i}`, soon()),
         );
         const answers = new Set(await Promise.all(tries));
-        same([...answers], [await store.get("race", `id-${round}`)], "one value, the one that stands");
+        same([...answers], [await store.get("race", `id-${round}`)], "every call returns the stored value");
       }
     },
   ],
   [
-    "keeps facts of different kinds and ids apart, whatever characters they have",
+    "keeps facts of different kinds and ids apart, with any characters",
     async (store) => {
       const odd = [...oddNames, "", "a", "a\0b", "b"];
       for (const kind of odd) for (const id of odd) await store.putIfAbsent(kind, id, `${kind}|${id}`, soon());
@@ -528,15 +548,15 @@ export const storeCases: StoreCase[] = [
     async (store) => {
       await store.putIfAbsent("short", "past", "gone", Date.now() / 1000 - 1);
       check((await store.get("short", "past")) === undefined, "an expired fact is undefined");
-      same(await store.putIfAbsent("short", "past", "new", soon()), "new", "an expired fact can be written anew");
+      same(await store.putIfAbsent("short", "past", "new", soon()), "new", "an expired fact can be written again");
       await store.putIfAbsent("short", "brief", "gone", Date.now() / 1000 + 0.05);
       await new Promise((resolve) => setTimeout(resolve, 80));
       check((await store.get("short", "brief")) === undefined, "a fact expires with time alone");
-      same(await store.putIfAbsent("short", "brief", "new", soon()), "new", "and can be written anew");
+      same(await store.putIfAbsent("short", "brief", "new", soon()), "new", "and can be written again");
     },
   ],
   [
-    "drops expired facts, and only those, when told to",
+    "drops expired facts, and only those, on flushExpired",
     async (store) => {
       for (let i = 0; i < 5; i++) await store.putIfAbsent("flush", `past-${i}`, "x", Date.now() / 1000 - 1);
       await store.putIfAbsent("flush", "stays", "x", soon());
@@ -555,7 +575,7 @@ export const storeCases: StoreCase[] = [
       const flush = store.flushExpired();
       check((await store.get("busy", "id-0")) === undefined, "an expired fact is undefined");
       const answers = new Set(await Promise.all(ids.map(async (id) => store.putIfAbsent("busy", id, "new", soon()))));
-      same([...answers], ["new"], "an expired fact can be written anew at any moment");
+      same([...answers], ["new"], "an expired fact can be written again at any moment");
       await flush;
       await store.flushExpired();
       for (const id of ids) same(await store.get("busy", id), "new", "what was written meanwhile stays");
@@ -576,7 +596,11 @@ export const storeCases: StoreCase[] = [
       same((await store.listSessions("1")).map(entriesOf), [first, second].map(entriesOf), "every field is kept");
       for (const name of oddNames) {
         const [found, ...others] = await store.listSessions(name);
-        same([found?.userAgent, others.length], [name, 0], "each user has the own sessions, whatever characters");
+        same(
+          [found?.userAgent, others.length],
+          [name, 0],
+          "each user has only the own sessions, with ids of any characters",
+        );
       }
       same(await sessionIds(store, "nobody"), [], "a user without sessions has none");
       await store.addSession(newSession("s-3", "2"));
@@ -602,7 +626,7 @@ export const storeCases: StoreCase[] = [
     }),
   ],
   [
-    "removes a session, whether there is one or not, and with a user all of the user's",
+    "removes a session, missing or not, and all sessions of a removed user",
     ...aboutSessions(async (store) => {
       const { id } = await store.addUser(newUser("ida"));
       for (const session of ["s-1", "s-2", "s-3"]) await store.addSession(newSession(session, id));
@@ -618,7 +642,7 @@ export const storeCases: StoreCase[] = [
     }),
   ],
   [
-    "counts an expired session as absent, and drops it when told to",
+    "counts an expired session as absent, and drops it on flushExpired",
     ...aboutSessions(async (store) => {
       const past = Date.now() / 1000 - 86_400;
       await store.addSession(newSession("s-1", "1", { expiresAt: past }));
