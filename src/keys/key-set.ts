@@ -24,6 +24,11 @@ export function keysFrom(settings: Settings): () => KeySet | Promise<KeySet> {
   const loadOwn = ownKeys(settings);
   const remote = jwkUrl === undefined ? undefined : remoteKeys(settings, jwkUrl);
   const setOf = async (own: OwnKeys): Promise<KeySet> => {
+    if (own.verifying.some(({ alg, hmac }) => alg === "HS256" && hmac === undefined)) {
+      const message =
+        "the built-in SHA-256 failed its known-answer test on this runtime; HS256 goes through jose, slower";
+      settings.log({ level: "error", code: "hash_check_failed", message });
+    }
     const published = await Promise.all(own.verifying.map(publishedJwk));
     const verified = size === 0 ? undefined : new VerifiedTokens(size);
     return { ...own, published: published.filter((jwk) => jwk !== undefined), remote, verified };

@@ -18,7 +18,10 @@ import { type SessionContext, exists, isKeptWith, keptIdOf } from "./state.ts";
 const longestUserAgent = 256;
 const longestAddress = 64;
 
-/** How long a rotation may go unrecorded in the list, in seconds, which is `touchInterval` of the store. */
+/**
+ * How long a rotation may go unrecorded in the list, in seconds: `touchInterval` of `stores/store.ts`, from which this room
+ * may import types only.
+ */
 const unrecorded = 60;
 
 /** Returns the part of a text that is stored, without control characters; `null` for nothing. */

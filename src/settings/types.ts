@@ -527,6 +527,7 @@ export interface LogEvent {
     | "log_failed"
     | "path_stripped"
     | "path_prefixed"
+    | "hash_check_failed"
     | "weak_setting"
     | "secret_on_command_line"
     | "open_config_file"

@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { keysFrom } from "../../src/keys/key-set.ts";
 import { parseSettings } from "../../src/settings/parse.ts";
+import type { LogEvent } from "../../src/settings/types.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { hmacOf } from "../../src/tokens/hmac.ts";
 import { hmacSha256, sha256 } from "../../src/tokens/sha256.ts";
@@ -148,10 +149,12 @@ for (const bits of [256, 384, 512]) {
   });
 }
 
-hmac("leaves HS256 to jose on a runtime where the known-answer test fails", async () => {
+hmac("leaves HS256 to jose on a runtime where the known-answer test fails, and logs it", async () => {
   const secret = "a secret of the known-answer test, of 32 bytes or more";
-  const settings = parseSettings({ store: memoryStore(), signingKey: secret });
+  const log: LogEvent[] = [];
+  const settings = parseSettings({ store: memoryStore(), signingKey: secret, log: (event) => log.push(event) });
   const right = await keysFrom(settings)();
+  assert.equal(log, []);
   // What the hash relies on is broken while the key is imported: the state is not copied.
   const realSet = Int32Array.prototype.set;
   let isFound: boolean;
@@ -164,6 +167,10 @@ hmac("leaves HS256 to jose on a runtime where the known-answer test fails", asyn
     Int32Array.prototype.set = realSet;
   }
   assert.not.ok(isFound);
+  assert.equal(
+    log.map(({ level, code }) => [level, code]),
+    [["error", "hash_check_failed"]],
+  );
   assert.is(broken.signing!.hmac, undefined);
   assert.ok(right.signing!.hmac !== undefined);
   const now = Math.floor(Date.now() / 1000);
