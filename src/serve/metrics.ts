@@ -48,20 +48,11 @@ export function createMetrics(options: ServerOptions): Metrics {
   const registry = new prom.Registry<typeof contentType>();
   registry.setContentType(contentType);
   const registers = [registry];
-  const requests = new prom.Histogram({
-    name: "jwt_request_seconds",
-    help: "Time from request to response.",
-    labelNames: ["endpoint", "status"],
-    buckets,
-    registers,
-  });
-  const storeCalls = new prom.Histogram({
-    name: "jwt_store_seconds",
-    help: "Time of a call of the store; writes include the sync to the disk.",
-    labelNames: ["method", "outcome"],
-    buckets,
-    registers,
-  });
+  const times = <Label extends string>(name: string, help: string, labelNames: Label[]) =>
+    new prom.Histogram({ name, help, labelNames, buckets, registers });
+  const requests = times("jwt_request_seconds", "Time from request to response.", ["endpoint", "status"]);
+  const help = "Time of a call of the store; writes include the sync to the disk.";
+  const storeCalls = times("jwt_store_seconds", help, ["method", "outcome"]);
   const revocations = new prom.Counter({
     name: "jwt_revocations",
     help: "Tokens, sessions and rotated refresh tokens that were recorded as revoked or used.",

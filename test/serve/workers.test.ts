@@ -22,9 +22,10 @@ interface Answer {
   data: Record<string, string>;
 }
 
+const flags = ["--port", "0", "--hashing-iterations", "1", ...unlimited, "--workers", "2"];
+
 async function serve(...args: string[]) {
-  const all = ["--port", "0", "--hashing-iterations", "1", ...unlimited, "--workers", "2", ...args];
-  const child = start(entry, all);
+  const child = start(entry, [...flags, ...args]);
   let [stdout, stderr] = ["", ""];
   child.stdout!.on("data", (chunk: Uint8Array) => (stdout += chunk.toString()));
   child.stderr!.on("data", (chunk: Uint8Array) => (stderr += chunk.toString()));
@@ -165,18 +166,9 @@ workers("leave no connection open without a response when they die, and no descr
 
 workers("end with their parent, also while they start", async () => {
   for (const wait of [0, 30, 60, 90, 120, 160, 200, 300]) {
-    const all = [
-      "--port",
-      "0",
-      "--hashing-iterations",
-      "1",
-      ...unlimited,
-      "--workers",
-      "2",
-      "--store",
-      `file:${temporaryFolder()}`,
-    ];
-    const child = start(entry, all, { stdio: ["ignore", "ignore", "ignore"] });
+    const child = start(entry, [...flags, "--store", `file:${temporaryFolder()}`], {
+      stdio: ["ignore", "ignore", "ignore"],
+    });
     await until(() => workersOf(child.pid!).length === 2, "the second worker starts", 30_000);
     await new Promise((resolve) => setTimeout(resolve, wait));
     const pids = workersOf(child.pid!);
@@ -188,20 +180,10 @@ workers("end with their parent, also while they start", async () => {
 if (runtime === "deno") {
   workers("have no more permissions than their parent", async () => {
     const folder = temporaryFolder();
-    const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env", "--allow-run"];
+    const permissions = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env", "--allow-run"];
     const store = [`--allow-read=${folder}`, `--allow-write=${folder}`];
-    const args = [
-      "--port",
-      "0",
-      "--hashing-iterations",
-      "1",
-      ...unlimited,
-      "--workers",
-      "2",
-      "--store",
-      `file:${folder}`,
-    ];
-    const child = spawn(process.execPath, ["run", ...flags, ...store, entry, ...args], { cwd: projectRoot });
+    const args = [...permissions, ...store, entry, ...flags, "--store", `file:${folder}`];
+    const child = spawn(process.execPath, ["run", ...args], { cwd: projectRoot });
     let output = "";
     child.stdout.on("data", (chunk: Uint8Array) => (output += Buffer.from(chunk).toString()));
     child.stderr.on("data", (chunk: Uint8Array) => (output += Buffer.from(chunk).toString()));
