@@ -27,9 +27,9 @@ import { type Column, type Table, digits, report } from "./lib/results.ts";
 import { againstRef, bare, ours, progressOf, quick, rotated, rounded, roundsOr, tidy, secret } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 1 : 7);
-/** CPU time is told in steps of 10 ms. */
+/** Linux counts CPU time in steps of 10 ms. */
 const roundMs = quick ? 200 : 1000;
-/** The first round's, which is dropped: the larger a framework, the longer until its code is compiled. */
+/** Length of the first round, which is dropped: the larger a framework, the longer its code takes to compile. */
 const warmUpMs = quick ? 200 : 3000;
 /** At the beginning of each turn, not counted: Bun throws compiled code away that has not run for some seconds. */
 const leadMs = quick ? 0 : 500;

@@ -119,7 +119,7 @@ async function runLoad({ url, credentials }: Target): Promise<void> {
       await verifyBad(`${token.slice(0, -8)}AAAAAAAA`);
       await verifyBad(token.slice(0, 40));
     },
-    /** A log-in, refreshes each of which gives the next token, the last but one asked for twice, and a log-out. */
+    /** A login, refreshes that each return the next token, the last but one sent twice, and a logout. */
     async session() {
       const [status, text] = await ask("create", credentials);
       if (!expect("create", isPair(status, text), status)) return pause(100);
@@ -254,7 +254,7 @@ async function measure(minutes: number): Promise<void> {
   }
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   const endedWith = hasEnded() ? (server.exitCode ?? server.signalCode) : undefined;
-  // All clients have gone: so have their descriptors, but for the few seconds in which a runtime may keep them.
+  // All clients have disconnected. A runtime may keep their descriptors open for a few seconds.
   const allowance = 4; // the journal's next generation, say
   const isBack = () => (descriptorsOf(pid) ?? 0) <= (before ?? 0) + allowance;
   await until(isBack, "descriptors are closed", 10_000).catch(() => {});

@@ -136,7 +136,7 @@ async function measure(): Promise<void> {
   }
 }
 
-/** Of a server of its own, whose users rotate their refresh tokens: each is written to the disk before it is answered. */
+/** Measures refreshes with rotation on a server of their own: each successor is on the disk before the response. */
 async function measureRefreshes(): Promise<Measured> {
   const store = `file:${temporaryFolder()}/data`;
   const flags = ["--rotate-refresh-tokens", "true", "--hashing-concurrency", String(hashesAtOnce)];

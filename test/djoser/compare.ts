@@ -18,7 +18,7 @@ function decoded(segment: string): { [name: string]: Json } {
 
 const ownTimes = new Set(["exp", "iat"]);
 
-/** A token as what must be the same of it: names, types, lifetimes, and the values of all claims that are not its own. */
+/** Returns the parts of a token that both sides must share: names, types, lifetimes, and claims that are not its own. */
 function essence(token: string, { jtiClaim, refreshExpClaim }: Dialect): Json {
   const [header = "", payload = ""] = token.split(".");
   const claims = decoded(payload);
@@ -58,7 +58,7 @@ function flatAnswer(
 ): Map<string, string> {
   const all = new Map<string, string>([["status", String(status)]]);
   for (const name of ["content-type", "www-authenticate", "allow"]) {
-    // Who may be asked what at a host's own resource is the host's to say.
+    // The host decides which methods its own resource allows.
     if (!(name === "allow" && endpoint === "whoami")) all.set(name, String(headers.get(name)));
   }
   if (method === "HEAD") return all; // gunicorn sends the body that there must not be
@@ -71,7 +71,7 @@ function flatAnswer(
   return flat(body, dialect, "body", all);
 }
 
-/** Names of what differs, with both values. */
+/** Returns the names of differing parts, with both values. */
 function differences(asked: Case, theirs: SiteResponse, ours: SiteResponse, dialect: Dialect): Map<string, string> {
   const [a, b] = [flatAnswer(theirs, asked, dialect), flatAnswer(ours, asked, dialect)];
   const found = new Map<string, string>();
@@ -84,7 +84,7 @@ function differences(asked: Case, theirs: SiteResponse, ours: SiteResponse, dial
   return found;
 }
 
-/** The same request to both, unless ours is told. */
+/** Sends a request to both sides, or another one to ours if given. */
 export async function compare(both: Both, asked: Case, askedOfUs: SiteRequest = asked) {
   const [theirs, ours] = await Promise.all([both.theirs(asked), both.ours(askedOfUs)]);
   return { theirs, ours, problem: judge(asked, theirs, ours, both) };

@@ -45,7 +45,7 @@ tested.forEach((variant, index) => {
     const both = await (next ?? open(variant));
     // The next site starts meanwhile: two at most.
     next = tested[index + 1] && open(tested[index + 1]!);
-    next?.catch(() => {}); // its own test will tell
+    next?.catch(() => {}); // reported by its own test
     try {
       const random = randomFrom(seed + index);
       const tokens: Tokens = { dialect: both.dialect, random, blacklisted: await blacklistSome(both, 5) };

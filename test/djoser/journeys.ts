@@ -55,7 +55,7 @@ type Issued = Record<string, string>;
 /** An endpoint, and which of the tokens so far it is given: by number, or from the last one back. */
 type Step = readonly [endpoint: Endpoint, token: number];
 
-/** Logging in leaves tokens 0 and 1; the one is used, looked at, used again, and what followed it is tried. */
+/** A login issues tokens 0 and 1; token 0 is used, verified and used again, then its successors are tried. */
 export const reuse: Step[] = [
   ["refresh", 0],
   ["verify", 0],
@@ -64,7 +64,7 @@ export const reuse: Step[] = [
     (["refresh", "verify", "whoami"] as const).map((endpoint) => [endpoint, token]),
   ),
 ];
-/** Logging out twice, and looking again. */
+/** Logs out twice, then tries both tokens. */
 export const logout: Step[] = [
   ["blacklist", 0],
   ["blacklist", 0],

@@ -1,4 +1,4 @@
-/** Audit events: which there are, what they hold, and that neither they nor their hook show in a response. */
+/** Audit events: their names and fields, and that neither they nor their hook affect a response. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { AuditEvent, JwtEndpointsSettings } from "../../src/index.ts";

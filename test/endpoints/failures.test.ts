@@ -1,4 +1,4 @@
-/** What a client gets, and what the log gets, when something below the endpoints fails. */
+/** Responses and log events when a store, hook or hasher fails. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryStore } from "../../src/stores/memory.ts";

@@ -264,7 +264,7 @@ requests(`of any kind get the responses of the contract, in ${requestCases} case
       assert.match(sent, /(\\u00..|c|%63)orrect(\+| |%20)horse|\\u00..rrect horse/i);
     }
   });
-  // A path with more or less in front of a route is told of once, as a mount that is wrong.
+  // A path with another prefix before a route is logged once, as a wrong mount.
   const mounts = ["path_prefixed", "path_stripped"];
   assert.equal(
     log.filter(({ code }) => !mounts.includes(code)),

@@ -1,4 +1,4 @@
-/** `Host` and the path of a request, and what the log says when the host mounts the endpoints under another path. */
+/** `Host` and path of a request, and the log events when the host mounts the endpoints under another path. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { endpointsWith } from "../support/endpoints.ts";

@@ -50,7 +50,7 @@ command("moves running servers from their first key to the next, and logs no use
     assert.is(status, 200);
     assert.is(decodeProtectedHeader(body.access!).kid, kid);
   }
-  // Whichever server signs first, the other knows the key at once.
+  // A token of the server that rotates first is valid on the other at once.
   await ran(folder, "rotate", "--algorithm", "HS512");
   let fresh = old.access;
   await until(
@@ -66,7 +66,7 @@ command("moves running servers from their first key to the next, and logs no use
     assert.ok(await server.isValid(fresh));
     assert.is(server.errors(), "");
   }
-  // A fresh start goes on with the same keys.
+  // A server that starts later uses the same keys.
   const third = await serve(folder);
   assert.ok(await third.isValid(fresh));
   assert.not.ok(await third.isValid(old.access));

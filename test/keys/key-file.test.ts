@@ -132,7 +132,7 @@ asRoot("leaves the keys that root makes to the user whose folder it is (needs ro
   const again = await serveAs(uid, folder);
   assert.is(await algorithms(again), "ES256");
   again.child.kill();
-  // Nor does a server that root has started once keep its user from starting.
+  // A server that root started once must not keep the user from starting one.
   const fresh = temporaryFolder();
   fs.chownSync(fresh, uid, uid);
   const first = await serve(fresh);

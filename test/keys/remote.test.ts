@@ -188,7 +188,7 @@ remote("is fetched again when the clock is set back", async () => {
   there.answer = json({}, 500);
   clock.now += 86_400;
   assert.is(await judge(await rsa.sign()), "keys_unavailable 5");
-  // What was asked for and what failed are both a day ahead.
+  // The times of the last fetch and of the last failure are both a day ahead.
   there.answer = json({ keys: [rsa2.publicJwk] });
   clock.now -= 86_400 - 60;
   assert.is(await judge(await rsa2.sign()), "ok");

@@ -88,7 +88,7 @@ rotating("is followed while requests go on, and read again at once for an unknow
   assert.equal(new Set(await Promise.all(tokens.map(judge))), new Set(["ok"]));
   assert.ok(asked <= 3, `asked ${asked} times`);
   assert.is(decodeProtectedHeader(await sign()).kid, "b");
-  // Names nobody knows don't make it ask more than ten times a second.
+  // Unknown kids cause at most ten loads per second.
   const from = asked;
   const began = performance.now();
   for (let i = 0; i < 5; i++) {

@@ -51,7 +51,7 @@ export async function watchingHashes<T>(
   }
 }
 
-/** Work that engines were asked for, and did, in units of each. */
+/** Work that the engines did, in the unit of each. */
 export type Work = Partial<Record<"SHA-256" | "SHA-1" | "argon2" | "bcrypt" | "scrypt", number>>;
 export let work: Work = {};
 export const count = (engine: keyof Work, units: number): void => void (work[engine] = (work[engine] ?? 0) + units);
@@ -62,7 +62,7 @@ export function counted(engine: keyof Work, module: object, name: string, units:
   const real = functions[name]!;
   functions[name] = (...args) => (count(engine, units(args)), real(...args));
 }
-// Before they are imported: what is exported by then is what the hashers get.
+// Wrapped before the hashers import them, so that the hashers get the wrapped functions.
 export const require = createRequire(import.meta.url);
 counted("bcrypt", require("@node-rs/bcrypt"), "hash", ([, cost]) => 2 ** Number(cost));
 counted("bcrypt", require("@node-rs/bcrypt"), "verify", ([, hash]) => 2 ** Number((hash as string).slice(4, 6)));

@@ -75,7 +75,7 @@ formats("are upgraded only to a stronger format, or to any format if their work 
     const hash = scryptSync(password, "seasalt", 64, { N, r, p, maxmem: 1 << 30 });
     return `scrypt$${N}$seasalt$${r}$${p}$${hash.toString("base64")}`;
   };
-  /** As much work as is asked for, and less. */
+  /** Hashes with the recommended work, and with less. */
   const made: Record<PasswordAlgorithm, [enough: string[], less: string[]]> = {
     pbkdf2_sha1: [[byDjango.pbkdf2_sha1!], []],
     bcrypt: [[`bcrypt$${await bcryptEngine.hash(password, 10)}`], [`bcrypt$${await bcryptEngine.hash(password, 9)}`]],
@@ -264,7 +264,7 @@ formats("with any one character changed never match, and never throw", async () 
 formats(
   "whose package is not there are refused with its name, and stop a start that prefers them; scrypt needs no node:crypto",
   async () => {
-    // A copy of the project without node_modules, but for what everything needs.
+    // A copy of the project with only the required packages in node_modules.
     const folder = temporaryFolder();
     cpSync(path.join(projectRoot, "src"), path.join(folder, "src"), { recursive: true });
     for (const file of ["package.json", "tsconfig.json", "deno.json"]) {

@@ -7,7 +7,7 @@ import { turn } from "./engines.ts";
 
 const it = suite("queue");
 
-/** A limiter whose tasks end when they are told to; `began` holds their names in order. */
+/** A limiter whose tasks the test ends; `began` holds their names in the order of their start. */
 function held(concurrency: number, queue: number) {
   const limiter = createLimiter(concurrency, queue);
   const [began, ends, failed] = [[] as string[], [] as (() => void)[], [] as string[]];

@@ -65,7 +65,7 @@ console.log(JSON.stringify([response.status, (await store.listSessions(id)).leng
 await store.close();
 `;
 
-/** What a host's own TypeScript leans on. */
+/** The types that a TypeScript host uses. */
 const typed = `
 import { type JwtEndpoints, type JwtEndpointsSettings, type Store, type User, createJwtEndpoints } from "jwt-endpoints";
 import { type JwtClient, createJwtClient } from "jwt-endpoints/client";
@@ -191,7 +191,7 @@ if (runtime === "node") {
     }
   });
 
-  /** The size of a program that esbuild makes, without an external; for `neutral` it has to be told of `main`. */
+  /** Bundles a program with esbuild, without externals, and returns its size. `neutral` knows `main` only if it is named. */
   async function bundle(code: string, platform: Platform, outfile: string): Promise<number> {
     const stdin = { contents: code, resolveDir: host };
     const mainFields = platform === "neutral" ? { mainFields: ["module", "main"] } : {};

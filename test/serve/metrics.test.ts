@@ -1,4 +1,4 @@
-/** `/metrics`: what is counted, summed over workers, and which addresses serve it. */
+/** `/metrics`: the figures, their sums over workers, and the addresses that serve them. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { freePort, until } from "../support/processes.ts";

@@ -33,7 +33,7 @@ it("writes one JSON line for each request, without body, query or token, unless 
   assert.not.match(server.output().slice(firstStart), /hunter2|eyJ/);
   await server.stop();
 
-  // A preflight is answered wherever it is for.
+  // A preflight gets a response on any path.
   const front = await serve(["--store", "memory:", "--cors", "https://app.example.org", "--prefix", "/auth"]);
   const origin = "https://app.example.org";
   const preflight = { method: "OPTIONS", headers: { origin, "access-control-request-method": "POST" } };

@@ -21,7 +21,7 @@ const port = Number(/http:\/\/127\.0\.0\.1:(\d+)/.exec(output)![1]);
 
 interface Wire {
   write(data: string | Uint8Array): void;
-  /** Waits until what has come so far is as wanted. */
+  /** Waits until the received bytes satisfy a condition. */
   receive(isEnough: (text: string) => boolean, what: string, ms?: number): Promise<string>;
   isClosed(): boolean;
   destroy(): void;
@@ -55,7 +55,7 @@ function areInOrder(text: string, expected: string[]): void {
 const has = (count: number) => (text: string) => text.split(refusal).length > count;
 const pause = (ms = 5) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Nothing of what went before has harmed it. */
+/** Checks that the server still serves after the cases before. */
 async function stillServes(): Promise<void> {
   const wire = connect();
   wire.write(verifyRequest);
@@ -131,7 +131,7 @@ sockets("refuse a body of 200,000 chunks and one with 5,000 trailers, fast and a
   const head =
     "POST /jwt/verify/ HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
   const trailers = Array.from({ length: 5000 }, (_, i) => `X-Trailer-${i}: ${i}\r\n`).join("");
-  // Bun answers at the last chunk and takes trailers for another request, which it refuses.
+  // Bun responds at the last chunk and reads trailers as another request, which it refuses.
   const toTrailers = runtime === "bun" ? "400" : "413";
   for (const [rest, status] of [
     [`${"1\r\nx\r\n".repeat(200_000)}0\r\n\r\n`, "413"],
@@ -257,7 +257,7 @@ sockets("never read one request as two", async () => {
     assert.ok(wire.isClosed() || statuses(text).length === 1);
   wire.destroy();
 
-  // Where the two framings disagree, what is inside a chunk by one is a request by the other: it must not be answered.
+  // Where the two framings disagree, the content of a chunk by one is a request by the other, and must get no response.
   const size = `${smuggled.length.toString(16)}\r\n`;
   const torn = connect();
   torn.write(

@@ -11,7 +11,7 @@ import { projectRoot, runtime, start, temporaryFolder } from "../support/runtime
 
 const entry = `src/serve/${runtime}.ts`;
 
-/** Without what the program's loader may have started. */
+/** Returns the workers of a server, without processes that the loader of the program may have started. */
 const workersOf = (server: number): number[] =>
   processes().flatMap(({ pid, parent, args }) =>
     parent === server && args.includes(`src/serve/${runtime}.`) ? [pid] : [],

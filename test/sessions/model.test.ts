@@ -22,7 +22,7 @@ interface Lineage {
   ended: boolean | undefined;
 }
 
-/** A thousand batches of operations at once, each checked against what may and what must have happened. */
+/** Runs a thousand batches of concurrent operations, each checked against the outcomes that the model allows. */
 async function interleave(openStore: OpenStore): Promise<void> {
   const seed = seedFrom();
   const { below, pick } = randomFrom(seed);

@@ -11,7 +11,7 @@ const it = suite("changed passwords");
 it("refuses tokens of an old password with checkRevokeToken, except those of the login that upgrades its hash", async () => {
   const here = await setUp({ checkRevokeToken: true, hashing: { iterations: 3 } });
   const pair = await here.logIn(); // upgrades from one iteration to three
-  // MD5 in upper case of the hash that stands now, as Simple JWT computes it.
+  // MD5 in upper case of the current hash, as Simple JWT computes it.
   assert.match(decodeJwt(pair.access).hash_password as string, /^[0-9A-F]{32}$/);
   const next = (await here.refresh(pair.refresh)).body;
   assert.equal([await here.guard(pair.access), await here.verify(next.refresh)], [200, 200]);

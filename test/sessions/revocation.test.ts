@@ -158,7 +158,7 @@ async function revokeAtAnyInstant(openStore: OpenStore): Promise<void> {
   ];
   const names = ["ada", "bea", "cid"];
   for (let round = 0; round < 30; round++) {
-    // Anywhere in a second, its first and its last millisecond above all; in the first rounds the clock stands still.
+    // At any point of a second, mostly its first or last millisecond; in the first rounds the clock does not advance.
     const moments = [0, 0.999, 0.001, 0.998, 0.5];
     clock.seconds = begin + round * 60 + (moments[round] ?? pick([...moments, below(1000) / 1000]));
     const user = below(names.length);

@@ -39,7 +39,7 @@ const ada: User = {
 const claims = { token_type: "refresh", user_id: "1", jti: "j", iat: now - 60, auth_time: now - 60, exp: now + 60 };
 const rotation: Rotation = { jti: "k", iat: now - 30, exp: now + 60, usedAt: now - 30, readAt: now };
 
-/** A row: what is special about a token, and the code that each decision returns. */
+/** A row: the special property of a token, and the code that each decision returns. */
 interface Row {
   what: string;
   settings?: Partial<Settings>;

@@ -1,4 +1,4 @@
-/** The forms of values as tables: what is accepted, what it becomes, and what the error says otherwise. */
+/** The forms of values as tables: accepted texts with their values, refused texts with their errors. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import * as v from "valibot";

@@ -10,7 +10,7 @@ import { guest, seed, using } from "../support/stores.ts";
 
 const clocks = suite("clocks that are wrong");
 
-/** Stores of a clock that the test sets, in milliseconds, each opened anew where that makes a difference. */
+/** Stores with a clock that the test sets, in milliseconds; each is opened again where that makes a difference. */
 const clocked: [name: string, open: (folder: string, now: () => number) => Promise<Store>, isKept: boolean][] = [
   ["memory", async (_, now) => memoryStore({ now }), false],
   ["file", (folder, now) => openFileStore(folder, { now, compactAfter: 20 }), true],

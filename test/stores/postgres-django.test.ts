@@ -1,4 +1,4 @@
-/** Django itself on the same database: its users log in here, and what either side changes counts on the other. */
+/** Django on the same database: its users log in here, and each side sees the changes of the other. */
 import { spawn, spawnSync } from "node:child_process";
 import path from "node:path";
 import process from "node:process";

@@ -1,4 +1,4 @@
-/** A database that fails in every way that was thought of, while two servers write and verify. */
+/** A database that fails in many ways while two servers write and verify. */
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { suite } from "uvu";

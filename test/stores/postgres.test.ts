@@ -12,7 +12,7 @@ if (server === undefined) skipWithoutPostgres("store: PostgreSQL");
 else {
   const pooler = await startPooler(server);
   let schemas = 0;
-  /** The URL of a store, and what empties it. */
+  /** Makes a store; returns its URL and functions that empty and close it. */
   async function makeStore(parameters: Record<string, string>) {
     const url = server!.url("postgres", { schema: `s${++schemas}`, pool: "4", ...parameters });
     await migratePostgres({ url });

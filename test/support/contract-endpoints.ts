@@ -1,4 +1,4 @@
-/** The part of the contract about what each endpoint takes, returns and refuses. */
+/** The part of the contract about the input, output and errors of each endpoint. */
 import { decodeJwt, decodeProtectedHeader } from "jose";
 import type { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -156,7 +156,7 @@ export function mutate(random: Random, input: Uint8Array<ArrayBuffer>): Uint8Arr
 
 export const statuses = new Set([200, 400, 404, 405, 406, 413, 415]);
 
-/** Checks what the contract says of any response in the djoser profile, whatever was requested. */
+/** Checks the rules that hold for every response in the djoser profile. */
 export function checkAnswer(method: string, response: Response, text: string): void {
   const { status, headers } = response;
   assert.ok(statuses.has(status), `status ${status}: ${text.slice(0, 300)}`);
@@ -288,7 +288,7 @@ export function mutateToken(random: Random, token: string, other: () => string):
       segments[0] = base64url(random.pick(headerTexts));
       break;
     case 9: {
-      // a claim written again, anew, or taken away
+      // a claim repeated, added or removed
       const text = decodeSegment(segments[1] ?? "");
       const [name, value] = [random.pick(claimNames), random.pick(claimValues)];
       const key = random.chance(0.2) ? name.replace("e", "\\u0065") : name;

@@ -74,12 +74,12 @@ async function serveBy(file: string, folder: string, args: string[], before: str
     return { status: response.status, body: (await response.json()) as Record<string, string> };
   };
   const isValid = async (token: string): Promise<boolean> => (await post("verify", { token })).status === 200;
-  // All but the warning of the few iterations that tests make do with.
+  // Without the warning about the few iterations of tests.
   const told = () => errors.replace(/^\{[^\n]+"code":"weak_setting"[^\n]+\}\n/m, "");
   return { child, post, isValid, output: () => output, errors: told };
 }
 
-/** How a server ends that is not to start. */
+/** Starts a server that must refuse to start, and returns how it ended. */
 export function refusedStart(folder: string) {
   const child = start(`src/serve/${runtime}.ts`, ["--port", "0", "--store", `file:${folder}`, ...unlimited], {
     env: environment,

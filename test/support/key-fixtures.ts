@@ -74,7 +74,7 @@ export function open(more: Partial<JwtEndpointsSettings>) {
   return { input, settings, keys, judge, sign, log };
 }
 
-/** What is wrong with settings, at once or when the keys are first asked for. */
+/** Returns the error of wrong settings, thrown at once or when the keys are first loaded. */
 export async function problem(more: Partial<JwtEndpointsSettings>): Promise<string> {
   try {
     await open(more).keys();

@@ -33,7 +33,7 @@ export function command(file: string, args: string[] = []): [program: string, ar
   return [process.execPath, [...flags[runtime](), path.resolve(projectRoot, file), ...args]];
 }
 
-/** This process's variables without those that set the program up, and with these. */
+/** Returns the variables of this process without those that configure the program, and with the given ones. */
 export function environmentWith(variables: Record<string, string>): Record<string, string> {
   const others = Object.entries(process.env).filter(([name]) => !/^(JWT_|PORT$|HOST$)/.test(name));
   return { ...(Object.fromEntries(others) as Record<string, string>), ...variables };
@@ -46,7 +46,7 @@ process.on("exit", () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-/** A child process that does not outlive this one. */
+/** Starts a program that does not outlive this process. */
 export function start(file: string, args: string[] = [], options: SpawnOptions = {}): ChildProcess {
   return startProgram(...command(file, args), options);
 }
@@ -59,14 +59,14 @@ export function startProgram(program: string, args: string[], options: SpawnOpti
   return child;
 }
 
-/** A folder of its own for a test, gone with the process. */
+/** Makes a folder that is removed when the process ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(path.join(tmpdir(), "jwt-endpoints-"));
   folders.push(folder);
   return folder;
 }
 
-/** A small file system of its own, where this process may mount one: as root, on Linux. */
+/** Mounts a small file system if this process may: as root, on Linux. */
 export function mountTmpfs(size: string): string | undefined {
   if (process.platform !== "linux" || process.getuid?.() !== 0) return undefined;
   const folder = mkdtempSync(path.join(tmpdir(), "jwt-endpoints-disk-"));
@@ -78,7 +78,7 @@ export function mountTmpfs(size: string): string | undefined {
   return isMounted ? folder : undefined;
 }
 
-/** Leaves no room on a disk, and returns what makes room again. */
+/** Fills a disk, and returns the function that frees the space again. */
 export function fillDisk(disk: string): () => void {
   const ballast = path.join(disk, "ballast");
   const fd = openSync(ballast, "w");
@@ -93,7 +93,7 @@ export function fillDisk(disk: string): () => void {
   return () => rmSync(ballast);
 }
 
-/** A `log` hook that keeps what it is told, but for the few iterations that tests make do with. */
+/** A `log` hook that keeps all events but the warning about the few iterations of tests. */
 export function keptIn<Event extends { code: string }>(log: Event[]): (event: Event) => void {
   return (event) => {
     if (event.code !== "weak_setting") log.push(event);

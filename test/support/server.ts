@@ -26,7 +26,7 @@ export interface Running {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-/** What no log line of any test may hold: the tests' passwords, tokens, hashes, private keys. */
+/** Secrets that no log line may hold: the passwords of the tests, tokens, hashes, private keys. */
 const secrets = /eyJ[\w-]{10,}|pbkdf2_sha256\$|-----BEGIN [A-Z ]*PRIVATE|correct horse|hunter\d/;
 
 /** Flags that turn the server's own limits off, since suites log in often from one address. */
@@ -85,7 +85,7 @@ export const logIn = (username: string, password: string): TestRequest => ({
   body: JSON.stringify({ username, password }),
 });
 
-/** Requests `/healthz` a number of times over one connection, without waiting in between, until all are answered. */
+/** Pipelines requests of `/healthz` over one connection and waits for all responses. */
 export async function askPipelined(port: number, count: number): Promise<void> {
   const socket = net.connect(port, "127.0.0.1");
   let [answered, rest] = [0, ""];

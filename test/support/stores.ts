@@ -73,10 +73,10 @@ export const mode = (file: string): string => (fs.statSync(file).mode & 0o777).t
 export const newline = 10;
 export const damagedLine = (message: string): number => Number(/journal-\d+\.jsonl: line (\d+) /.exec(message)?.[1]);
 
-/** A time so long ago that what expired then is forgotten. */
+/** A time so long ago that facts that expired then are dropped. */
 export const longAgo = Date.now() / 1000 - 86_400;
 
-/** A folder whose journal begins with a snapshot of three users and a fact, and goes on with a fact. */
+/** A folder whose journal begins with a snapshot of three users and a fact, followed by another fact. */
 export async function compactedFolder(): Promise<string> {
   const folder = temporaryFolder();
   await using(

@@ -64,7 +64,7 @@ export async function open(more: Partial<JwtEndpointsSettings> = {}) {
     const text = await response.text();
     return { status: response.status, text, body: JSON.parse(text) };
   };
-  /** What a token is answered with: `"ok"`, or the text of the refusal. */
+  /** Returns `"ok"` for a valid token, else the text of the refusal. */
   const judge = async (name: "verify" | "refresh", token: string): Promise<string> => {
     const { status, body } = await post(name, name === "verify" ? { token } : { refresh: token });
     return status === 200 ? "ok" : `${status} ${body.non_field_errors.join()}`;

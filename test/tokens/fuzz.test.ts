@@ -72,7 +72,7 @@ tokens(
       if (status === 200) {
         assert.ok(isGood, "accepted, though jose refuses it");
         const [header, payload, signature] = read.split(".") as [string, string, string];
-        // One text for one content: what is accepted is the canonical spelling of what it says.
+        // An accepted token is the canonical encoding of its content.
         const again = [header, payload].map((segment) => base64url(Uint8Array.from(rawBytes(segment))));
         assert.equal([header, payload, signature], [...again, hs256(`${header}.${payload}`)], "not canonical");
         const claims = JSON.parse(decodeSegment(payload)) as { exp?: unknown; jti?: unknown };

@@ -1,4 +1,4 @@
-/** SHA-256 and HMAC-SHA256 of our own against published answers, and against what jose signs when they are wrong. */
+/** The built-in SHA-256 and HMAC-SHA256 against published vectors, and the fallback to jose where they fail. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";

@@ -11,7 +11,7 @@
  * - A compaction begins with a `seal`. Records after it do not count: their writers repeat them in the next generation,
  *   which any process writes from the state at the seal. The process that opens a generation syncs the folder before it
  *   acknowledges anything in it, and only then removes older ones.
- * - After a failed `fdatasync` nobody knows what is on the disk: the journal is sealed, and nothing is acknowledged
+ * - After a failed `fdatasync` the content of the disk is unknown: the journal is sealed, and nothing is acknowledged
  *   before the next generation, written whole, is synced.
  * - Letters that a runtime's Unicode version does not know have no case there, so processes of one folder should agree
  *   on that version if case does not matter.

@@ -32,7 +32,7 @@ const meanings: Record<string, (where: Where) => string> = {
   "57014": () => "took longer than the statement timeout",
   "55P03": () => "waited too long for a lock",
   ECONNREFUSED: () => "refuses connections: it is not running, or not there",
-  ENOTFOUND: () => "is a host that nobody knows",
+  ENOTFOUND: () => "is an unknown host",
   EAI_AGAIN: () => "is a host that can't be looked up now",
   ETIMEDOUT: () => "did not reply in time",
 };

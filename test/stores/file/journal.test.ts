@@ -87,7 +87,7 @@ file("skips a last line torn at any byte, and accepts writes", async () => {
       const copy = path.join(folder, "copy");
       fs.rmSync(copy, { recursive: true, force: true });
       fs.mkdirSync(copy, { mode: 0o700 });
-      // A power cut can leave a file longer than what reached the disk, filled up with NULs.
+      // A power cut can leave a file longer than the data on the disk, padded with NULs.
       overwrite(path.join(copy, "journal-000001.jsonl"), Buffer.concat([bytes.subarray(0, end), Buffer.alloc(nulls)]));
       await using(copy, async (store) => {
         assert.is(await store.get("k", "kept"), "x", `cut at ${end}`);
