@@ -19,6 +19,8 @@ export type { PasswordOwner, PasswordRules } from "./passwords/rules.ts";
 export { type DescribedSetting, describeSettings } from "./settings/describe.ts";
 export type {
   AlgorithmName,
+  ApiDescription,
+  ApiRoute,
   AuditEvent,
   AuditEventName,
   ClaimsHook,
@@ -31,6 +33,7 @@ export type {
   LoginFailedHook,
   LoginRequest,
   LoginSuccessHook,
+  OpenapiHook,
   RotatingKeys,
   Settings,
   UserAuthenticationRule,

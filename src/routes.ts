@@ -14,32 +14,23 @@ import type { SessionStep } from "./http/cookies.ts";
 import { pathOf } from "./http/message.ts";
 import { mediaTypes } from "./http/negotiate.ts";
 import { type MaybePromise, after } from "./maybe-promise.ts";
+import type { ApiRoute } from "./settings/types.ts";
 
 /** Settings that limit how often a client may POST to a route. */
 export const throttleNames = ["throttle", "throttleRefresh", "throttleVerify", "throttleSetPassword"] as const;
 export type ThrottleName = (typeof throttleNames)[number];
 
-interface Row {
-  /** The whole path, without its last slash, which is optional. It may end in `{id}`, which stands for any one segment. */
-  readonly path: string;
-  /** What `OPTIONS` returns as `name` and `description`. */
-  readonly name: string;
-  readonly description: string;
+/** A route. `OPTIONS` returns its `name`, `description` and `fields`. */
+interface Row extends ApiRoute {
   /** `false` leaves the route out: the store or the keys can't do it. Default: true. */
   readonly isOn?: boolean;
   readonly POST?: Endpoint;
-  /** The fields of the body of a POST, for `OPTIONS`. */
-  readonly fields?: readonly string[];
   /** Returns what a GET reads. `HEAD` comes with it. */
   readonly GET?: (context: Context) => MaybePromise<unknown>;
   /** Endpoints for authenticated users, by method, in place of `POST` and `GET`. */
   readonly user?: { readonly GET?: UserEndpoint; readonly POST?: UserEndpoint; readonly DELETE?: UserEndpoint };
-  /** Whether a POST checks a password. */
-  readonly checksPassword?: boolean;
   /** Headers of a GET, besides those that every response has. */
   readonly headers?: Record<string, string>;
-  /** The setting that limits how often a client may POST. */
-  readonly throttledBy?: ThrottleName;
   /** Set where tokens may travel in cookies. */
   readonly session?: SessionStep;
 }
@@ -162,11 +153,23 @@ export interface Router {
   find(url: string): Route | undefined;
 }
 
+/** The route of the OpenAPI document, which is made at the first request. */
+function openapiRow({ settings }: Context, routes: readonly Row[]): Row {
+  let document: MaybePromise<object> | undefined;
+  return {
+    path: "/openapi.json",
+    name: "OpenAPI",
+    description: "Describes these endpoints.",
+    GET: () => (document ??= settings.openapi!({ settings, routes })),
+  };
+}
+
 export function createRouter(context: Context): Router {
   const byPath = new Map<string, Route>();
   const byStart: [start: string, route: Route][] = [];
-  for (const row of rowsOf(context)) {
-    if (row.isOn === false) continue;
+  const rows = rowsOf(context).filter(({ isOn = true }) => isOn);
+  if (context.settings.openapi !== undefined) rows.push(openapiRow(context, [...rows]));
+  for (const row of rows) {
     const route = { ...row, allow: methodsOf(row).join(", "), metadata: metadataOf(row) };
     if (row.path.endsWith("/{id}")) byStart.push([row.path.slice(0, -"{id}".length), route]);
     else byPath.set(row.path, route).set(`${row.path}/`, route);

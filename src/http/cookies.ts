@@ -43,6 +43,10 @@ export interface Cookies {
   ): Promise<{ data: Data; cookies: readonly string[] }>;
 }
 
+/** Returns what stands before the name of a token in its cookie's name (RFC 6265bis section 4.1.3). */
+export const cookiePrefix = ({ secure, domain }: Settings["cookies"]): string =>
+  !secure ? "" : domain === undefined ? "__Host-" : "__Secure-";
+
 /**
  * Makes the cookies of the setting `cookies`: `HttpOnly`, and by default `Secure` under a `__Host-` name, which no other
  * host of the domain can set.
@@ -52,7 +56,7 @@ export function createCookies(settings: Settings, siteOf: Forwarding["siteOf"]):
   const { cookies, cors, authTokenClasses } = settings;
   const { sameSite, secure, domain } = cookies;
   const fields: Field[] = authTokenClasses[0] === "SlidingToken" ? ["token"] : cookies.carry;
-  const prefix = !secure ? "" : domain === undefined ? "__Host-" : "__Secure-";
+  const prefix = cookiePrefix(cookies);
   const lifetimes = {
     refresh: settings.refreshTokenLifetime,
     access: settings.accessTokenLifetime,

@@ -11,8 +11,10 @@ import type { ServerOptions } from "./options.ts";
  */
 export interface ServerConfig
   extends
-    Omit<JwtEndpointsSettings, "store" | "keys" | "log" | "audit">,
-    Partial<Omit<ServerOptions, "settings" | "config">> {}
+    Omit<JwtEndpointsSettings, "store" | "keys" | "log" | "audit" | "openapi">,
+    Partial<Omit<ServerOptions, "settings" | "config" | "limits">>,
+    Partial<Record<"headersTimeout" | "requestTimeout", string | number>>,
+    Partial<Record<"maxHeaderSize" | "maxConnections", number>> {}
 
 /**
  * Types a configuration file: `export default defineConfig({ port: 9000 })`.

@@ -34,6 +34,10 @@ export interface ServerOptions {
   metrics: string;
   /** Whether `GET /` is the console, a page that tries the endpoints. */
   console: boolean;
+  /** Whether `/openapi.json` is served. */
+  openapi: boolean;
+  /** Whether `/docs` is served. */
+  docs: boolean;
   /** Number of processes that serve. */
   workers: number;
   /** What a client may take up. 0 takes a limit away. */
@@ -225,7 +229,7 @@ export function readOptions(
   const { headersTimeout, requestTimeout, maxHeaderSize, maxConnections, ...others } =
     result as unknown as ServerOptions & Record<keyof Limits, number | string>;
   const limits = readLimits({ headersTimeout, requestTimeout, maxHeaderSize, maxConnections });
-  const { host, port, store, requestLog, auditLog, metrics, workers, ...rest } = others;
+  const { host, port, store, requestLog, auditLog, metrics, openapi, docs, workers, ...rest } = others;
   const { console = isLoopback(host), ...settings } = rest;
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     throw new SettingError(`setting port: ${port} is not a port; accepted: 0 to 65535`);
@@ -241,7 +245,9 @@ export function readOptions(
   if (workers > 1 && isMemoryStore(store)) {
     throw new SettingError(`setting workers: ${workers} processes can't share the store memory:; use a file: store`);
   }
-  const found = config === undefined ? {} : { config };
+  if (docs === true && !openapi) {
+    throw new SettingError("setting docs can't be on without openapi, which has what they show");
+  }
   return {
     host,
     port,
@@ -249,11 +255,13 @@ export function readOptions(
     requestLog,
     auditLog,
     metrics,
+    openapi,
+    docs: docs ?? (openapi && isLoopback(host)),
     console,
     workers,
     limits,
     settings: { ...settings },
-    ...found,
+    ...(config !== undefined && { config }),
   };
 }
 

@@ -56,6 +56,20 @@ export const serverOptions: Omit<ServerOption, "flag">[] = [
     description: "Address that serves `/metrics`, such as `127.0.0.1:9464`; nowhere by default.",
   },
   {
+    name: "openapi",
+    env: "JWT_OPENAPI",
+    form: "boolean",
+    default: true,
+    description: "Serves the OpenAPI document at `/openapi.json`.",
+  },
+  {
+    name: "docs",
+    env: "JWT_DOCS",
+    form: "boolean",
+    default: undefined,
+    description: "Serves the OpenAPI document as a page at `/docs`. On for a loopback address, off for others.",
+  },
+  {
     name: "console",
     env: "JWT_CONSOLE",
     form: "boolean",

@@ -17,6 +17,7 @@ import { keySettings } from "../program/key-settings.ts";
 import { type ServerOptions, guards } from "../program/options.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
 import { openStore, shownUrl } from "../stores/open.ts";
+import { describeApi, withDocs } from "./docs.ts";
 import type { Metrics } from "./metrics.ts";
 import { startWarnings } from "./warnings.ts";
 import { withConsole } from "./console.ts";
@@ -61,9 +62,8 @@ export async function start(runtime: Runtime): Promise<void> {
     if (options.workers > 1 && !isWorker) return await watchWorkers(started, fork, end);
 
     const underWay = new Set<HttpRequest>();
-    const handle = options.requestLog
-      ? withRequestLog(endpoints.handle, underWay, output)
-      : withUnderWay(endpoints.handle, underWay);
+    const served = withDocs(endpoints.handle, options);
+    const handle = options.requestLog ? withRequestLog(served, underWay, output) : withUnderWay(served, underWay);
     const { metrics } = prepared;
     const counted = metrics?.counted(handle, endpoints.settings.prefix) ?? handle;
     const whole = options.console ? withConsole(counted, endpoints.settings, options) : counted;
@@ -136,6 +136,7 @@ export async function prepare(options: ServerOptions): Promise<Prepared> {
     const endpoints = await endpointsWith({
       store: metrics?.timed(watched) ?? watched,
       log: logEvent,
+      ...(options.openapi && { openapi: describeApi }),
       ...(auditLog.record && { audit: auditLog.record }),
       ...(await keySettings(options, "make")),
     });

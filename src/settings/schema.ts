@@ -17,6 +17,7 @@ import type {
   LoginFailedHook,
   LoginRequest,
   LoginSuccessHook,
+  OpenapiHook,
   RotatingKeys,
   Settings,
   UserAuthenticationRule,
@@ -328,6 +329,12 @@ export const settingsSchema = v.strictObject(
       "none",
     ),
     prefix: setting(path, "", "Path before `/jwt/…` and `/users/…`. Djoser sites use `/auth`.", '""'),
+    openapi: setting(
+      fn<OpenapiHook>("openapiDocument of jwt-endpoints/openapi"),
+      undefined,
+      "`(api) => document` at `/openapi.json`: [`openapiDocument`](../openapi/README.md) of `jwt-endpoints/openapi`.",
+      "off; on in the server",
+    ),
     maxBodySize: setting(count(1), 65_536, "Largest request body accepted, in bytes. A larger one gets 413."),
     maxTokenLength: setting(
       count(256),

@@ -304,6 +304,11 @@ export interface JwtEndpointsSettings {
    */
   prefix?: string;
   /**
+   * Makes the OpenAPI document that `/openapi.json` serves: `openapiDocument` of `jwt-endpoints/openapi`, or a function that
+   * adds to it. Called once, at the first request. Without it, there is no such path.
+   */
+  openapi?: OpenapiHook;
+  /**
    * The largest request body accepted, in bytes. A larger one gets 413.
    * @default 65536
    */
@@ -421,6 +426,7 @@ type Unset =
   | "onLoginFailed"
   | "claims"
   | "userFields"
+  | "openapi"
   | "audit";
 
 /** Members of the settings that are converted when they are parsed. */
@@ -602,3 +608,27 @@ export type ClaimsHook = (user: User) => Record<string, unknown> | Promise<Recor
 
 /** Returns what `/users/me/` shows of a user. */
 export type UserFieldsHook = (user: User) => MaybePromise<Record<string, unknown>>;
+
+/** Returns an OpenAPI document. */
+export type OpenapiHook = (api: ApiDescription) => MaybePromise<object>;
+
+/** What there is to document. */
+export interface ApiDescription {
+  readonly settings: Settings;
+  /** The routes that are on. */
+  readonly routes: readonly ApiRoute[];
+}
+
+/** What a route tells of itself. */
+export interface ApiRoute {
+  /** The whole path, without its last slash, which is optional. It may end in `{id}`, which stands for any one segment. */
+  readonly path: string;
+  readonly name: string;
+  readonly description: string;
+  /** The fields of the body of a POST. */
+  readonly fields?: readonly string[];
+  /** Whether a POST checks a password. */
+  readonly checksPassword?: boolean;
+  /** The setting that limits how often a client may POST. */
+  readonly throttledBy?: "throttle" | "throttleRefresh" | "throttleVerify" | "throttleSetPassword";
+}

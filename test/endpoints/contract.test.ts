@@ -1,4 +1,5 @@
 /** The HTTP contract, in process. */
+import { openapiDocument } from "../../src/openapi/index.ts";
 import { httpContract, sessionContract } from "../support/contract.ts";
 import { endpointsWith } from "../support/endpoints.ts";
 
@@ -7,7 +8,7 @@ for (const [profile, prefix] of [
   ["simplejwt", "/auth"],
 ] as const) {
   const openWith = (sessions: boolean) => async () => {
-    const { send } = await endpointsWith({ responses: profile, prefix, sessions });
+    const { send } = await endpointsWith({ responses: profile, prefix, sessions, openapi: openapiDocument });
     return { profile, prefix, send };
   };
   httpContract(`in process, ${profile}`, openWith(false));

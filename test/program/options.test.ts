@@ -53,6 +53,8 @@ it("are read from flags before variables, and from variables before defaults", (
     requestLog: true,
     auditLog: "stderr",
     metrics: "",
+    openapi: true,
+    docs: true,
     console: true,
     workers: 1,
     limits: defaultLimits,

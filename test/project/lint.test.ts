@@ -72,6 +72,7 @@ lint("refuses an import without an arrow, in every way it can be written", () =>
     ["sessions", 'import { render } from "../http/render.ts";'],
     ["serve", 'import { createJwtEndpoints } from "../handler.ts";'],
     ["cli", 'import { serve } from "srvx";'],
+    ["openapi", 'import { operations } from "../routes.ts";'],
     ["client", 'import { fail } from "../errors.ts";'],
     ["client", 'import * as v from "valibot";'],
   ]),

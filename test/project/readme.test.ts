@@ -72,7 +72,7 @@ const blocks = [...documents].flatMap(([name, document]) =>
   [...document.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map(([, code]) => ({
     name,
     code: code!.replace(/from "jwt-endpoints(?:\/([^"]+))?"/g, (_, subpath: string = "index") => {
-      const folders = ["client", "node", "passwords", "stores/file"];
+      const folders = ["client", "node", "openapi", "passwords", "stores/file"];
       const source = folders.includes(subpath) ? `${subpath}/index` : subpath === "config" ? "program/config" : subpath;
       return `from ${JSON.stringify(path.join(projectRoot, "src", `${source}.ts`))}`;
     }),

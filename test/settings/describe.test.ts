@@ -46,7 +46,7 @@ it("have flags of their own, and are functions where they have none", () => {
   assert.is(new Set([...described.values()].map(({ flag }) => flag)).size, described.size);
   const inCode = [...described.values()].filter(({ form }) => form === "none").map(({ name }) => name);
   const hooks = ["userAuthenticationRule", "onLoginSuccess", "onLoginFailed", "claims", "userFields", "passwordRules"];
-  assert.equal(inCode, ["keys", ...hooks, "clientAddress", "now", "log", "audit"]);
+  assert.equal(inCode, ["keys", ...hooks, "openapi", "clientAddress", "now", "log", "audit"]);
 });
 
 it("are suggested for a name that is nearly theirs, in any spelling", () => {

@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import { type ContractClient, type Target, createClient } from "./contract-client.ts";
 import { addEndpointCases } from "./contract-endpoints.ts";
 import { addHttpCases } from "./contract-http.ts";
+import { documented } from "./contract-openapi.ts";
 import { addPasswordCases } from "./contract-password.ts";
 import { addSessionCases } from "./contract-sessions.ts";
 import { addUserCases } from "./contract-users.ts";
@@ -36,7 +37,7 @@ function runCases(
   let target: Target;
   const client = createClient(() => target);
   it.before(async () => {
-    target = await open();
+    target = await documented(await open());
   });
   it.after(close);
   for (const addCases of parts) addCases(it, client);
