@@ -1,6 +1,6 @@
 /** `/openapi.json` and `/docs` of the server. Neither is loaded before somebody asks for it. */
 import type { OpenapiHook } from "../index.ts";
-import type { Handle, HttpRequest, HttpResponse } from "../http/message.ts";
+import { type Handle, type HttpResponse, pathOf } from "../http/message.ts";
 import type { ServerOptions } from "../program/options.ts";
 
 /** The setting `openapi` of the server. */
@@ -13,18 +13,21 @@ export function withDocs(handle: Handle, { docs }: ServerOptions): Handle {
   if (!docs) return handle;
   let page: Promise<HttpResponse> | undefined;
   return (request) => {
-    const { url, method } = request;
-    const isAsked = (url === "/docs" || url === "/docs/") && (method === "GET" || method === "HEAD");
-    if (!isAsked) return handle(request);
-    page ??= renderPage(handle, request);
+    const { method } = request;
+    if (!isDocs(request.url) || (method !== "GET" && method !== "HEAD")) return handle(request);
+    page ??= renderPage(handle);
     return method === "GET" ? page : page.then((whole) => ({ ...whole, body: "" }));
   };
 }
 
+/** Parses a URL only if its end is right, since this is asked of every request. */
+const isDocs = (url: string): boolean =>
+  (url.endsWith("/docs") || url.endsWith("/docs/")) && /^\/docs\/?$/.test(pathOf(url));
+
 /** Renders the page from the document that the handler serves. */
-async function renderPage(handle: Handle, request: HttpRequest): Promise<HttpResponse> {
-  const headers = new Headers({ host: request.headers.get("host") ?? "localhost" });
-  const { body } = await handle({ ...request, url: "/openapi.json", method: "GET", headers });
+async function renderPage(handle: Handle): Promise<HttpResponse> {
+  const nothing = { bytes: () => new Uint8Array(), text: () => "" };
+  const { body } = await handle({ method: "GET", url: "/openapi.json", headers: new Headers(), ...nothing });
   const { docsPage } = await import("../openapi/index.ts");
   const { policy, body: html } = await docsPage(JSON.parse(body));
   return {
