@@ -249,6 +249,7 @@ async function announce(
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
   if (options.console) console.log(`console  ${url}/`);
+  if (options.docs) console.log(`docs     ${url}/docs`);
   console.log(`store    ${shownUrl(options.store)}`);
   if (options.workers > 1) console.log(`workers  ${options.workers}`);
   console.log(`profile  ${endpoints.settings.responses}`);

@@ -69,6 +69,7 @@ await store.close();
 const typed = `
 import { type JwtEndpoints, type JwtEndpointsSettings, type Store, type User, createJwtEndpoints } from "jwt-endpoints";
 import { type JwtClient, createJwtClient } from "jwt-endpoints/client";
+import { openapiDocument } from "jwt-endpoints/openapi";
 import { createPasswords, type Passwords } from "jwt-endpoints/passwords";
 import { storeCases } from "jwt-endpoints/stores/conformance";
 import { openFileStore, type FileStore } from "jwt-endpoints/stores/file";
@@ -77,7 +78,7 @@ import { postgresStore } from "jwt-endpoints/stores/postgres";
 
 const store: Store = memoryStore();
 const claims = (user: User) => ({ name: user.username });
-const settings: JwtEndpointsSettings = { store, signingKey: "k".repeat(32), claims };
+const settings: JwtEndpointsSettings = { store, signingKey: "k".repeat(32), claims, openapi: openapiDocument };
 export const endpoints: JwtEndpoints = createJwtEndpoints(settings);
 export const client: JwtClient<{ id: number }> = createJwtClient({ url: "/auth", tokens: "cookie" });
 export const passwords: Passwords = createPasswords();

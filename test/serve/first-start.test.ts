@@ -22,9 +22,10 @@ it("makes folder, key and admin, and the next start finds them again", async () 
   const lines = server.output().split("\n");
   assert.match(lines[0]!, /^address {2}http:\/\/127\.0\.0\.1:\d+\/jwt\/$/);
   assert.is(lines[1], `console  ${server.origin}/`);
-  assert.is(lines[2], `store    file:${folder}`);
-  assert.is(lines[3], "profile  djoser");
-  assert.match(lines[4]!, new RegExp(`^runtime {2}${runtime} \\d`, "i"));
+  assert.is(lines[2], `docs     ${server.origin}/docs`);
+  assert.is(lines[3], `store    file:${folder}`);
+  assert.is(lines[4], "profile  djoser");
+  assert.match(lines[5]!, new RegExp(`^runtime {2}${runtime} \\d`, "i"));
   await until(() => server.output().includes("curl"), "the curl line is printed");
   const password = /"password":"([^"]+)"/.exec(server.output())![1]!;
   const answer = await server.send("/jwt/create/", logIn("admin", password));
