@@ -316,8 +316,8 @@ export const settingsSchema = v.strictObject(
     logoutOnPasswordChange: setting(
       boolean,
       false,
-      "End the session that changed the password, too, as Djoser's `LOGOUT_ON_PASSWORD_CHANGE`. All others end in any case, and with " +
-        "`checkRevokeToken` this one, too.",
+      "End the session that changed the password, too, as Djoser's `LOGOUT_ON_PASSWORD_CHANGE`. All others end in any " +
+        "case, and with `checkRevokeToken` this one, too.",
     ),
     responses: setting(oneOf(["djoser", "simplejwt"]), "djoser", "Response profile: `djoser` or `simplejwt`."),
     texts: setting(
