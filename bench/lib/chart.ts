@@ -1,6 +1,6 @@
 /**
- * What `http` measured, as a chart and as the table in `bench/README.md`, from the files in `results/`: `npm run bench -- chart` writes both,
- * and measures nothing.
+ * What `http` measured, as a chart and as the table in `bench/README.md`, and what `postgres` measured as the table in the
+ * store's README, from the files in `results/`: `npm run bench -- chart` writes them, and measures nothing.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -67,6 +67,40 @@ function machineLine({ date, machine, versions }: Kept): string {
   const others = Object.entries(versions).filter(([name]) => !own.has(name));
   const where = `${machine.cpu}, ${machine.cores} cores, ${machine.platform}`;
   return `${date}, ${where}; ${others.map((pair) => pair.join(" ")).join(", ")}.\n`;
+}
+
+// The table of the stores.
+
+export const storesFile = path.join(projectRoot, "src/stores/postgres/README.md");
+
+/** The table as the store's README has it. */
+export const keptStoresTable = (): string => between.exec(readFileSync(storesFile, "utf8"))?.[2] ?? "none";
+
+/** Returns the table: per case and store, requests per second and per CPU second, with 1, 2 and 4 processes. */
+export function storesTable(): string {
+  const file = path.join(folder, "postgres.node.json");
+  const kept = JSON.parse(readFileSync(file, "utf8")) as Kept;
+  const [{ title, rows }] = kept.tables as [{ title: string; rows: Row[] }];
+  const counts = [...new Set(rows.map((row) => Number(row.processes)))].sort((a, b) => a - b);
+  const number = (value: unknown): string => Math.round(Number(value)).toLocaleString("en");
+  const header = [
+    "case",
+    "store",
+    `per second with ${counts.join(", ")} processes`,
+    "per CPU second of one process",
+    "with the database's",
+    "in statements",
+  ];
+  const lines = [header, Array<string>(6).fill("---")];
+  for (const row of rows.filter(({ processes }) => processes === counts[0])) {
+    const same = rows.filter((other) => other.case === row.case && other.store === row.store);
+    const rates = counts.map((count) => number(same.find(({ processes }) => processes === count)?.per_second));
+    const statements = row.store === "file" ? "" : `${number(row.statements_us)} µs`;
+    const perCpu = [number(row.per_cpu_second), row.store === "file" ? "" : number(row.with_database)];
+    lines.push([String(row.case), String(row.store), rates.join(" · "), ...perCpu, statements]);
+  }
+  const table = lines.map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+  return `${table}\n${title}. ${nameOf(["node", kept])}, ${machineLine(kept)}`;
 }
 
 // The chart: a column for each runtime, a row for each case, a bar for each server.
@@ -153,9 +187,14 @@ if (process.argv[1]?.endsWith("chart.ts")) {
     process.exit(1);
   }
   writeFileSync(chartFile, await drawChart());
-  const readme = readFileSync(tableFile, "utf8");
-  writeFileSync(
-    tableFile,
-    readme.replace(between, (_, before: string, __, after: string) => `${before}${benchTable()}${after}`),
-  );
+  for (const [file, table] of [
+    [tableFile, benchTable()],
+    [storesFile, storesTable()],
+  ] as const) {
+    const readme = readFileSync(file, "utf8");
+    writeFileSync(
+      file,
+      readme.replace(between, (_, before: string, __, after: string) => `${before}${table}${after}`),
+    );
+  }
 }

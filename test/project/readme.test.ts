@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { buildSync } from "esbuild";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { benchTable, chartFile, drawChart, keptTable } from "../../bench/lib/chart.ts";
+import { benchTable, chartFile, drawChart, keptStoresTable, keptTable, storesTable } from "../../bench/lib/chart.ts";
 import { type JwtEndpoints, type JwtEndpointsSettings, createJwtEndpoints, describeSettings } from "../../src/index.ts";
 import { listOptions, readOptions } from "../../src/program/options.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
@@ -91,6 +91,7 @@ it("have the table of settings that the code describes (else: npx tsx test/proje
 
 it("have the table of the kept figures (else: npm run bench -- chart)", () => {
   assert.fixture(keptTable(), benchTable());
+  assert.fixture(keptStoresTable(), storesTable());
 });
 
 it("have the chart of the kept figures", async () => {
