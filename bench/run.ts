@@ -15,6 +15,7 @@ const benches = [
   "postgres",
   "workers",
   "storm",
+  "attacks",
   "startup",
   "soak",
 ];
