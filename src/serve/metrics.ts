@@ -1,4 +1,5 @@
 /** Figures for Prometheus, in OpenMetrics text, at an address of their own. Loaded only with `--metrics`. */
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { setInterval } from "node:timers";
 import process from "node:process";
@@ -43,6 +44,16 @@ function keyTimeOf({ store, settings }: ServerOptions): number | undefined {
   }
 }
 
+/** Returns this package's version; "unknown" where Deno may not read the file. */
+function packageVersion(): string {
+  try {
+    return (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string })
+      .version;
+  } catch {
+    return "unknown";
+  }
+}
+
 /** Creates the figures of this process. */
 export function createMetrics(options: ServerOptions): Metrics {
   const registry = new prom.Registry<typeof contentType>();
@@ -62,12 +73,12 @@ export function createMetrics(options: ServerOptions): Metrics {
   // Aggregated over workers as one value, since all have the same.
   new prom.Gauge({
     name: "jwt_build_info",
-    help: "The runtime that serves.",
-    labelNames: ["runtime"],
+    help: "The runtime that serves, and the version of this package.",
+    labelNames: ["runtime", "version"],
     registers,
     aggregator: "max",
   })
-    .labels(`${process.release.name} ${process.version}`)
+    .labels(`${process.release.name} ${process.version}`, packageVersion())
     .set(1);
   new prom.Gauge({
     name: "jwt_key_age_seconds",

@@ -26,7 +26,7 @@ for (const workers of [1, 2]) {
       /^jwt_hashes_waiting 0$/m,
       /^jwt_hashes_begun [1-9]/m,
       /^jwt_key_age_seconds \d/m,
-      /^jwt_build_info\{runtime="[^"]+"\} 1$/m,
+      /^jwt_build_info\{runtime="[^"]+",version="(\d+\.\d+\.\d+|unknown)"\} 1$/m,
       /# EOF\n$/,
     ]) {
       assert.match(text, pattern);
