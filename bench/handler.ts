@@ -49,14 +49,14 @@ async function nothing(request: Request): Promise<Response> {
   return new Response("{}", { headers: { "content-type": "application/json" } });
 }
 
-async function answered(route: string, body: string, fetch = endpoints.fetch): Promise<string> {
+async function byFetch(route: string, body: string, fetch = endpoints.fetch): Promise<string> {
   const response = await fetch(post(route, body));
-  if (!response.ok) throw new Error(`${route} answered ${response.status}`);
+  if (!response.ok) throw new Error(`${route} returned ${response.status}`);
   return response.text();
 }
-async function stepped(route: string, body: string): Promise<string> {
+async function byHandle(route: string, body: string): Promise<string> {
   const answer = await endpoints.handle(plain(route, body));
-  if (answer.status !== 200) throw new Error(`${route} answered ${answer.status}`);
+  if (answer.status !== 200) throw new Error(`${route} returned ${answer.status}`);
   return answer.body;
 }
 
@@ -67,7 +67,7 @@ const isToken = "eyJ";
 function ours(): Subject[] {
   const access = '{"access":"';
   return (["fetch", "plain step"] as const).flatMap((by): Subject[] => {
-    const ask = by === "fetch" ? answered : stepped;
+    const ask = by === "fetch" ? byFetch : byHandle;
     return [
       [`verify, new tokens, by ${by}`, () => ask("verify", bodies[nextIndex()]!), "{}"],
       [`verify, one token, by ${by}`, () => ask("verify", bodies[0]!), "{}"],
@@ -93,7 +93,7 @@ async function libraries(): Promise<Subject[]> {
   ];
 }
 
-const none: Subject = ["nothing but JSON, by fetch", () => answered("verify", bodies[nextIndex()]!, nothing), "{}"];
+const none: Subject = ["nothing but JSON, by fetch", () => byFetch("verify", bodies[nextIndex()]!, nothing), "{}"];
 const subjects = [none, ...ours(), ...(await libraries())];
 // A wrong response fails the bench.
 for (const [title, call, result] of subjects) {

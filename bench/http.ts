@@ -9,7 +9,15 @@
 import { median } from "../test/support/statistics.ts";
 import { makeTokens } from "../test/support/tokens.ts";
 import { contestants, packages } from "./lib/contestants.ts";
-import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./lib/load.ts";
+import {
+  type Load,
+  type Measured,
+  connections,
+  measureUnder,
+  startUndici,
+  startWrk,
+  reportResponses,
+} from "./lib/load.ts";
 import {
   type Pinned,
   type Server,
@@ -120,7 +128,7 @@ async function compare(loads: Load[], subjects: Subject[], notes: string[]): Pro
     versionsOfServers(packages),
   );
   for (const note of notes) console.log(`  ${note}`);
-  tellAnswers();
+  reportResponses();
 }
 
 function tableOf(load: Load, results: Map<Subject, Measured[]>): Table {

@@ -27,7 +27,7 @@ import { verifyToken } from "../src/tokens/verify.ts";
 import { projectRoot, runtime } from "../test/support/runtime.ts";
 import { median } from "../test/support/statistics.ts";
 import { serveFetch, serveNode } from "./lib/contestants.ts";
-import { type Measured, measureUnder, startUndici, startWrk, tellAnswers } from "./lib/load.ts";
+import { type Measured, measureUnder, startUndici, startWrk, reportResponses } from "./lib/load.ts";
 import { type Pinned, pinLoads, pinned, startOursIn, startPeer, stopAll } from "./lib/programs.ts";
 import { type Column, digits, report } from "./lib/results.ts";
 import { bare, progressOf, quick, rotated, roundsOr, secret, tidy } from "./lib/tools.ts";
@@ -151,7 +151,7 @@ async function measure(): Promise<void> {
     });
     const title = `a verify piece by piece, load by ${load.name}, every token new, median of ${rounds} rounds`;
     report("pieces", [{ title, columns, rows }]);
-    tellAnswers();
+    reportResponses();
   } finally {
     load.stop();
     await stopAll(servers.values());

@@ -262,7 +262,7 @@ async function measure(minutes: number): Promise<void> {
   server.kill("SIGKILL");
   tellAll(watched, requests, after);
 
-  const problems = Object.entries(wrong).map(([what, count]) => `${rounded(count)} wrong answers: ${what}`);
+  const problems = Object.entries(wrong).map(([what, count]) => `${rounded(count)} wrong responses: ${what}`);
   if (endedWith !== undefined) problems.push(`the server ended by itself, with ${endedWith}`);
   if (!isBack() && after !== undefined) problems.push(`descriptors leak: ${before} before the load, ${after} after it`);
   const [first, , middle, , last] = fifths(watched, "descriptors");

@@ -74,7 +74,7 @@ async function startOnce([program, args]: Command): Promise<Start> {
   const begin = performance.now();
   const child = spawn(program, args, { cwd: projectRoot, env, stdio: ["ignore", "pipe", "pipe"] });
   try {
-    await answered(await portOf(child));
+    await firstResponse(await portOf(child));
     const ms = performance.now() - begin;
     return { ms, rss: residentOf(child.pid!) };
   } finally {
@@ -99,7 +99,7 @@ function portOf(child: ChildProcess): Promise<number> {
 }
 
 /** One request on a plain socket, which needs nothing to warm up on this side. */
-function answered(port: number): Promise<void> {
+function firstResponse(port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = net.connect(port, "127.0.0.1", () => {
       socket.write("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
@@ -108,7 +108,7 @@ function answered(port: number): Promise<void> {
       const line = chunk.toString().split("\r\n", 1)[0]!;
       socket.destroy();
       if (line.includes(" 200 ")) resolve();
-      else reject(new Error(`/healthz answered ${line}`));
+      else reject(new Error(`/healthz returned ${line}`));
     });
     socket.once("error", reject);
   });

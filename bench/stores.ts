@@ -220,7 +220,7 @@ async function post(endpoints: JwtEndpoints, route: string, body: unknown): Prom
   const headers = { "content-type": "application/json" };
   const url = `http://localhost/jwt/${route}/`;
   const response = await endpoints.fetch(new Request(url, { method: "POST", headers, body: JSON.stringify(body) }));
-  if (response.status !== 200) throw new Error(`${route} answered ${response.status}`);
+  if (response.status !== 200) throw new Error(`${route} returned ${response.status}`);
   return (await response.json()) as { refresh: string };
 }
 

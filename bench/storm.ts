@@ -19,7 +19,7 @@ import {
   type Server,
   addDjoser,
   credentials,
-  startAsked,
+  startLineServer,
   startOurs,
   startPeer,
   stopAll,
@@ -127,7 +127,7 @@ async function measure(): Promise<void> {
     }
     const notes = await addDjoser(servers, cores, Number(stored.split("$")[1]));
     for (const [title, { child: _, ...target }] of servers) {
-      loads.set(title, startAsked("bench/lib/storm-load.ts", JSON.stringify(target)));
+      loads.set(title, startLineServer("bench/lib/storm-load.ts", JSON.stringify(target)));
     }
     await compare(loads, stored, notes, await measureRefreshes());
   } finally {
@@ -142,7 +142,7 @@ async function measureRefreshes(): Promise<Measured> {
   const flags = ["--rotate-refresh-tokens", "true", "--hashing-concurrency", String(hashesAtOnce)];
   const server = await startOurs(store, ...flags);
   const { child: _, ...target } = server;
-  const { ask, stop } = startAsked<Phase, Figures>("bench/lib/storm-load.ts", JSON.stringify(target));
+  const { ask, stop } = startLineServer<Phase, Figures>("bench/lib/storm-load.ts", JSON.stringify(target));
   try {
     const found: Measured = { idle: [], storm: [] };
     const logins = 2 * hashesAtOnce;
@@ -158,7 +158,7 @@ async function measureRefreshes(): Promise<Measured> {
   }
 }
 
-type LoadOf = ReturnType<typeof startAsked<Phase, Figures>>;
+type LoadOf = ReturnType<typeof startLineServer<Phase, Figures>>;
 
 async function compare(
   loads: Map<string, LoadOf>,

@@ -7,7 +7,15 @@ import path from "node:path";
 import { temporaryFolder } from "../test/support/runtime.ts";
 import { familyOf, residentOf } from "../test/support/processes.ts";
 import { median } from "../test/support/statistics.ts";
-import { type Load, type Measured, connections, measureUnder, startUndici, startWrk, tellAnswers } from "./lib/load.ts";
+import {
+  type Load,
+  type Measured,
+  connections,
+  measureUnder,
+  startUndici,
+  startWrk,
+  reportResponses,
+} from "./lib/load.ts";
 import { type Server, logIn, startOurs, stopAll, versionsOfServers } from "./lib/programs.ts";
 import { type Column, digits, report } from "./lib/results.ts";
 import { progressOf, quick, rotated, rounded, roundsOr, tidy } from "./lib/tools.ts";
@@ -102,7 +110,7 @@ async function compare(load: Load, subjects: Subject[]): Promise<void> {
   const order = [...new Set(rows.map((row) => row.case))];
   rows.sort((a, b) => order.indexOf(a.case) - order.indexOf(b.case) || a.workers - b.workers);
   report("workers", [{ title, columns, rows }], versionsOfServers([]));
-  tellAnswers();
+  reportResponses();
 }
 
 await measure();

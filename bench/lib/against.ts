@@ -9,7 +9,7 @@ import process from "node:process";
 import { projectRoot, temporaryFolder } from "../../test/support/runtime.ts";
 import { median, medianRatio } from "../../test/support/statistics.ts";
 import { makeTokens } from "../../test/support/tokens.ts";
-import { type Measured, measureUnder, startUndici, startWrk, tellAnswers } from "./load.ts";
+import { type Measured, measureUnder, startUndici, startWrk, reportResponses } from "./load.ts";
 import { type Pinned, logIn, pinLoads, pinned, startOursIn, startPeer, stopAll } from "./programs.ts";
 import { type Column, type Row, digits, report } from "./results.ts";
 import { bare, progressOf, quick, rotated, roundsOr, secret, tidy } from "./tools.ts";
@@ -79,7 +79,7 @@ export async function compareWith(ref: string): Promise<void> {
       rows.push(rowOf(name, found));
     }
     report(undefined, [{ title: `against ${ref}, by ${load.name}, median of ${rounds} rounds`, columns, rows }]);
-    tellAnswers();
+    reportResponses();
     for (const row of rows) {
       if ((row.to_before as number) <= tolerance) continue;
       console.log(`  ${row.case} takes more than ${Math.round((tolerance - 1) * 100)} % longer than at ${ref}`);

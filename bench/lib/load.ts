@@ -10,7 +10,7 @@ import process from "node:process";
 import { temporaryFolder } from "../../test/support/runtime.ts";
 import { cpuMsOf } from "../../test/support/processes.ts";
 import { makeTokens } from "../../test/support/tokens.ts";
-import { answerLines, startAsked } from "./programs.ts";
+import { serveLines, startLineServer } from "./programs.ts";
 import { versionsOf } from "./results.ts";
 import { quick, secret } from "./tools.ts";
 
@@ -35,7 +35,7 @@ export interface Done {
   ms: number;
   /** That the load took itself. */
   cpuMs: number;
-  /** Answers that were not the right ones. */
+  /** Responses with another status or body than expected. */
   wrong: { "4xx": number; "5xx": number; other: number };
 }
 
@@ -74,7 +74,7 @@ export async function measureUnder(load: Load, work: Work, pids: readonly number
 }
 
 /** Reports all responses of the run; a wrong one fails the bench. */
-export function tellAnswers(): void {
+export function reportResponses(): void {
   const { right, ...wrong } = counts;
   console.log(`  responses: ${[["right", right], ...Object.entries(wrong)].map((pair) => pair.join(" ")).join(", ")}`);
   if (right === 0 || Object.values(wrong).some((count) => count > 0)) process.exitCode = 1;
@@ -87,7 +87,7 @@ async function loadWithUndici(): Promise<void> {
   const bodies = makeTokens(secret, tokenCount, "1").map((token) => JSON.stringify({ token }));
   const headers = { "content-type": "application/json" };
   let next = 0;
-  await answerLines<Work, Done>(async (work) => {
+  await serveLines<Work, Done>(async (work) => {
     const pool = pools.get(work.url) ?? new Pool(work.url, { connections, pipelining: 1 });
     pools.set(work.url, pool);
     const wrong = { "4xx": 0, "5xx": 0, other: 0 };
@@ -116,7 +116,7 @@ async function loadWithUndici(): Promise<void> {
 }
 
 export function startUndici(): Load {
-  const { ask, stop } = startAsked<Work, Done>("bench/lib/load.ts", "--undici", ...(quick ? ["--quick"] : []));
+  const { ask, stop } = startLineServer<Work, Done>("bench/lib/load.ts", "--undici", ...(quick ? ["--quick"] : []));
   return { name: `undici ${versionsOf(["undici"]).undici}`, tokens: tokenCount, run: ask, stop };
 }
 

@@ -175,25 +175,25 @@ export function versionsOfServers(packages: readonly string[]): Record<string, s
  * Starts a program of the benches on Node, on any runtime, that responds to each line of JSON with another. It ends when its
  * standard input does, so no later than this process.
  */
-export function startAsked<Question, Answer>(file: string, ...args: string[]) {
+export function startLineServer<Input, Output>(file: string, ...args: string[]) {
   const stdio = ["pipe", "pipe", "inherit"] as const;
   const child = spawn("node", ["--import", "tsx", file, ...args], { cwd: projectRoot, stdio: [...stdio] });
   const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
   return {
-    async ask(question: Question): Promise<Answer> {
-      child.stdin!.write(`${JSON.stringify(question)}\n`);
+    async ask(input: Input): Promise<Output> {
+      child.stdin!.write(`${JSON.stringify(input)}\n`);
       const { value, done } = await lines.next();
       if (done) throw new Error(`${file} has ended`);
-      return JSON.parse(value) as Answer;
+      return JSON.parse(value) as Output;
     },
     stop: () => void child.stdin!.end(),
   };
 }
 
-/** Runs the other side of {@link startAsked}. */
-export async function answerLines<Question, Answer>(answer: (question: Question) => Promise<Answer>): Promise<never> {
+/** Handles each line of JSON on standard input: the program that {@link startLineServer} starts. */
+export async function serveLines<Input, Output>(handle: (input: Input) => Promise<Output>): Promise<never> {
   for await (const line of createInterface({ input: process.stdin })) {
-    console.log(JSON.stringify(await answer(JSON.parse(line) as Question)));
+    console.log(JSON.stringify(await handle(JSON.parse(line) as Input)));
   }
   process.exit();
 }

@@ -6,7 +6,7 @@
 import process from "node:process";
 import { percentile } from "../../test/support/statistics.ts";
 import { makeTokens } from "../../test/support/tokens.ts";
-import { type Server, answerLines } from "./programs.ts";
+import { type Server, serveLines } from "./programs.ts";
 import { secret } from "./tools.ts";
 
 export const pacedConnections = 4;
@@ -53,7 +53,7 @@ async function runPhase({ url, prefix, credentials }: Target, phase: Phase): Pro
   };
   const wrong = (route: string, status: number): void => {
     found.errors++;
-    found.firstError ??= `${route} answered ${status === 0 ? "nothing" : status}`;
+    found.firstError ??= `${route} returned ${status === 0 ? "nothing" : status}`;
   };
 
   const askPool = new Pool(url, { connections: pacedConnections, pipelining: 1 });
@@ -129,5 +129,5 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 const target = process.argv[2];
 if (process.argv[1]?.endsWith("storm-load.ts") && target !== undefined) {
-  await answerLines<Phase, Figures>((phase) => runPhase(JSON.parse(target) as Target, phase));
+  await serveLines<Phase, Figures>((phase) => runPhase(JSON.parse(target) as Target, phase));
 }
