@@ -2,7 +2,7 @@
  * The table of errors: a stable code, the HTTP status and the text (Django REST framework's and Simple JWT's wording).
  * Endpoints throw `fail(code)`; `http/render.ts` makes the response.
  */
-import { Boom } from "@hapi/boom";
+import { Boom } from "./boom.ts";
 
 interface ErrorRow {
   readonly status: number;

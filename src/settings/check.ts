@@ -16,8 +16,18 @@ const quoted = (value: string): string => JSON.stringify(value);
 const sessionMethods = ["addSession", "touchSession", "listSessions", "removeSession", "putIfAbsent", "get"] as const;
 const methodList = new Intl.ListFormat("en").format(sessionMethods);
 
+/** The most PBKDF2 iterations that Cloudflare Workers derive once deployed; workerd on a developer's machine derives more. */
+const workerIterations = 100_000;
+const isWorker = (): boolean => globalThis.navigator?.userAgent === "Cloudflare-Workers";
+
 /** Combinations that can't work. The first one that holds is reported. */
 const inconsistencies: Inconsistency[] = [
+  {
+    holds: ({ hashing: { iterations, preferred } }) =>
+      iterations > workerIterations && preferred.startsWith("pbkdf2") && isWorker(),
+    problem: ({ hashing: { iterations } }) =>
+      `hashing.iterations: ${iterations} is more than Cloudflare Workers derive; accepted there: at most ${workerIterations}`,
+  },
   {
     holds: ({ signingKey, verifyingKey, jwkUrl, keys }) => (signingKey ?? verifyingKey ?? jwkUrl ?? keys) === undefined,
     problem: () => "signingKey is missing; accepted: text, bytes, a JWK or PEM text, or jwkUrl or keys",

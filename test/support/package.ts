@@ -13,18 +13,24 @@ export function run(folder: string, command: string, ...args: string[]): string 
   return stdout;
 }
 
+/** Builds the package from a copy of the sources, and returns the folder of the copy. */
+export function buildPackage(): string {
+  const copy = temporaryFolder();
+  for (const name of ["package.json", "tsconfig.json", "README.md", "src"]) {
+    cpSync(path.join(projectRoot, name), path.join(copy, name), { recursive: true });
+  }
+  symlinkSync(path.join(projectRoot, "node_modules"), path.join(copy, "node_modules"));
+  run(copy, "npm", "run", "build");
+  return copy;
+}
+
 /**
  * Builds and packs a copy of the sources, and installs the package into an empty folder.
  * @returns that folder, and the packed file.
  */
 export function packAndInstall(): { host: string; tarball: string } {
   const folder = temporaryFolder();
-  const copy = path.join(folder, "copy");
-  for (const name of ["package.json", "tsconfig.json", "README.md", "src"]) {
-    cpSync(path.join(projectRoot, name), path.join(copy, name), { recursive: true });
-  }
-  symlinkSync(path.join(projectRoot, "node_modules"), path.join(copy, "node_modules"));
-  run(copy, "npm", "run", "build");
+  const copy = buildPackage();
   run(copy, "npm", "pack", "--pack-destination", folder);
   const tarball = path.join(
     folder,

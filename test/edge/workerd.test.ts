@@ -1,0 +1,101 @@
+/**
+ * The built core in `workerd`, the runtime of Cloudflare Workers, with and without Node compatibility: it loads, which
+ * refuses I/O, timers and random numbers outside of requests, and passes the HTTP contract over a socket.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import process from "node:process";
+import { build } from "esbuild";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { buildPackage } from "../support/package.ts";
+import { httpContract } from "../support/contract.ts";
+import { sendTo } from "../support/hosts.ts";
+import { freePort, projectRoot, until } from "../support/runtime.ts";
+
+const { resolve } = createRequire(import.meta.url);
+const binary = path.join(path.dirname(resolve("workerd/package.json")), "bin/workerd");
+
+const built = buildPackage();
+const folder = mkdtempSync(path.join(built, "worker-"));
+
+await build({
+  entryPoints: [path.join(projectRoot, "test/fixtures/edge-worker.ts")],
+  outfile: path.join(folder, "worker.js"),
+  alias: {
+    "jwt-endpoints": path.join(built, "dist/index.js"),
+    "jwt-endpoints/stores/memory": path.join(built, "dist/stores/memory.js"),
+  },
+  tsconfigRaw: {},
+  bundle: true,
+  format: "esm",
+  platform: "browser",
+});
+
+/** Starts workerd with the worker, and returns its address. */
+async function startWorkerd(flags: readonly string[]): Promise<{ child: ChildProcess; origin: string }> {
+  const port = await freePort();
+  const config = path.join(folder, `config-${port}.capnp`);
+  writeFileSync(
+    config,
+    `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [(name = "main", worker = .worker)],
+  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]
+);
+const worker :Workerd.Worker = (
+  modules = [(name = "worker", esModule = embed "worker.js")],
+  compatibilityDate = "2026-01-01",
+  compatibilityFlags = ${JSON.stringify(flags)}
+);
+`,
+  );
+  const child = spawn(binary, ["serve", config], { stdio: ["ignore", "pipe", "pipe"] });
+  process.once("exit", () => child.kill("SIGKILL"));
+  let errors = "";
+  child.stderr!.on("data", (chunk: Uint8Array) => (errors += String(chunk)));
+  const origin = `http://127.0.0.1:${port}`;
+  await until(async () => {
+    if (child.exitCode !== null) throw new Error(`workerd ended: ${errors}`);
+    return sendTo(origin, "/healthz").then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  }, "workerd serves");
+  return { child, origin };
+}
+
+for (const [name, flags] of [
+  ["without Node compatibility", []],
+  ["with Node compatibility", ["nodejs_compat"]],
+] as const) {
+  let child: ChildProcess;
+  httpContract(
+    `workerd ${name}`,
+    async () => {
+      const started = await startWorkerd(flags);
+      child = started.child;
+      return { profile: "djoser", prefix: "/auth", send: sendTo.bind(null, started.origin) };
+    },
+    async () => void child.kill(),
+  );
+}
+
+const it = suite("workerd");
+
+it("refuses more PBKDF2 iterations than deployed Workers derive, and says how many those are", async () => {
+  const { child, origin } = await startWorkerd([]);
+  try {
+    const { text } = await sendTo(origin, "/default-settings");
+    assert.is(
+      text,
+      "setting hashing.iterations: 600000 is more than Cloudflare Workers derive; accepted there: at most 100000",
+    );
+  } finally {
+    child.kill();
+  }
+});
+
+it.run();
