@@ -13,7 +13,7 @@ import * as assert from "uvu/assert";
 import { buildPackage } from "../support/package.ts";
 import { httpContract } from "../support/contract.ts";
 import { sendTo } from "../support/hosts.ts";
-import { freePort, projectRoot, until } from "../support/runtime.ts";
+import { freePort, projectRoot, temporaryFolder, until } from "../support/runtime.ts";
 
 const { resolve } = createRequire(import.meta.url);
 const binary = path.join(path.dirname(resolve("workerd/package.json")), "bin/workerd");
@@ -26,6 +26,8 @@ await build({
   outfile: path.join(folder, "worker.js"),
   alias: {
     "jwt-endpoints": path.join(built, "dist/index.js"),
+    "jwt-endpoints/stores/conformance": path.join(built, "dist/stores/conformance.js"),
+    "jwt-endpoints/stores/durable-object": path.join(built, "dist/stores/durable-object/index.js"),
     "jwt-endpoints/stores/memory": path.join(built, "dist/stores/memory.js"),
   },
   tsconfigRaw: {},
@@ -34,21 +36,29 @@ await build({
   platform: "browser",
 });
 
-/** Starts workerd with the worker, and returns its address. */
-async function startWorkerd(flags: readonly string[]): Promise<{ child: ChildProcess; origin: string }> {
+const objects = `,
+  durableObjectNamespaces = [(className = "JwtEndpointsStore", uniqueKey = "store", enableSql = true)],
+  durableObjectStorage = (localDisk = "disk"),
+  bindings = [(name = "STORE", durableObjectNamespace = "JwtEndpointsStore")]`;
+
+/**
+ * Starts workerd with the worker, and returns its address.
+ * @param disk a folder for the Durable Objects; without one, there are none.
+ */
+async function startWorkerd(flags: readonly string[], disk?: string): Promise<{ child: ChildProcess; origin: string }> {
   const port = await freePort();
   const config = path.join(folder, `config-${port}.capnp`);
   writeFileSync(
     config,
     `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
-  services = [(name = "main", worker = .worker)],
+  services = [(name = "main", worker = .worker)${disk === undefined ? "" : `, (name = "disk", disk = (path = "${disk}", writable = true))`}],
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]
 );
 const worker :Workerd.Worker = (
   modules = [(name = "worker", esModule = embed "worker.js")],
   compatibilityDate = "2026-01-01",
-  compatibilityFlags = ${JSON.stringify(flags)}
+  compatibilityFlags = ${JSON.stringify(flags)}${disk === undefined ? "" : objects}
 );
 `,
   );
@@ -96,6 +106,45 @@ it("refuses more PBKDF2 iterations than deployed Workers derive, and says how ma
   } finally {
     child.kill();
   }
+});
+
+it("keeps every promise of a store in a Durable Object", async () => {
+  const { child, origin } = await startWorkerd([], temporaryFolder());
+  try {
+    assert.equal(JSON.parse((await sendTo(origin, "/conformance")).text), []);
+  } finally {
+    child.kill();
+  }
+});
+
+it("rotates and revokes tokens in a Durable Object, racing and across a restart", async () => {
+  const disk = temporaryFolder();
+  const first = await startWorkerd([], disk);
+  const post = async (origin: string, path: string, data: object) => {
+    const headers = { "content-type": "application/json" };
+    const { status, text } = await sendTo(origin, `/auth/jwt/${path}/`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify(data),
+    });
+    return { status, ...(JSON.parse(text) as { refresh?: string; access?: string }) };
+  };
+  const login = await post(first.origin, "create", { username: "ada", password: "correct horse" });
+  assert.is(login.status, 200);
+  const { refresh } = login;
+  const racing = await Promise.all(Array.from({ length: 10 }, () => post(first.origin, "refresh", { refresh })));
+  assert.is(new Set(racing.map((each) => each.refresh)).size, 1);
+  assert.is(racing[0]!.status, 200);
+  assert.is((await post(first.origin, "verify", { token: racing[0]!.access })).status, 200);
+  assert.is((await post(first.origin, "logout", { refresh: racing[0]!.refresh })).status, 200);
+  first.child.kill();
+  await new Promise((resolve) => first.child.once("close", resolve));
+  const second = await startWorkerd([], disk);
+  assert.is((await post(second.origin, "refresh", { refresh: racing[0]!.refresh })).status, 400);
+  assert.is((await post(second.origin, "verify", { token: racing[0]!.refresh })).status, 400);
+  const again = await post(second.origin, "create", { username: "ada", password: "correct horse" });
+  assert.is(again.status, 200);
+  second.child.kill();
 });
 
 it.run();
