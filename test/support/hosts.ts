@@ -106,6 +106,24 @@ export const exampleHosts: ExampleHost[] = [
     start: async (endpoints) => listenFetch((await import("../../src/http/examples/h3.ts")).createApp(endpoints).fetch),
   },
   {
+    name: "the route of Next.js, by its methods",
+    prefix: "/auth",
+    async start(endpoints) {
+      const route = (await import("../../src/http/examples/next.ts")).createRoute(endpoints);
+      return listenFetch((request) => route[request.method as keyof typeof route](request));
+    },
+  },
+  {
+    name: "the hook of SvelteKit",
+    prefix: "/auth",
+    refusesPath: () => true,
+    async start(endpoints) {
+      const handle = (await import("../../src/http/examples/sveltekit.ts")).createHandle(endpoints);
+      const resolve = () => new Response("", { status: 404 });
+      return listenFetch((request) => handle({ event: { request, url: new URL(request.url) }, resolve }));
+    },
+  },
+  {
     name: "Elysia",
     prefix: "",
     hasMe: true,
