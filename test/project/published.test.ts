@@ -119,6 +119,14 @@ else {
     );
   });
 
+  it("has an API reference made from the docstrings, by npm run docs", () => {
+    const file = run(projectRoot, "npm", "run", "--silent", "docs").trim().split("\n").at(-1)!;
+    const page = readFileSync(path.join(path.dirname(path.join(projectRoot, file)), "all_symbols.html"), "utf8");
+    for (const name of ["createJwtEndpoints", "memoryStore", "openFileStore", "defineConfig", "createPasswords"]) {
+      assert.match(page, name);
+    }
+  });
+
   /** Starts a single-file build, logs in with it, and runs a command of it. */
   async function tryBuild(file: string, name: string): Promise<void> {
     const folder = temporaryFolder();
