@@ -61,16 +61,16 @@ function shownValue(flag: string, value: unknown): unknown {
   return typeof value === "string" && value.startsWith("-----BEGIN PUBLIC KEY") ? value : "(secret)";
 }
 
+/** Lays rows out as a table. Values come last, since some of them are long. */
 function tableOf(rows: Row[]): string {
-  const cells = [
-    ["SETTING", "VALUE", "FROM"],
-    ...rows.map(({ name, value, kind, source }) => {
-      const text = typeof value === "string" ? value.replaceAll("\n", "\\n") : JSON.stringify(value);
-      return [name, text === undefined || text === "" ? "-" : text, kind === "file" ? `file ${source}` : source];
-    }),
-  ];
-  const widths = [0, 1].map((column) => Math.max(...cells.map((row) => row[column]!.length)));
-  return cells
-    .map(([name, value, source]) => `${name!.padEnd(widths[0]!)}  ${value!.padEnd(widths[1]!)}  ${source}`)
+  const cells = rows.map(({ name, value, kind, source }) => {
+    const text = typeof value === "string" ? value.replaceAll("\n", "\\n") : JSON.stringify(value);
+    return [name, kind === "file" ? `file ${source}` : source, text || "-"] as const;
+  });
+  const table = [["SETTING", "FROM", "VALUE"] as const, ...cells];
+  const widthOf = (column: 0 | 1): number => Math.max(...table.map((row) => row[column].length));
+  const widths = [widthOf(0), widthOf(1)] as const;
+  return table
+    .map(([name, from, value]) => `${name.padEnd(widths[0])}  ${from.padEnd(widths[1])}  ${value}`)
     .join("\n");
 }

@@ -101,15 +101,16 @@ it("is printed with all other settings by --print-config: value and source, with
   const args = ["--config", file, "--no-me"];
   const text = await informationFor([...args, "--print-config"], { JWT_LEEWAY: "2s" });
   const cells = new Map(text.split("\n").map((line) => [line.split(" ", 1)[0]!, line.split(/ {2,}/).slice(1)]));
-  assert.equal(cells.get("port"), ["9001", `file ${file}`]);
-  assert.equal(cells.get("leeway"), ["2s", "JWT_LEEWAY"]);
-  assert.equal(cells.get("me"), ["false", "--me"]);
-  assert.equal(cells.get("host"), ["127.0.0.1", "default"]);
-  assert.equal(cells.get("throttle"), ["20/min", "default"]);
-  assert.equal(cells.get("signingKey"), ["(secret)", `file ${file}`]);
-  assert.equal(cells.get("store"), ["postgres://db/jwt", `file ${file}`]);
+  assert.equal(cells.get("port"), [`file ${file}`, "9001"]);
+  assert.equal(cells.get("leeway"), ["JWT_LEEWAY", "2s"]);
+  assert.equal(cells.get("me"), ["--me", "false"]);
+  assert.equal(cells.get("host"), ["default", "127.0.0.1"]);
+  assert.equal(cells.get("throttle"), ["default", "20/min"]);
+  assert.equal(cells.get("audience"), ["default", "-"]);
+  assert.equal(cells.get("signingKey"), [`file ${file}`, "(secret)"]);
+  assert.equal(cells.get("store"), [`file ${file}`, "postgres://db/jwt"]);
   assert.not.match(text, "hunter2");
-  const column = text.split("\n")[0]!.indexOf("VALUE");
+  const column = text.indexOf("VALUE");
   for (const line of text.split("\n")) assert.match(line.slice(column - 2), /^ {2}\S/);
 
   const rows = JSON.parse(await informationFor([...args, "--print-config=json"], {})) as Record<string, unknown>[];
