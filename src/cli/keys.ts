@@ -67,7 +67,7 @@ const list = defineCommand({
 const generate = defineCommand({
   meta: { name: "generate", description: "Make a key that is published, but does not sign yet" },
   args: {
-    algorithm: { type: "string", valueHint: "ES256", description: "Its algorithm; default: that of the active key" },
+    algorithm: { type: "string", valueHint: "name", description: "Its algorithm; default: that of the active key" },
     ...commonFlags,
   },
   async run({ args }) {
@@ -91,12 +91,12 @@ const rotate = defineCommand({
   args: {
     algorithm: {
       type: "string",
-      valueHint: "ES256",
+      valueHint: "name",
       description: "Algorithm of a new key; default: that of the next key, else of the active one",
     },
     keep: {
       type: "string",
-      valueHint: "1d",
+      valueHint: "duration",
       description:
         "How long tokens of the former key stay valid; default: the longest of JWT_ACCESS_TOKEN_LIFETIME, " +
         "JWT_REFRESH_TOKEN_LIFETIME and JWT_SLIDING_TOKEN_LIFETIME, and JWT_LEEWAY: set them as for the server",

@@ -2,7 +2,7 @@
 import process from "node:process";
 import { styleText } from "node:util";
 import type { Flag, Flags } from "./command-line.ts";
-import { listOptions } from "./options.ts";
+import { guards, listOptions } from "./options.ts";
 import { fileFlags, serverFlags } from "./server-flags.ts";
 
 export interface HelpSection {
@@ -59,7 +59,7 @@ export const groupOf = (name: string): string => groups.find(([, pattern]) => pa
 /** Describes the server and the program around it. */
 export function serverHelp(): Help {
   const options = listOptions();
-  const flags = { ...serverFlags(options), ...fileFlags(options) };
+  const flags = { ...serverFlags(options, guards), ...fileFlags(options) };
   const nameOf = (flag: string): string =>
     options.find((option) => flag === option.flag || flag === `${option.flag}-file`)?.name ?? flag;
   const titles = [...groups.map(([title]) => title), otherGroup];

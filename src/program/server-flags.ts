@@ -18,14 +18,18 @@ const valueHints: Record<ServerOption["form"], string> = {
   none: "",
 };
 
-/** Derives the server's flags from its options. */
-export function serverFlags(options: readonly ServerOption[]): Flags {
+/**
+ * Derives the server's flags from its options.
+ * @param guards defaults of the server alone, which help shows instead of those of the settings.
+ */
+export function serverFlags(options: readonly ServerOption[], guards: Record<string, string> = {}): Flags {
   const flags = options.map(({ name, flag, env, form, description, default: value }) => {
-    const isShown = ["string", "number", "boolean"].includes(typeof value) && value !== "" && value !== false;
+    const shown = guards[name] ?? value;
+    const isShown = ["string", "number", "boolean"].includes(typeof shown) && shown !== "" && shown !== false;
     const definition = {
       type: "string" as const,
       valueHint: name.startsWith("throttle") ? "rate" : valueHints[form],
-      description: `${description} [${env}]${isShown ? ` (default: ${String(value)})` : ""}`,
+      description: `${description} [${env}]${isShown ? ` (default: ${String(shown)})` : ""}`,
       isSwitch: form === "boolean",
       hasNegation: form === "boolean" || value === false,
     };

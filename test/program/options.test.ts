@@ -200,6 +200,7 @@ it("are each shown by --help, in groups, with flag, variable and default, in 80 
     if (typeof value === "number") assert.ok(found.endsWith(` (default: ${value})`), found);
   }
   assert.ok(entries.some((text) => /^--access-token-lifetime DURATION .* \(default: 5m\)$/.test(text)));
+  assert.ok(entries.some((text) => /^--\[no-\]throttle RATE .* \(default: 20\/min\)$/.test(text)));
   const titles = lines.filter((line) => /^[A-Z][a-z]+$/.test(line));
   assert.equal(titles.slice(0, 4), ["Commands", "Address", "Store", "Keys"]);
 });
