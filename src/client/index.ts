@@ -13,6 +13,7 @@ import { type Session, type TokenStorage, isFresh, memoryStorage, parseSession, 
 export { JwtClientError, type JwtClientErrorCode } from "./error.ts";
 export type { TokenStorage } from "./session.ts";
 
+/** What `createJwtClient` is given. */
 export interface JwtClientOptions {
   /**
    * Where the endpoints are, with their prefix: `https://api.example.org/auth`, or `/auth` on the page's own origin.
@@ -52,6 +53,7 @@ export interface JwtUser {
   email: string;
 }
 
+/** The client of one user: logs in and out, and calls resources with a token that is fresh. */
 export interface JwtClient<User = JwtUser> {
   /**
    * Logs in.

@@ -35,8 +35,10 @@ export interface FastifyLike {
   all(path: string, handler: (request: FastifyRequestLike, reply: FastifyReplyLike) => unknown): unknown;
 }
 
+/** A plugin for `app.register` of Fastify. */
 export type FastifyPlugin = (app: FastifyLike) => Promise<void>;
 
+/** A hook that runs before the handler of a route, such as `preHandler`. */
 export type FastifyHook = (request: FastifyRequestLike, reply: FastifyReplyLike) => Promise<unknown>;
 
 /**

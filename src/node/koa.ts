@@ -20,6 +20,7 @@ export interface KoaContext {
   append(name: string, value: string): void;
 }
 
+/** A middleware for `app.use` of Koa. */
 export type KoaMiddleware = (context: KoaContext, next: () => Promise<unknown>) => Promise<void>;
 
 /**

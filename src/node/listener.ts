@@ -20,6 +20,7 @@ export type Next = (error?: unknown) => void;
 /** A listener for `node:http`, and a middleware where it gets a `next`. */
 export type NodeListener = (message: NodeMessage, response: ServerResponse, next?: Next) => void;
 
+/** A middleware for `app.use` of Express, which always gets a `next`. */
 export type NodeMiddleware = (message: NodeMessage, response: ServerResponse, next: Next) => Promise<void>;
 
 /**

@@ -24,7 +24,7 @@ const valueHints: Record<ServerOption["form"], string> = {
  */
 export function serverFlags(options: readonly ServerOption[], guards: Record<string, string> = {}): Flags {
   const flags = options.map(({ name, flag, env, form, description, default: value }) => {
-    const shown = guards[name] ?? value;
+    const shown: unknown = guards[name] ?? value;
     const isShown = ["string", "number", "boolean"].includes(typeof shown) && shown !== "" && shown !== false;
     const definition = {
       type: "string" as const,
