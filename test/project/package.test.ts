@@ -157,12 +157,15 @@ if (runtime === "node") {
     if (server === undefined) return console.log("skipped: npm has no PostgreSQL binaries for this platform");
     const env = { ...process.env, JWT_STORE: server.url() };
     const options = { cwd: host, env, encoding: "utf8", timeout: 60_000 } as const;
-    const migrated = spawnSync(path.join(host, "node_modules/.bin/jwt-endpoints-db"), ["migrate"], options);
-    assert.match(migrated.stdout + migrated.stderr, /^ran \d+ statements in postgres:\/\/localhost:\d+\/postgres\n$/);
-    writeFileSync(path.join(host, "in-postgres.js"), inPostgres);
-    const { stdout, stderr } = spawnSync(process.execPath, ["in-postgres.js"], options);
-    assert.equal([stdout, stderr], ["[200,1]\n", ""]);
-    await server.stop();
+    try {
+      const migrated = spawnSync(path.join(host, "node_modules/.bin/jwt-endpoints"), ["db", "migrate"], options);
+      assert.match(migrated.stdout + migrated.stderr, /^ran \d+ statements in postgres:\/\/localhost:\d+\/postgres\n$/);
+      writeFileSync(path.join(host, "in-postgres.js"), inPostgres);
+      const { stdout, stderr } = spawnSync(process.execPath, ["in-postgres.js"], options);
+      assert.equal([stdout, stderr], ["[200,1]\n", ""]);
+    } finally {
+      await server.stop();
+    }
   });
 
   it("serves as a module from the environment", () => {

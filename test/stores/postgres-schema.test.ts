@@ -45,7 +45,7 @@ else {
       name,
       "select tablename as name from pg_tables where schemaname = 'jwt_endpoints' order by tablename",
     );
-  const migrate = (url: string, ...more: string[]) => run("src/cli/db.ts", ["migrate", "--store", url, ...more]);
+  const migrate = (url: string, ...more: string[]) => run("db", ["migrate", "--store", url, ...more]);
 
   it.before(async () => {
     db = await connect(readPostgresUrl(server.url()));
