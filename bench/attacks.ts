@@ -91,7 +91,17 @@ const columns: Column[] = [
 ];
 
 const cost = quick ? ["--hashing-iterations", "100000"] : [];
-const flags = [...cost, "--store", "memory:", "--request-log", "false", "--audit-log", "off", "--trusted-proxies", "loopback"];
+const flags = [
+  ...cost,
+  "--store",
+  "memory:",
+  "--request-log",
+  "false",
+  "--audit-log",
+  "off",
+  "--trusted-proxies",
+  "loopback",
+];
 const server = await startOursIn(projectRoot, flags);
 try {
   const found = new Map(Object.keys(attacks).map((name) => [name, [] as Felt[]]));
