@@ -27,7 +27,7 @@ const bundles = runtime === "node" ? process.env.TEST_BUNDLES : undefined;
  * runtime as this one.
  */
 export function command(file: string, args: string[] = []): [program: string, args: string[]] {
-  if (!file.endsWith(".ts")) return command("src/cli/main.ts", [file, ...args]);
+  if (!/\.m?[jt]s$/.test(file)) return command("src/cli/main.ts", [file, ...args]);
   const bundle = bundles === undefined ? "" : path.join(bundles, file.replace(/\.ts$/, ".mjs"));
   if (existsSync(bundle)) return [process.execPath, [bundle, ...args]];
   return [process.execPath, [...flags[runtime](), path.resolve(projectRoot, file), ...args]];
