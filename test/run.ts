@@ -27,7 +27,7 @@ const runtimes: Record<string, (file: string) => [program: string, args: string[
 };
 
 /** Suites about the project's files and the pages it serves, which are the same on every runtime, run on Node alone. */
-const onNodeOnly = new Set(["serve/deploy.test.ts", "console/browser.test.ts"]);
+const onNodeOnly = new Set(["serve/deploy.test.ts", "console/browser.test.ts", "client/package.test.ts"]);
 const isNodeOnly = (file: string): boolean => /^(project|edge)\//.test(file) || onNodeOnly.has(file);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));

@@ -1,4 +1,4 @@
-/** What the client weighs in a bundle, and whether the snippets of its README compile. On Node only, as these are about files. */
+/** What the client weighs in a bundle, and whether the snippets of its README compile. */
 import { execFileSync } from "node:child_process";
 import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -9,7 +9,7 @@ import { compile } from "svelte/compiler";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compileScript, compileTemplate, parse } from "vue/compiler-sfc";
-import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
+import { projectRoot, temporaryFolder } from "../support/runtime.ts";
 
 const entry = path.join(projectRoot, "src/client/index.ts");
 const document = readFileSync(path.join(projectRoot, "src/client/README.md"), "utf8");
@@ -58,4 +58,4 @@ it("has snippets for Vue and Svelte that compile", () => {
   assert.equal(warnings, []);
 });
 
-if (runtime === "node") it.run();
+it.run();

@@ -87,7 +87,7 @@ for (const [name, flags] of [
     async () => {
       const started = await startWorkerd(flags);
       child = started.child;
-      return { profile: "djoser", prefix: "/auth", send: sendTo.bind(null, started.origin) };
+      return { profile: "djoser", prefix: "/auth", isDocumented: false, send: sendTo.bind(null, started.origin) };
     },
     async () => void child.kill(),
   );

@@ -18,7 +18,7 @@ for (const { name, prefix, refusesPath = () => false, start } of hosts) {
         // A mount that strips its path leaves /healthz below it.
         const mount = prefix === "" ? "/auth" : "";
         const send = sendTo.bind(null, host.origin);
-        return { profile, prefix: "/auth", mount, refusesPath, send };
+        return { profile, prefix: "/auth", mount, refusesPath, isDocumented: false, send };
       },
       async () => void (await host.close()),
     );

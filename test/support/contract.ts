@@ -37,7 +37,8 @@ function runCases(
   let target: Target;
   const client = createClient(() => target);
   it.before(async () => {
-    target = await documented(await open());
+    const opened = await open();
+    target = opened.isDocumented === false ? opened : await documented(opened);
   });
   it.after(close);
   for (const addCases of parts) addCases(it, client);
