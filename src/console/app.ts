@@ -3,6 +3,8 @@
  * no build step and no second request: everything it calls is inside the function or a global of the browser.
  */
 
+import type { Page, createExchanges as CreateExchanges } from "./exchanges.ts";
+
 /** What the console is told about its server. */
 export interface ConsoleConfig {
   /** In front of the routes: "" or such as `/auth`. */
@@ -18,27 +20,21 @@ export interface ConsoleConfig {
   readonly metricsUrl?: string | undefined;
 }
 
-/** Starts the console in the page that `page.ts` makes. */
-export function startConsole(config: ConsoleConfig): void {
+/**
+ * Starts the console in the page that `page.ts` makes.
+ * @param createExchanges of `exchanges.ts`, which the page holds too.
+ */
+export function startConsole(config: ConsoleConfig, createExchanges: typeof CreateExchanges): void {
   interface Held {
     text: string;
     claims: Record<string, unknown>;
     /** When it was received, by the page's own clock in milliseconds: the server's clock may differ. */
     since: number;
   }
-  interface Exchange {
-    request: string;
-    response: string;
-    curl: string;
-    line: string;
-  }
 
-  const find = <E extends HTMLElement>(id: string): E => document.getElementById(id) as E;
+  const find: Page["find"] = <E extends HTMLElement>(id: string) => document.getElementById(id) as E;
   const held: Record<string, Held | undefined> = {};
-  const exchanges: Exchange[] = [];
-  const mostExchanges = 12;
-  const hiddenPassword = "••••••••";
-
+  let isLoggedIn = false;
   function element(name: string, text: string, attributes: Record<string, string> = {}): HTMLElement {
     const made = document.createElement(name);
     made.textContent = text;
@@ -50,6 +46,9 @@ export function startConsole(config: ConsoleConfig): void {
     find("status").textContent = isError ? "" : text;
     find("problem").textContent = isError ? text : "";
   }
+
+  const { send, copyText } = createExchanges(config.prefix, { find, element, say });
+  const accessToken = (): string | undefined => (held["access"] ?? held["token"])?.text;
 
   function decode(segment: string): Record<string, unknown> {
     const binary = atob(segment.replaceAll("-", "+").replaceAll("_", "/"));
@@ -73,95 +72,13 @@ export function startConsole(config: ConsoleConfig): void {
     return `${hours > 0 ? `${hours}:${two(minutes)}` : minutes}:${two(rest)} left`;
   }
 
-  const quoteForShell = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
-
-  /** Sends a request, shows it beside its response, and returns the response's data. */
-  async function send(method: string, path: string, body?: Record<string, string>, bearer = false): Promise<unknown> {
-    const url = config.prefix + path;
-    const headers: Record<string, string> = {};
-    if (body !== undefined) headers["Content-Type"] = "application/json";
-    const { access = held["token"] } = held;
-    if (bearer && access !== undefined) headers["Authorization"] = `Bearer ${access.text}`;
-    const shownBody =
-      body && JSON.stringify({ ...body, ...(body["password"] !== undefined && { password: hiddenPassword }) });
-    const headerLines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
-    const start = performance.now();
-    let [ok, data, response, status]: [boolean, unknown, string, string] = [false, undefined, "", "no response"];
-    try {
-      const init = { method, headers, ...(body && { body: JSON.stringify(body) }) };
-      const received = await fetch(url, init);
-      const text = await received.text();
-      status = `${received.status} ${received.statusText}`.trim();
-      const lines = [...received.headers].map(([name, value]) => `${name}: ${value}`);
-      data = text === "" ? undefined : JSON.parse(text);
-      response = [status, ...lines, "", data === undefined ? "" : JSON.stringify(data, undefined, 2)].join("\n");
-      ok = received.ok;
-    } catch (error) {
-      response = `No response: ${(error as Error).message}`;
-    }
-    const ms = Math.round(performance.now() - start);
-    const curlHeaders = headerLines.map((line) => ` \\\n  -H ${quoteForShell(line)}`).join("");
-    const curlBody = shownBody === undefined ? "" : ` \\\n  -d ${quoteForShell(shownBody)}`;
-    show({
-      request: [`${method} ${url}`, ...headerLines, "", shownBody ?? ""].join("\n").trimEnd(),
-      response: response.trimEnd(),
-      curl: `curl -X ${method} ${location.origin}${url}${curlHeaders}${curlBody}`,
-      line: `${method} ${url}: ${status}, ${ms} ms`,
-    });
-    if (!ok) throw new Error(wordsOf(data) ?? response.split("\n", 1)[0]);
-    return data;
-  }
-
-  /** Returns the server's own words for a refusal. */
-  function wordsOf(data: unknown): string | undefined {
-    if (typeof data !== "object" || data === null) return undefined;
-    const { detail, non_field_errors: general } = data as { detail?: unknown; non_field_errors?: unknown };
-    if (typeof detail === "string") return detail;
-    if (Array.isArray(general)) return general.join(" ");
-    return Object.entries(data)
-      .map(([field, texts]) => `${field}: ${String(texts)}`)
-      .join(" ");
-  }
-
-  function show(exchange: Exchange): void {
-    exchanges.unshift(exchange);
-    exchanges.length = Math.min(exchanges.length, mostExchanges);
-    select(exchange);
-    const items = exchanges.map((each) => {
-      const button = element("button", each.line, { type: "button" });
-      button.addEventListener("click", () => select(each));
-      const item = document.createElement("li");
-      item.append(button);
-      return item;
-    });
-    find("history").replaceChildren(...items);
-  }
-
-  function select({ request, response, curl }: Exchange): void {
-    find("request").textContent = request;
-    find("response").textContent = response;
-    const copy = find<HTMLButtonElement>("copy-curl");
-    copy.disabled = false;
-    copy.onclick = () => void copyText(curl, "The curl command is on the clipboard.");
-  }
-
-  async function copyText(text: string, done: string): Promise<void> {
-    try {
-      await navigator.clipboard.writeText(text);
-      say(done);
-    } catch {
-      say("The browser does not let this page write to the clipboard.", true);
-    }
-  }
-
   /** Shows the tokens that are held, and offers what can be done with them. */
   function showTokens(): void {
     const cards = Object.entries(held).flatMap(([name, token]) => (token === undefined ? [] : [cardOf(name, token)]));
     find("cards").replaceChildren(...cards);
-    const access = held["access"] ?? held["token"];
     find("no-tokens").hidden = cards.length > 0;
-    find("actions").hidden = access === undefined;
-    find("login").hidden = access !== undefined;
+    find("actions").hidden = !isLoggedIn;
+    find("login").hidden = isLoggedIn;
     find("sessions").hidden = true;
   }
 
@@ -215,7 +132,9 @@ export function startConsole(config: ConsoleConfig): void {
   async function logIn(): Promise<void> {
     const [name, password] = [find<HTMLInputElement>("username"), find<HTMLInputElement>("password")];
     const body = { [config.usernameField]: name.value, password: password.value };
-    receive(await send("POST", "/jwt/create/", body));
+    const data = await send("POST", "/jwt/create/", body);
+    isLoggedIn = true; // also where cookies carry all tokens
+    receive(data);
     password.value = "";
     say(`Logged in as ${name.value}.`);
     find("refresh").focus();
@@ -244,13 +163,14 @@ export function startConsole(config: ConsoleConfig): void {
     } finally {
       // Forgotten also where the server refuses the token: it has expired, or its session has ended already.
       for (const name of Object.keys(held)) held[name] = undefined;
+      isLoggedIn = false;
       showTokens();
       find("username").focus();
     }
   }
 
   async function showUser(): Promise<void> {
-    const user = (await send("GET", "/users/me/", undefined, true)) as Record<string, unknown>;
+    const user = (await send("GET", "/users/me/", undefined, accessToken())) as Record<string, unknown>;
     say(
       Object.entries(user)
         .map(([name, value]) => `${name}: ${String(value)}`)
@@ -261,7 +181,7 @@ export function startConsole(config: ConsoleConfig): void {
   const localTime = (time: unknown): string => new Date(String(time)).toLocaleString();
 
   async function showSessions(): Promise<void> {
-    const list = (await send("GET", "/jwt/sessions/", undefined, true)) as Record<string, unknown>[];
+    const list = (await send("GET", "/jwt/sessions/", undefined, accessToken())) as Record<string, unknown>[];
     const rows = list.map((session) => {
       const row = document.createElement("tr");
       row.append(
@@ -276,7 +196,7 @@ export function startConsole(config: ConsoleConfig): void {
       });
       end.addEventListener("click", () => {
         void run(async () => {
-          await send("DELETE", `/jwt/sessions/${encodeURIComponent(String(session["id"]))}/`, undefined, true);
+          await send("DELETE", `/jwt/sessions/${encodeURIComponent(String(session["id"]))}/`, undefined, accessToken());
           await showSessions();
         });
       });

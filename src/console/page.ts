@@ -1,5 +1,6 @@
 /** The console: one self-contained page that tries the endpoints of the server it comes from. */
 import { type ConsoleConfig, startConsole } from "./app.ts";
+import { createExchanges } from "./exchanges.ts";
 import { startFigures } from "./figures.ts";
 
 export interface ConsolePage {
@@ -14,7 +15,7 @@ export async function makeConsolePage(config: ConsoleConfig): Promise<ConsolePag
   // tsx gives functions their names by a helper of that name, which the page lacks.
   const program = `"use strict";const __name=(target)=>target;
 (${startFigures.toString()})(${JSON.stringify(config.metricsUrl)?.replaceAll("<", "\\u003c")});
-(${startConsole.toString()})(${settings});`.replaceAll("</script", "<\\/script");
+(${startConsole.toString()})(${settings},${createExchanges.toString()});`.replaceAll("</script", "<\\/script");
   const [styleHash, programHash] = await Promise.all([hashOf(style), hashOf(program)]);
   const connect = config.metricsUrl === undefined ? "'self'" : `'self' ${new URL(config.metricsUrl).origin}`;
   const policy = [
