@@ -153,6 +153,26 @@ it("lists the sessions, ends another one, and logs out", async () => {
   await Promise.all([page.close(), other.close()]);
 });
 
+it("stays logged in where cookies carry all tokens", async () => {
+  const flags = ["--cookies-carry", "refresh,access", "--host", "localhost"];
+  const other = await serve(["--store", `file:${temporaryFolder()}/data`, ...flags]);
+  await until(() => other.output().includes("only once: "), "the first user is made", 20_000);
+  const page = await browser.newPage();
+  page.setDefaultTimeout(20_000);
+  await page.goto(`${other.origin}/`);
+  await logIn(page, /only once: (\S+)/.exec(other.output())![1]!);
+  for (const [action, said] of [
+    ["Who am I?", "username: admin"],
+    ["Refresh", "Refreshed."],
+    ["Log out", "Logged out"],
+  ] as const) {
+    await page.getByRole("button", { name: action, exact: true }).click();
+    await page.getByText(said).waitFor();
+  }
+  await page.close();
+  assert.is(await other.stop(), 0);
+});
+
 it("works by keyboard alone", async () => {
   const page = await open();
   await page.getByLabel("Username").focus();
