@@ -26,8 +26,16 @@ const runtimes: Record<string, (file: string) => [program: string, args: string[
   bun: (file) => [bin("bun"), ["run", file]],
 };
 
-/** Suites about the project's files and the pages it serves, which are the same on every runtime, run on Node alone. */
-const onNodeOnly = new Set(["serve/deploy.test.ts", "console/browser.test.ts", "client/package.test.ts"]);
+/**
+ * Run on Node alone: suites about the project's files and the pages it serves, which are the same on every runtime, and the
+ * one that starts servers of all three runtimes itself.
+ */
+const onNodeOnly = new Set([
+  "client/package.test.ts",
+  "console/browser.test.ts",
+  "serve/deploy.test.ts",
+  "stores/postgres-servers.test.ts",
+]);
 const isNodeOnly = (file: string): boolean => /^(project|edge)\//.test(file) || onNodeOnly.has(file);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
