@@ -72,6 +72,8 @@ export interface JwtEndpoints {
   readonly ready: () => Promise<void>;
   /** Returns how busy the login queue is. */
   readonly loginQueue: Passwords["load"];
+  /** Calls a function with the seconds that each login has waited in the queue, as its hash begins. One function at a time. */
+  readonly observeLoginWaits: Passwords["observeWaits"];
   /** Settings that an operator may be shown, defaults filled in; none is secret. */
   readonly settings: Pick<Settings, (typeof shownSettings)[number]>;
 }
@@ -157,6 +159,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     },
     errorResponse,
     loginQueue: passwords.load,
+    observeLoginWaits: passwords.observeWaits,
     async ready() {
       const hashers = passwords.ready().catch((cause: Error) => {
         throw new SettingError(`setting hashing.preferred can't be used: ${cause.message}`, { cause });

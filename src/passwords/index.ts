@@ -75,8 +75,10 @@ export interface Passwords {
    * few milliseconds. A format not among them counts from the first check of such a hash on.
    */
   learn(stored: Iterable<string> | AsyncIterable<string>): Promise<void>;
-  /** Returns how many callers wait for a hash, and how long they have waited so far. */
+  /** Returns how many callers wait for a hash. */
   load(): QueueLoad;
+  /** Calls a function with the seconds that each caller has waited, as its hash begins. Replaces an earlier function. */
+  observeWaits(observer: (seconds: number) => void): void;
   /** Returns whether the text is a hash that {@link check} can verify, or Django's unusable password. */
   isHash(encoded: string): boolean;
 }
@@ -182,6 +184,7 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
       }
     },
     load: limiter.load,
+    observeWaits: limiter.observeWaits,
     isHash: (encoded) => encoded.startsWith("!") || hasherOf(encoded) !== undefined,
   };
 }

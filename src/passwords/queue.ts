@@ -35,8 +35,6 @@ export interface QueueLoad {
   readonly waiting: number;
   /** How many may wait. */
   readonly queue: number;
-  /** The tasks that were begun so far, and the seconds that they waited in all. */
-  readonly waited: { readonly count: number; readonly seconds: number };
 }
 
 interface Waiting extends Caller {
@@ -54,6 +52,8 @@ export interface Limiter {
   run<T>(task: () => Promise<T>, caller?: Caller): Promise<T>;
   /** Returns how busy the queue is now. */
   load(): QueueLoad;
+  /** Calls a function with the seconds that each task has waited, as it begins. Replaces an earlier function. */
+  observeWaits(observer: (seconds: number) => void): void;
 }
 
 /**
@@ -66,7 +66,7 @@ export function createLimiter(concurrency: number, queue: number): Limiter {
   const byClient = new Map<string, Waiting[]>();
   let [running, waiting] = [0, 0];
   let taskMs = 250; // moving average, for Retry-After
-  const waited = { count: 0, seconds: 0 };
+  let observer: ((seconds: number) => void) | undefined;
 
   const full = () => new PasswordQueueFull(Math.max(1, Math.ceil((waiting / concurrency) * (taskMs / 1000))));
 
@@ -129,9 +129,11 @@ export function createLimiter(concurrency: number, queue: number): Limiter {
       if (running >= concurrency) {
         const since = performance.now();
         await turn(caller); // the task that ends hands over its place
-        waited.seconds += (performance.now() - since) / 1000;
-      } else running++;
-      waited.count++;
+        observer?.((performance.now() - since) / 1000);
+      } else {
+        running++;
+        observer?.(0);
+      }
       const start = performance.now();
       try {
         return await task();
@@ -140,6 +142,7 @@ export function createLimiter(concurrency: number, queue: number): Limiter {
         startNext();
       }
     },
-    load: () => ({ running, waiting, queue, waited: { ...waited } }),
+    load: () => ({ running, waiting, queue }),
+    observeWaits: (given) => void (observer = given),
   };
 }

@@ -29,6 +29,8 @@ export interface Metrics {
   timed(store: Store): Store;
   /** Reads the login queue of these endpoints whenever figures are asked for. */
   watch(endpoints: JwtEndpoints): void;
+  /** Receives how long a sync of the file store's journal took. */
+  readonly onSync: (seconds: number) => void;
   figures(): Promise<object[]>;
 }
 
@@ -64,6 +66,8 @@ export function createMetrics(options: ServerOptions): Metrics {
   const requests = times("jwt_request_seconds", "Time from request to response.", ["endpoint", "status"]);
   const help = "Time of a call of the store; writes include the sync to the disk.";
   const storeCalls = times("jwt_store_seconds", help, ["method", "outcome"]);
+  const syncs = times("jwt_journal_sync_seconds", "Time of an append to the file store's journal, with its sync.", []);
+  const waits = times("jwt_hash_wait_seconds", "Time that a login waited for its password hash to begin.", []);
   const revocations = new prom.Counter({
     name: "jwt_revocations",
     help: "Tokens, sessions and rotated refresh tokens that were recorded as revoked or used.",
@@ -101,6 +105,17 @@ export function createMetrics(options: ServerOptions): Metrics {
       });
     },
     timed(store) {
+      if (store.countFacts !== undefined) {
+        new prom.Gauge({
+          name: "jwt_facts",
+          help: "Facts that the store holds: revoked tokens, ended sessions, rotations. Expired ones count until dropped.",
+          registers,
+          aggregator: "max", // workers share a store, and each holds all of it
+          async collect() {
+            this.set(await store.countFacts!());
+          },
+        });
+      }
       const wrapped = timed.map((method) => {
         const [ok, failed] = [storeCalls.labels(method, "ok"), storeCalls.labels(method, "failed")];
         const call = (...args: unknown[]): unknown => {
@@ -137,11 +152,9 @@ export function createMetrics(options: ServerOptions): Metrics {
         });
       gauge("jwt_hashes_running", "Password hashes that are computed.", () => endpoints.loginQueue().running);
       gauge("jwt_hashes_waiting", "Logins that wait for a password hash.", () => endpoints.loginQueue().waiting);
-      gauge("jwt_hash_wait_seconds", "Seconds that logins have waited for a password hash so far, in all.", () => {
-        return endpoints.loginQueue().waited.seconds;
-      });
-      gauge("jwt_hashes_begun", "Password hashes begun so far.", () => endpoints.loginQueue().waited.count);
+      endpoints.observeLoginWaits((seconds) => waits.observe(seconds));
     },
+    onSync: (seconds) => syncs.observe(seconds),
     figures: () => registry.getMetricsAsJSON(),
   };
 }

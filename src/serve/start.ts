@@ -128,10 +128,10 @@ export async function prepare(options: ServerOptions): Promise<Prepared> {
   const trial = { store: await openStore("memory:"), log: () => {} };
   await endpointsWith({ ...trial, ...(await keySettings(options, "try")) });
   const auditLog = openAuditLog(options.auditLog);
-  const store = await openStore(options.store);
+  const metrics = options.metrics === "" ? undefined : (await import("./metrics.ts")).createMetrics(options);
+  const store = await openStore(options.store, { onSync: metrics?.onSync });
   try {
     const readiness = { isReady: true };
-    const metrics = options.metrics === "" ? undefined : (await import("./metrics.ts")).createMetrics(options);
     const watched = withReadiness(store, readiness);
     const endpoints = await endpointsWith({
       store: metrics?.timed(watched) ?? watched,

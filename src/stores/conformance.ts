@@ -75,6 +75,10 @@ const aboutSessions = (run: (store: Store & SessionStore) => Promise<void>): [St
   withoutSessions,
 ];
 
+function withoutCount(store: Store): string | undefined {
+  return store.countFacts === undefined ? "the store does not count its facts: it has no countFacts" : undefined;
+}
+
 const begin = Math.floor(Date.now() / 1000) - 600;
 
 const newSession = (id: string, userId: string, more: Partial<Session> = {}): Session => {
@@ -653,6 +657,22 @@ export const storeCases: StoreCase[] = [
       await store.flushExpired();
       same(await sessionIds(store, "1"), ["s-2"], "one that has not expired stays");
     }),
+  ],
+  [
+    "counts its facts, once each",
+    async (store) => {
+      if (withoutCount(store) !== undefined) return;
+      same(await store.countFacts!(), 0, "an empty store has none");
+      for (const id of ["a", "b", "a"]) await store.putIfAbsent("kind", id, "x", soon());
+      await store.putIfAbsent("other", "a", "x", soon());
+      same(await store.countFacts!(), 3, "a fact counts by kind and id");
+      await store.addUser(newUser("ida"));
+      same(await store.countFacts!(), 3, "users do not count");
+      await store.putIfAbsent("kind", "expired", "x", Date.now() / 1000 - 86_400);
+      await store.flushExpired();
+      same(await store.countFacts!(), 3, "a fact that was dropped does not count");
+    },
+    withoutCount,
   ],
   ["resolves a ping", async (store) => void (await store.ping())],
 ];

@@ -65,6 +65,7 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
       retention.observe(seconds());
       return state.flushExpired(retention.horizon());
     },
+    countFacts: state.factCount,
     ping() {},
     close() {},
   };

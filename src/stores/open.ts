@@ -8,9 +8,13 @@ export { StoreUrlError };
  * `postgres://…`.
  * @param endsSoon for programs that write once and end: a file store starts no thread for its writes, and a PostgreSQL
  * store does not follow what others write.
+ * @param onSync receives how many seconds each sync of a file store's journal took.
  * @throws {StoreUrlError} for a URL that names no store; what the store itself throws when it can't be opened.
  */
-export async function openStore(url: string, { endsSoon = false } = {}): Promise<Store> {
+export async function openStore(
+  url: string,
+  { endsSoon = false, onSync }: { endsSoon?: boolean; onSync?: ((seconds: number) => void) | undefined } = {},
+): Promise<Store> {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
   switch (scheme) {
     case "memory":
@@ -20,7 +24,11 @@ export async function openStore(url: string, { endsSoon = false } = {}): Promise
       const parameters = readParameters("file", new URLSearchParams(/\?(.*)$/s.exec(url)?.[1]));
       const lag = readLag(parameters);
       parameters.refuseOthers();
-      return openFileStore(storeFolder(url)!, { ...lag, ...(endsSoon && { disk: poolDisk() }) });
+      return openFileStore(storeFolder(url)!, {
+        ...lag,
+        ...(endsSoon && { disk: poolDisk() }),
+        ...(onSync && { onSync }),
+      });
     }
     case "postgres":
     case "postgresql":

@@ -108,6 +108,11 @@ export interface TokenStore {
    * not counted.
    */
   flushExpired(): MaybePromise<number>;
+  /**
+   * Returns how many facts the store holds. Expired ones count until they are dropped. For stores that hold them in memory:
+   * it must be so cheap that it can be called every second. Optional; metrics show it.
+   */
+  countFacts?(): MaybePromise<number>;
 }
 
 /** A fact by its kind and id. */

@@ -124,7 +124,7 @@ it("logins whose clients hang up are not hashed", async () => {
   const hashing = ["--hashing-concurrency", "1", "--hashing-iterations", "300000"];
   const server = await serve(["--store", "memory:", "--metrics", address, ...hashing]);
   const begun = async () =>
-    Number(/^jwt_hashes_begun (\d+)/m.exec(await (await fetch(`http://${address}/metrics`)).text())![1]);
+    Number(/^jwt_hash_wait_seconds_count (\d+)/m.exec(await (await fetch(`http://${address}/metrics`)).text())![1]);
   const before = await begun();
   const gone = Array.from({ length: 40 }, () => {
     const wire = connect(server.origin);

@@ -22,15 +22,22 @@ for (const [name, open] of stores) {
 
 const cases = suite("cases of a store");
 
-cases("state why they are skipped for a store without sessions", async () => {
-  const none = { addSession: undefined, touchSession: undefined, listSessions: undefined, removeSession: undefined };
+cases("state why they are skipped for a store without sessions, or without a count", async () => {
+  const none = {
+    addSession: undefined,
+    touchSession: undefined,
+    listSessions: undefined,
+    removeSession: undefined,
+    countFacts: undefined,
+  };
   const reasons: (string | undefined)[] = [];
   for (const [, run, skipReason] of storeCases) {
     const store = { ...memoryStore(), ...none } as unknown as Store;
     await run(store);
     if (skipReason !== undefined) reasons.push(skipReason(store));
   }
-  assert.equal(reasons, Array(4).fill("the store keeps no sessions: it has no addSession"));
+  const noSessions = Array<string>(4).fill("the store keeps no sessions: it has no addSession");
+  assert.equal(reasons, [...noSessions, "the store does not count its facts: it has no countFacts"]);
 });
 
 cases("refuse a store with a part of the sessions' methods", async () => {

@@ -48,6 +48,8 @@ export interface FileStoreOptions extends Partial<Lag> {
    * takes some 10 MB. With `poolDisk()` the runtime's threads make them, and wait there for passwords being hashed.
    */
   disk?: Disk;
+  /** Receives how many seconds each append to the journal took, its sync included. */
+  onSync?: (seconds: number) => void;
 }
 
 /** The store that `openFileStore` returns. */
@@ -76,7 +78,14 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   let disk = poolDisk(); // a thread of its own would only delay the opening
   const generations = createGenerations(folder, me, warn);
   const reader = createReader(folder, generations, warn);
-  const writer = createWriter(reader, generations, { folder, me, disk, seconds, compactAfter });
+  const writer = createWriter(reader, generations, {
+    folder,
+    me,
+    disk,
+    seconds,
+    compactAfter,
+    onSync: options.onSync,
+  });
 
   async function open(): Promise<void> {
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -194,6 +203,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       writer.checkSoon();
       return append<number>({ k: "flush" });
     },
+    countFacts: () => reader.state().factCount(),
     async ping() {
       freshState();
       if (writer.lastFailure() !== undefined) await append({ k: "flush" });

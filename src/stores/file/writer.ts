@@ -19,6 +19,7 @@ export interface WriterOptions {
   /** The clock, in seconds. */
   seconds: () => number;
   compactAfter: number;
+  onSync: ((seconds: number) => void) | undefined;
 }
 
 interface Pending {
@@ -44,7 +45,7 @@ const isWaitedFor = (pending: Pending): boolean => pending.resolve !== ignore;
 export type Writer = ReturnType<typeof createWriter>;
 
 export function createWriter(reader: Reader, generations: Generations, options: WriterOptions) {
-  const { folder, me, seconds, compactAfter } = options;
+  const { folder, me, seconds, compactAfter, onSync } = options;
   const queue: Pending[] = [];
   let { disk } = options;
   let counter = 0;
@@ -74,7 +75,9 @@ export function createWriter(reader: Reader, generations: Generations, options: 
       reader.readForward();
       if (reader.journal().isSealed()) return void queue.unshift(...batch.filter(isWaitedFor));
       for (const { by } of batch) reader.expect(by);
+      const since = performance.now();
       await reader.journal().append(disk, Buffer.concat(batch.map(({ line }) => line)));
+      onSync?.((performance.now() - since) / 1000);
       syncs++;
       reader.readForward();
     } catch (error) {
