@@ -26,12 +26,12 @@ export function serveNode(app: {
 }
 
 /** With the verify endpoint; the others are the caller's. */
-export async function fastifyApp(cache: boolean) {
+export async function fastifyApp(cache: boolean, options: { trustProxy?: string } = {}) {
   const { fastify } = await import("fastify");
   const { createSigner, createVerifier } = await import("fast-jwt");
   const verify = createVerifier({ key: secret, algorithms: ["HS256"], cache: cache ? 10_000 : false });
   const sign = createSigner({ key: secret, algorithm: "HS256" });
-  const app = fastify();
+  const app = fastify(options);
   app.post<{ Body: { token: string } }>("/jwt/verify/", async ({ body }, reply) => {
     try {
       verify(body.token);

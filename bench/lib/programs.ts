@@ -106,15 +106,21 @@ export async function startPeer(title: string, file: string, ...args: string[]):
   return { child, url: urlIn(await toldBy(child, title))!, prefix: "", credentials };
 }
 
+const noMore = { settings: "", urls: "" };
+
 /**
  * Starts the Django site of the tests.
  * @param workers gunicorn's processes.
  * @param iterations those of its password hashes; by default as few as in the tests.
+ * @param more Python lines at the end of its settings, and of its URLs.
  */
-export async function startDjoser(workers: number, iterations?: number): Promise<Server> {
+export async function startDjoser(workers: number, iterations?: number, more = noMore): Promise<Server> {
   const { database } = prepareDatabase({ secret }, [credentials]);
   const args = ["-m", "gunicorn", "-w", String(workers), "--graceful-timeout", "1", "-b", "127.0.0.1:0", "wsgi"];
-  const env = { ...djangoEnvironment({ secret }, database), ...(iterations !== undefined && strongHashes(iterations)) };
+  const env = {
+    ...djangoEnvironment({ secret }, database),
+    ...(iterations !== undefined && strongHashes(iterations, more)),
+  };
   const cwd = path.join(projectRoot, "test/fixtures/djoser");
   const child = spawn(python, args, { cwd, env, stdio: ["ignore", "ignore", "pipe"] });
   process.on("exit", () => child.kill("SIGTERM")); // gunicorn then ends its workers too
@@ -123,13 +129,15 @@ export async function startDjoser(workers: number, iterations?: number): Promise
 }
 
 /** Returns the environment of settings that extend the site's by a stronger hasher. */
-function strongHashes(iterations: number): Record<string, string> {
+function strongHashes(iterations: number, { settings: lines, urls }: typeof noMore): Record<string, string> {
   const folder = temporaryFolder();
   const base = "from django.contrib.auth.hashers import PBKDF2PasswordHasher as Base";
   const hasher = `${base}\nclass Hasher(Base):\n    iterations = ${iterations}\n`;
   writeFileSync(path.join(folder, "strong_hasher.py"), hasher);
-  const settings = 'from settings import *\nPASSWORD_HASHERS = ["strong_hasher.Hasher"]\n';
-  writeFileSync(path.join(folder, "strong_settings.py"), settings);
+  const settings =
+    'from settings import *\nPASSWORD_HASHERS = ["strong_hasher.Hasher"]\nROOT_URLCONF = "strong_urls"\n';
+  writeFileSync(path.join(folder, "strong_settings.py"), settings + lines);
+  writeFileSync(path.join(folder, "strong_urls.py"), `from urls import urlpatterns\n${urls}`);
   return { DJANGO_SETTINGS_MODULE: "strong_settings", PYTHONPATH: folder };
 }
 
