@@ -1,6 +1,7 @@
 /** The settings as a list, for flags, environment variables, `--help`, the README's table and hints in errors. */
 import * as v from "valibot";
-import { type SettingInfo, settingsSchema } from "./schema.ts";
+import { descriptions } from "./descriptions.ts";
+import { type SettingName, settingsSchema } from "./schema.ts";
 import type { SettingForm } from "./values.ts";
 
 /** A setting, by its name as a path (`hashing.queue`). */
@@ -23,35 +24,41 @@ export interface DescribedSetting {
 }
 
 /** Returns all settings but `store`, in the order of the schema. */
-export function describeSettings(): DescribedSetting[] {
-  return describeEntries(settingsSchema.entries, "");
-}
+export const describeSettings = (): DescribedSetting[] =>
+  schemasIn(settingsSchema.entries).map(([name, entry]) => {
+    const { description, isSimpleJwt, shown } = descriptions[name];
+    const optional = entry as Partial<v.OptionalSchema<v.GenericSchema, unknown>>;
+    return {
+      name,
+      description,
+      default: optional.default,
+      shown,
+      form: formOf(optional.wrapped ?? entry),
+      flag: flagOf(name),
+      env: `JWT_${upperSnake(name)}`,
+      simpleJwtName: isSimpleJwt ? upperSnake(name) : undefined,
+    };
+  });
 
-function describeEntries(entries: v.ObjectEntries, prefix: string): DescribedSetting[] {
-  return Object.entries(entries).flatMap(([key, entry]): DescribedSetting[] => {
-    const optional =
-      entry.type === "optional" ? (entry as unknown as v.OptionalSchema<v.GenericSchema, unknown>) : undefined;
-    const schema = optional?.wrapped ?? (entry as v.GenericSchema);
-    const info = v.getMetadata(schema) as Partial<SettingInfo & { form: SettingForm }>;
-    if ("entries" in schema && info.description === undefined) {
-      return describeEntries(schema.entries as v.ObjectEntries, `${prefix}${key}.`);
-    }
-    if (info.description === undefined) return [];
-    const name = prefix + key;
-    return [
-      {
-        name,
-        description: info.description,
-        default: optional?.default,
-        shown: info.shown,
-        form: info.form ?? formOfType[schema.type] ?? "text",
-        flag: flagOf(name),
-        env: `JWT_${upperSnake(name)}`,
-        simpleJwtName: info.isSimpleJwt ? upperSnake(name) : undefined,
-      },
-    ];
+/** Returns the names of all settings but `store`. */
+export const settingNames = (): SettingName[] => schemasIn(settingsSchema.entries).map(([name]) => name);
+
+/** Returns the settings of a schema by name. An object without a form of its own is a group of settings. */
+function schemasIn(entries: v.ObjectEntries, prefix = ""): [name: SettingName, schema: v.GenericSchema][] {
+  return Object.entries(entries).flatMap(([key, entry]): [SettingName, v.GenericSchema][] => {
+    if (key === "store") return [];
+    const schema = (entry as Partial<v.OptionalSchema<v.GenericSchema, unknown>>).wrapped ?? (entry as v.GenericSchema);
+    const isGroup = "entries" in schema && statedForm(schema) === undefined;
+    return isGroup
+      ? schemasIn(schema.entries as v.ObjectEntries, `${prefix}${key}.`)
+      : [[(prefix + key) as SettingName, entry as v.GenericSchema]];
   });
 }
+
+const statedForm = (schema: v.GenericSchema): SettingForm | undefined =>
+  (v.getMetadata(schema) as { form?: SettingForm }).form;
+
+const formOf = (schema: v.GenericSchema): SettingForm => statedForm(schema) ?? formOfType[schema.type] ?? "text";
 
 /** The forms that follow from the type of a schema; other schemas state theirs (`values.ts`), or are text. */
 const formOfType: Record<string, SettingForm | undefined> = { boolean: "boolean", number: "number", array: "list" };

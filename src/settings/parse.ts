@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { SettingError } from "../errors.ts";
 import { inconsistency } from "./check.ts";
-import { describeSettings, didYouMean } from "./describe.ts";
+import { didYouMean, settingNames } from "./describe.ts";
 import { settingsSchema } from "./schema.ts";
 import { errorTexts } from "./values.ts";
 import type { JwtEndpointsSettings, Settings } from "./types.ts";
@@ -43,7 +43,7 @@ function parse<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOut
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "settings";
   const isUnknown = issue.expected === "never"; // its input is the unknown name
-  const names = () => ["store", ...describeSettings().map(({ name }) => name), ...textNames];
+  const names = () => ["store", ...settingNames(), ...textNames];
   const hint = isUnknown ? didYouMean(path, names()) : "";
   throw new SettingError(`setting ${path}${isUnknown ? "" : shownValue(path, issue.input)} ${issue.message}${hint}`);
 }
