@@ -7,7 +7,7 @@ import process from "node:process";
 import { setImmediate, setTimeout } from "node:timers";
 import { format } from "node:util";
 import type { HttpResponse, HttpRequest } from "../index.ts";
-import { after } from "../maybe-promise.ts";
+import { isPromise } from "../maybe-promise.ts";
 
 /** The most bytes that a pipe takes from several processes without mixing them (POSIX's PIPE_BUF). */
 const pipeBytes = 4096;
@@ -15,6 +15,8 @@ const pipeBytes = 4096;
 const waitingLimit = 1 << 20;
 /** How long collected lines wait for others, in milliseconds: a write for each turn of a busy event loop costs too much. */
 const collectMs = 20;
+/** How many characters of collected lines are sent without waiting: half of what a pipe holds. */
+const enough = 32_768;
 
 /** Writes a text without blocking, and calls `done` afterwards, with the error if it failed. */
 export type Send = (text: string, done: (error?: unknown) => void) => void;
@@ -50,7 +52,7 @@ export function createLineWriter(name: string, send: Send): LineWriter {
   function sendNext(): void {
     if (sent === batch.length) {
       if (dropped > 0) take(droppedLine());
-      else if (!isUrgent && waiting.length < pipeBytes) {
+      else if (!isUrgent && waiting.length < enough) {
         [batch, sent, isSending] = ["", 0, false];
         if (waiting !== "") collecting = setTimeout(beginSending, collectMs);
         return;
@@ -156,16 +158,21 @@ export function takeOver(send: { stdout: Send; stderr: Send }): Output {
   return { stdout, stderr };
 }
 
-/** Keeps the requests that are not answered yet in a set. */
+/** Keeps the requests that are not answered yet in a set. One that is answered at once is never seen there. */
 export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle {
   return (request) => {
+    const result = handle(request);
+    if (!isPromise(result)) return result;
     underWay.add(request);
-    return after(handle(request), (response) => {
+    return result.then((response) => {
       underWay.delete(request);
       return response;
     });
   };
 }
+
+/** The milliseconds of fast requests as text, by hundredths: to format a fraction takes longer than the rest of a line. */
+const fastTimes = Array.from({ length: 500 }, (_, hundredths) => String(hundredths / 100));
 
 /**
  * Does the same and writes a JSON line to standard output: time, method, path, status and milliseconds, but no query,
@@ -175,20 +182,33 @@ export function withRequestLog(handle: Handle, underWay: Set<HttpRequest>, { std
   const pathOf = createLoggedPaths();
   let stampedAt = 0;
   let stamp = "";
+  // The middle of the last line: most requests are like the one before.
+  let [method, path, status, middle] = ["", "", 0, ""];
+  function log(request: HttpRequest, response: HttpResponse, start: number): void {
+    const hundredths = Math.round((performance.now() - start) * 100);
+    const now = Date.now();
+    if (now !== stampedAt) {
+      stampedAt = now;
+      stamp = `{"time":"${new Date(now).toISOString()}","method":`;
+    }
+    const shown = pathOf(request.url, response);
+    if (shown !== path || response.status !== status || request.method !== method) {
+      [method, path, status] = [request.method, shown, response.status];
+      middle = `${JSON.stringify(method)},"path":${path},"status":${status},"ms":`;
+    }
+    stdout.collect(`${stamp}${middle}${fastTimes[hundredths] ?? hundredths / 100}}\n`);
+  }
   return (request) => {
     const start = performance.now();
+    const result = handle(request);
+    if (!isPromise(result)) {
+      log(request, result, start);
+      return result;
+    }
     underWay.add(request);
-    return after(handle(request), (response) => {
+    return result.then((response) => {
       underWay.delete(request);
-      const ms = Math.round((performance.now() - start) * 100) / 100;
-      const now = Date.now();
-      if (now !== stampedAt) {
-        stampedAt = now;
-        stamp = new Date(now).toISOString();
-      }
-      const method = request.method === "POST" ? '"POST"' : JSON.stringify(request.method);
-      const path = pathOf(request.url, response);
-      stdout.collect(`{"time":"${stamp}","method":${method},"path":${path},"status":${response.status},"ms":${ms}}\n`);
+      log(request, response, start);
       return response;
     });
   };
