@@ -240,8 +240,9 @@ try {
     }),
   );
   const pace = `${goodPerSecond} good logins, ${floodPerSecond} of the attacker, ${renewalsPerSecond} refreshes or logouts per second`;
+  const of = rounds === 1 ? "1 round" : `median of ${rounds} rounds`;
   const versions = versionsOfServers(["fastify", "fast-jwt", "@fastify/rate-limit"]);
-  report("attacks", [{ title: `${pace}, median of ${rounds} rounds`, columns, rows }], versions);
+  report("attacks", [{ title: `${pace}, ${of}`, columns, rows }], versions);
   if (site === undefined) console.log(`  ${django}: not measured, ${missing.join(", ")} not installed`);
   for (const { server, share, p95_to_idle: toIdle, case: name } of rows) {
     if (server !== ours) continue;
