@@ -78,7 +78,7 @@ async function valuesOf(file: string): Promise<unknown> {
 
 async function importFile(file: string): Promise<unknown> {
   try {
-    fs.accessSync(file, fs.constants.R_OK);
+    fs.closeSync(fs.openSync(file, "r")); // not accessSync, for which Deno asks another permission
     const { href } = pathToFileURL(path.resolve(file));
     // oxlint-disable-next-line import/no-dynamic-require -- its name is known only when the program runs
     const module = (await import(href)) as { default?: unknown };

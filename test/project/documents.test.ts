@@ -239,6 +239,19 @@ else {
     if (block.reason === undefined) it(`run as ${block.place} shows them`, () => runBlock(block));
   }
 
+  it("start a checkout that is not built with the configuration file shown, on every runtime", () => {
+    const folder = checkout();
+    rmSync(path.join(folder, "dist"));
+    const document = readFileSync(path.join(projectRoot, "src/cli/README.md"), "utf8");
+    const shown = /^```ts\n(import \{ defineConfig \}[^]*?)^```/m.exec(document)![1]!;
+    writeFileSync(path.join(folder, "jwt-endpoints.config.ts"), shown);
+    for (const script of ["start", "start:deno", "start:bun"]) {
+      const printed = run(folder, "npm", "run", "--silent", script, "--", "--print-config");
+      assert.match(printed, /^port +file jwt-endpoints\.config\.ts +9000$/m, `npm run ${script}`);
+    }
+    rmSync(folder, { recursive: true, force: true });
+  });
+
   it("are marked for a reason where they are not run", () => {
     for (const { reason = "-", place } of blocks) assert.ok(reason.length < 100, place);
     assert.ok(blocks.some(({ reason }) => reason === undefined));
