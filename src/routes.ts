@@ -63,7 +63,7 @@ function rowsOf({ settings, store }: Context): Row[] {
     {
       path: `${prefix}/jwt/create`,
       name: "Create",
-      description: `Logs in: answers ${isSliding ? "a sliding token" : "a pair of tokens"}.`,
+      description: `Logs in: returns ${isSliding ? "a sliding token" : "a pair of tokens"}.`,
       isOn: canSign,
       POST: isSliding ? createSliding : create,
       fields: [usernameField, "password"],
@@ -74,7 +74,7 @@ function rowsOf({ settings, store }: Context): Row[] {
     {
       path: `${prefix}/jwt/refresh`,
       name: "Refresh",
-      description: isSliding ? "Answers the token with a later expiry." : "Answers a new access token.",
+      description: isSliding ? "Returns the token with a later expiry." : "Returns a new access token.",
       isOn: canSign,
       POST: isSliding ? refreshSliding : refresh,
       fields: [token],
@@ -122,11 +122,11 @@ function rowsOf({ settings, store }: Context): Row[] {
       checksPassword: true,
       throttledBy: "throttleSetPassword",
     },
-    { path: "/healthz", name: "Health", description: "Answers while the process is alive.", GET: () => ok },
+    { path: "/healthz", name: "Health", description: "Returns 200 while the process is alive.", GET: () => ok },
     {
       path: "/readyz",
       name: "Readiness",
-      description: "Answers when store, keys and login queue are ready.",
+      description: "Returns 200 when store, keys and login queue are ready, else 503.",
       GET: ({ keys, passwords }) =>
         after(store.ping?.(), () =>
           after(keys(), () => {

@@ -9,12 +9,12 @@ const leastPasswordLength = 8; // NIST SP 800-63B section 5.1.1.2, which counts 
 /** Returns the name that a login looks up: trimmed, then in NFKC form, in this order. */
 export const normalizeUsername = (text: string): string => text.trim().normalize("NFKC");
 
-/** @throws {UsageError} for a name that nobody could log in with. */
+/** @throws {UsageError} for a name that no login could send. */
 export function parseUsername(text: string): string {
   const username = normalizeUsername(text);
   if (username === "") throw new UsageError("the username is blank");
   if (unprintable.test(username)) throw new UsageError("the username holds a control character");
-  // NFKC turns a spacing accent into a space and a combining accent, a name that nobody could type.
+  // NFKC turns a spacing accent into a space and a combining accent, a name that no keyboard types.
   if (username !== username.trim()) throw new UsageError("the username begins or ends with a space in its NFKC form");
   return username;
 }

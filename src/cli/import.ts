@@ -58,19 +58,19 @@ export async function importUsers(store: Store, file: string, options: ImportOpt
 
   const bad = new Set<number>();
   const reports: string[] = [];
-  let good = 0;
+  let accepted = 0;
   for await (const { number, reason } of refuseRepeated(judgedLines, noun, matching)) {
-    if (reason === undefined) good++;
+    if (reason === undefined) accepted++;
     else {
       bad.add(number);
       if (reports.length < maxReported) reports.push(`${noun} ${number}: ${reason}\n`);
     }
-    progress.show(() => `${good + bad.size} ${noun}s checked, ${bad.size} bad`);
+    progress.show(() => `${accepted + bad.size} ${noun}s checked, ${bad.size} bad`);
   }
   progress.clear();
   if (bad.size > reports.length) reports.push(`and ${counted(bad.size - reports.length, `more bad ${noun}`)}\n`);
   process.stderr.write(reports.join(""));
-  if (django !== undefined && good + bad.size === 0 && passedOver.size > 0) {
+  if (django !== undefined && accepted + bad.size === 0 && passedOver.size > 0) {
     const names = [...passedOver.keys()].slice(0, maxModels).map(quoted).join(", ");
     const told = `${names}${passedOver.size > maxModels ? ", …" : ""}`;
     throw new UsageError(
@@ -78,7 +78,7 @@ export async function importUsers(store: Store, file: string, options: ImportOpt
     );
   }
   if (bad.size > 0 && !options.skipBad) {
-    const share = `${bad.size} of ${counted(good + bad.size, noun)} ${bad.size === 1 ? "is" : "are"} bad`;
+    const share = `${bad.size} of ${counted(accepted + bad.size, noun)} ${bad.size === 1 ? "is" : "are"} bad`;
     throw new UsageError(`nothing was imported: ${share} (--skip-bad imports the others)`);
   }
 
@@ -101,11 +101,11 @@ export async function importUsers(store: Store, file: string, options: ImportOpt
     for await (const user of hashed) {
       yield user;
       done++;
-      progress.show(() => `${done} of ${counted(good, "user")}`);
+      progress.show(() => `${done} of ${counted(accepted, "user")}`);
     }
   }
   try {
-    const imported = good === 0 ? 0 : await store.addUsers(newUsers(), matching);
+    const imported = accepted === 0 ? 0 : await store.addUsers(newUsers(), matching);
     record("users_imported", { count: imported });
     const skipped = bad.size === 0 ? "" : `, skipped ${counted(bad.size, `bad ${noun}`)}`;
     const others = [...passedOver.values()].reduce((sum, count) => sum + count, 0);

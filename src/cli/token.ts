@@ -43,7 +43,7 @@ const inspect = defineCommand({
     const token = await readToken();
     const { header, claims } = readParts(token);
     const now = Date.now() / 1000;
-    let verdict = "no, nobody checked the signature (--verify does): anybody can have written this";
+    let verdict = "no: the signature was not checked, so any program can have made this; --verify checks it";
     if (args.verify === true) {
       const { isValid, reason } = await verdictFor(storeUrl(args.store), token);
       verdict = `${isValid ? "yes" : "no"}, ${reason}`;
@@ -147,7 +147,7 @@ async function verdictFor(url: string, token: string): Promise<Verdict> {
   }
   if (folder !== undefined && url !== defaultStore) throw noStore(folder); // this store was named, so it is wanted
   const { isValid, reason } = await verify(await contextFor(await openStore("memory:"), url), token);
-  return { isValid, reason: isValid ? `${reason}; no store was asked whether it is revoked` : reason };
+  return { isValid, reason: isValid ? `${reason}; revocation was not checked: there is no store` : reason };
 }
 
 async function verify(context: Context, token: string): Promise<Verdict> {

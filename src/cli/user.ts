@@ -265,7 +265,7 @@ async function findUser(store: Store, name: string, matching: UsernameMatching):
   throw noSuchUser(username);
 }
 
-/** Refuses text that was not UTF-8 on the command line and so holds U+FFFD: nobody could log in with it. */
+/** Refuses text that was not UTF-8 on the command line and so holds U+FFFD, since no login could send it. */
 function refuseMangled(text: string, name: string): void {
   if (text.includes("\uFFFD")) throw new UsageError(`the ${name} is not UTF-8`);
 }

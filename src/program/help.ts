@@ -39,7 +39,7 @@ const ownFlags: HelpSection["rows"] = [
 
 /** Titles of groups and the settings in them. The first group whose pattern fits has the setting. */
 const groups: [title: string, pattern: RegExp][] = [
-  ["Address", /^(host|port|workers|prefix|trustedProxies|forwardedHeader|config|console\w*|docs)$/],
+  ["Address", /^(host|port|workers|prefix|trustedProxies|forwardedHeader|config|console\w*|openapi|docs)$/],
   ["Store", /^store/],
   ["Keys", /^(algorithm|signingKey|verifyingKey|jwkUrl)/],
   ["Sessions", /[sS]ession|^(rotateRefreshTokens|blacklistAfterRotation|refreshGrace)$/],

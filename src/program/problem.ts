@@ -50,7 +50,7 @@ const storeFile = /^(.*)\/(keys\.json|signing\.key|journal-\d)[^/]*$/;
 /**
  * Names the flag that gives a permission Deno denied.
  * @param message Deno's, which names the permission.
- * @param isOfStore whether the file store asked for it; a store is read and written.
+ * @param isOfStore whether the file store needs it; a store is read and written.
  */
 function denialLine(message: string, isOfStore: boolean): string {
   const [, kind, what] = /^Requires (\S+) access(?: to "?(.*?)"?)?, run again/.exec(message) ?? [];

@@ -1,4 +1,4 @@
-/** `/openapi.json` and `/docs` of the server. Neither is loaded before somebody asks for it. */
+/** `/openapi.json` and `/docs` of the server. Neither is loaded before the first request for it. */
 import type { OpenapiHook } from "../index.ts";
 import { type Handle, type HttpResponse, pathOf } from "../http/message.ts";
 import type { ServerOptions } from "../program/options.ts";
@@ -20,7 +20,7 @@ export function withDocs(handle: Handle, { docs }: ServerOptions): Handle {
   };
 }
 
-/** Parses a URL only if its end is right, since this is asked of every request. */
+/** Parses a URL only if its end is right, since this runs for every request. */
 const isDocs = (url: string): boolean =>
   (url.endsWith("/docs") || url.endsWith("/docs/")) && /^\/docs\/?$/.test(pathOf(url));
 

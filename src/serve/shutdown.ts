@@ -9,8 +9,8 @@ import { whenWatcherIsGone } from "./workers.ts";
 const shutdownMs = 10_000;
 /** How long a client may take to send the rest of its request after the signal, in milliseconds. */
 const restMs = 1000;
-/** How long answers have to leave after the last request is answered, in milliseconds. */
-const lastAnswerMs = 50;
+/** How long the last responses have to leave, in milliseconds. */
+const lastResponseMs = 50;
 /** Signals within this many milliseconds count as one: a terminal and npm both send it. */
 const sameSignalMs = 1000;
 /** How long the end waits for a slow reader of the log, in milliseconds. */
@@ -28,12 +28,12 @@ export const endWith =
   };
 
 /**
- * Resolves when every request that has arrived completely within a second is answered. The others end with the process.
- * @param underWay the requests that are not answered yet; a server removes each when it answers.
+ * Resolves when every request that has arrived completely within a second has its response. The others end with the process.
+ * @param underWay the requests without a response yet; a server removes each when it responds.
  */
 export async function whenAnswered(underWay: Set<HttpRequest>): Promise<void> {
   await sleep(restMs);
-  do await sleep(lastAnswerMs);
+  do await sleep(lastResponseMs);
   while ([...underWay].some(({ isReading }) => !isReading));
 }
 

@@ -1,6 +1,6 @@
 /**
  * `--workers N`: N processes serve one address on one store, and the process that was started watches them. The watcher
- * answers no requests: it makes the key and the first user, replaces a worker that dies, and stops all workers.
+ * serves no requests: it makes the key and the first user, replaces a worker that dies, and stops all workers.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type AddressInfo, createServer } from "node:net";

@@ -51,7 +51,7 @@ function flat(value: Json, dialect: Dialect, path: string, into: Map<string, str
   return into;
 }
 
-function flatAnswer(
+function flatResponse(
   { status, headers, text }: SiteResponse,
   { endpoint, method }: Case,
   dialect: Dialect,
@@ -73,7 +73,7 @@ function flatAnswer(
 
 /** Returns the names of differing parts, with both values. */
 function differences(asked: Case, theirs: SiteResponse, ours: SiteResponse, dialect: Dialect): Map<string, string> {
-  const [a, b] = [flatAnswer(theirs, asked, dialect), flatAnswer(ours, asked, dialect)];
+  const [a, b] = [flatResponse(theirs, asked, dialect), flatResponse(ours, asked, dialect)];
   const found = new Map<string, string>();
   for (const name of new Set([...a.keys(), ...b.keys()])) {
     if (a.get(name) !== b.get(name)) found.set(name, `${a.get(name)} | ${b.get(name)}`);

@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Random } from "../support/random.ts";
 import {
-  checkAnswer,
+  checkResponse,
   credentials,
   mutate,
   now,
@@ -257,7 +257,7 @@ requests(`of any kind get the responses of the contract, in ${requestCases} case
     if (request === undefined) return;
     const response = await fetch(request);
     const text = await response.text();
-    checkAnswer(request.method, response, text);
+    checkResponse(request.method, response, text);
     seen[response.status] = (seen[response.status] ?? 0) + 1;
     if (response.status === 200 && request.method === "POST" && request.url.includes("create")) {
       const sent = new TextDecoder().decode(made.body);

@@ -157,7 +157,7 @@ export function mutate(random: Random, input: Uint8Array<ArrayBuffer>): Uint8Arr
 export const statuses = new Set([200, 400, 404, 405, 406, 413, 415]);
 
 /** Checks the rules that hold for every response in the djoser profile. */
-export function checkAnswer(method: string, response: Response, text: string): void {
+export function checkResponse(method: string, response: Response, text: string): void {
   const { status, headers } = response;
   assert.ok(statuses.has(status), `status ${status}: ${text.slice(0, 300)}`);
   assert.is(headers.get("content-type"), "application/json");

@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   base64url,
-  checkAnswer,
+  checkResponse,
   credentials,
   decodeSegment,
   hs256,
@@ -39,7 +39,7 @@ async function judge(fetch: (request: Request) => Promise<Response>, name: "veri
   const body = JSON.stringify(name === "verify" ? { token } : { refresh: token });
   const response = await fetch(new Request(`http://localhost/jwt/${name}/`, { method: "POST", headers, body }));
   const text = await response.text();
-  checkAnswer("POST", response, text);
+  checkResponse("POST", response, text);
   return response.status;
 }
 
