@@ -28,7 +28,8 @@ const bundles = runtime === "node" ? process.env.TEST_BUNDLES : undefined;
  */
 export function command(file: string, args: string[] = []): [program: string, args: string[]] {
   if (!/\.m?[jt]s$/.test(file)) return command("src/cli/main.ts", [file, ...args]);
-  const bundle = bundles === undefined ? "" : path.join(bundles, file.replace(/\.ts$/, ".mjs"));
+  const hasBundle = bundles !== undefined && file.endsWith(".ts"); // beside them lie the packages, which are none
+  const bundle = hasBundle ? path.join(bundles, file.replace(/\.ts$/, ".mjs")) : "";
   if (existsSync(bundle)) return [process.execPath, [bundle, ...args]];
   return [process.execPath, [...flags[runtime](), path.resolve(projectRoot, file), ...args]];
 }
