@@ -24,7 +24,7 @@ import { changePasswords } from "./passwords.ts";
 import { type Parts, arbitrary, caseOf, particular, thorough } from "./requests.ts";
 import { formats, password } from "./users.ts";
 
-const compared = suite("djoser: the same answers as Django");
+const compared = suite("djoser: the same responses as Django");
 const inDepth = runtime === "node";
 const tested = inDepth ? variants : variants.filter(({ name }) => ["the defaults", "ES256", "RS256"].includes(name));
 const seed = seedFrom("DJOSER_SEED");

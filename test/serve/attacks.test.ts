@@ -161,7 +161,7 @@ it("a login may wait for longer than a request may take to arrive", async () => 
   assert.is(await server.stop(), 0);
 });
 
-it("requests that come together, or from a socket closed for writing, are answered in order or not at all", async () => {
+it("requests that come together, or from a socket closed for writing, get their responses in order or none", async () => {
   const server = await serve(["--store", "memory:"]);
   const verify = requestOf("/jwt/verify/", '{"token":"x"}');
   const health = "GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n";

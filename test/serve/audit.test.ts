@@ -37,8 +37,8 @@ it("writes no password, token, key or hash, whatever the request", async () => {
   const server = await serve(["--store", store, ...flags, ...events], { JWT_SIGNING_KEY: marked.key });
   const tokens: string[] = [];
   const post = async (route: string, body: unknown, headers: Record<string, string> = json) => {
-    const asked = { method: "POST", headers, body: typeof body === "string" ? body : JSON.stringify(body) };
-    const { text } = await server.send(route, asked);
+    const init = { method: "POST", headers, body: typeof body === "string" ? body : JSON.stringify(body) };
+    const { text } = await server.send(route, init);
     tokens.push(...[...text.matchAll(/eyJ[\w.-]+/g)].map(([token]) => token));
     return text;
   };

@@ -28,9 +28,9 @@ it("makes folder, key and admin, and the next start finds them again", async () 
   assert.match(lines[5]!, new RegExp(`^runtime {2}${runtime} \\d`, "i"));
   await until(() => server.output().includes("curl"), "the curl line is printed");
   const password = /"password":"([^"]+)"/.exec(server.output())![1]!;
-  const answer = await server.send("/jwt/create/", logIn("admin", password));
-  assert.is(answer.status, 200, answer.text);
-  const { refresh } = JSON.parse(answer.text);
+  const response = await server.send("/jwt/create/", logIn("admin", password));
+  assert.is(response.status, 200, response.text);
+  const { refresh } = JSON.parse(response.text);
   const { access } = JSON.parse(
     (await server.send("/jwt/refresh/", { ...logIn("", ""), body: JSON.stringify({ refresh }) })).text,
   );
@@ -63,13 +63,13 @@ it("is ready only when there is a user", async () => {
     const seen: number[] = [];
     await until(
       async () => {
-        const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
-        if (answer === undefined) return false;
-        const text = await answer.text();
-        seen.push(answer.status);
-        if (answer.status === 200) return true;
-        assert.is(answer.status, 503);
-        assert.is(answer.headers.get("retry-after"), "1");
+        const response = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+        if (response === undefined) return false;
+        const text = await response.text();
+        seen.push(response.status);
+        if (response.status === 200) return true;
+        assert.is(response.status, 503);
+        assert.is(response.headers.get("retry-after"), "1");
         assert.is(text, '{"detail":"The server is starting."}');
         return false;
       },

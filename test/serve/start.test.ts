@@ -209,10 +209,10 @@ it("shares one folder with another server and the user command", async () => {
     );
     refresh = JSON.parse((await server.send("/jwt/create/", logIn("alice", "open sesame"))).text).refresh;
   }
-  const asked = { ...logIn("", ""), body: JSON.stringify({ refresh }) };
-  assert.is((await one.send("/jwt/refresh/", asked)).status, 200, "both servers have the same key");
-  assert.is((await one.send("/jwt/blacklist/", asked)).status, 200);
-  await until(async () => (await two.send("/jwt/refresh/", asked)).status === 400, "the other server knows");
+  const init = { ...logIn("", ""), body: JSON.stringify({ refresh }) };
+  assert.is((await one.send("/jwt/refresh/", init)).status, 200, "both servers have the same key");
+  assert.is((await one.send("/jwt/blacklist/", init)).status, 200);
+  await until(async () => (await two.send("/jwt/refresh/", init)).status === 400, "the other server knows");
   const printed = [one, two].filter((server) => server.output().includes("curl")).length;
   assert.is(printed, 1, "one of the two made the admin");
   assert.is((await finished(start("user", ["disable", "alice", "--store", `file:${folder}`]))).code, 0);

@@ -92,7 +92,7 @@ export function addSessionCases(
     assert.equal(await idsOf(own.access), [sidOf(own.access)]);
   });
 
-  it("sessions/{id} responds 404 to the id of another user's session as to one that nobody has", async () => {
+  it("sessions/{id} responds 404 to the id of another user's session as to an unknown one", async () => {
     const [own, other] = [await logIn(), await logIn("fiona")];
     const { jti } = decodeJwt(own.access);
     for (const id of [sidOf(other.access), sidOf(own.access).toUpperCase(), jti!, "unknown", "__proto__", "0", "%"]) {
