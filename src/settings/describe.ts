@@ -41,7 +41,7 @@ export const describeSettings = (): DescribedSetting[] =>
   });
 
 /** Returns the names of all settings but `store`. */
-export const settingNames = (): SettingName[] => schemasIn(settingsSchema.entries).map(([name]) => name);
+export const settingNames = (): string[] => schemasIn(settingsSchema.entries).map(([name]) => name);
 
 /** Returns the settings of a schema by name. An object without a form of its own is a group of settings. */
 function schemasIn(entries: v.ObjectEntries, prefix = ""): [name: SettingName, schema: v.GenericSchema][] {
