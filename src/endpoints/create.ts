@@ -83,14 +83,18 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
 /** Words for the operator why a login failed. The client is never told, and every failed login takes as long. */
 function reasonOf(checked: PasswordCheck, user: User | undefined, isRight: boolean): AuditEvent["reason"] {
   if (user === undefined) return "unknown_user";
-  if (checked.unknownFormat || checked.missingPackage !== undefined) return "unusable_hash";
+  if (checked.unknownFormat || (checked.missingPackage ?? checked.refusedWork) !== undefined) return "unusable_hash";
   if (!checked.ok) return "wrong_password";
   return isRight ? "changed_meanwhile" : "not_allowed";
 }
 
 /** Warns of a stored hash that can't be checked, which the operator has to mend. */
 function warnOfFormat(settings: Settings, checked: PasswordCheck, user: User | undefined): void {
-  const { unknownFormat, missingPackage } = checked;
+  const { unknownFormat, missingPackage, refusedWork } = checked;
+  if (refusedWork !== undefined) {
+    const message = `the stored password hash can't be checked: ${refusedWork}`;
+    settings.log({ level: "warn", code: "password_work_refused", message, userId: user!.id });
+  }
   if (!unknownFormat && missingPackage === undefined) return;
   const message =
     missingPackage === undefined

@@ -44,6 +44,12 @@ export class HasherUnavailable extends Error {
   }
 }
 
+/** A hash asks for more work than the runtime does: deployed Cloudflare Workers derive 100,000 iterations of PBKDF2. */
+export class WorkRefused extends Error {
+  override readonly name = "WorkRefused";
+  readonly code = "WORK_REFUSED";
+}
+
 /**
  * Returns a function that loads an optional package on its first call, and tries again only after a failure. The import
  * takes a variable, because bundlers cannot follow these packages into their native code.

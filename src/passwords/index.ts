@@ -11,7 +11,7 @@
 import { argon2 } from "./argon2.ts";
 import { bcrypt, bcryptSha256 } from "./bcrypt.ts";
 import { type PreferredAlgorithm, defaultIterations, formats, maxIterations, preferredFormats } from "./formats.ts";
-import { HasherUnavailable, type PasswordHasher } from "./hasher.ts";
+import { HasherUnavailable, type PasswordHasher, WorkRefused } from "./hasher.ts";
 import { pbkdf2Sha1, pbkdf2Sha256 } from "./pbkdf2.ts";
 import { type Caller, type QueueLoad, createLimiter } from "./queue.ts";
 import { scrypt } from "./scrypt.ts";
@@ -41,6 +41,8 @@ export interface PasswordCheck {
   unknownFormat?: boolean;
   /** The npm package that this hash needs, if it is not installed. */
   missingPackage?: string;
+  /** The hash asks for more work than the runtime does: what it refuses. */
+  refusedWork?: string;
 }
 
 /** Hashes passwords and checks them against hashes of all formats, a limited number at a time. */
@@ -82,6 +84,10 @@ export interface Passwords {
   /** Returns whether the text is a hash that {@link check} can verify, or Django's unusable password. */
   isHash(encoded: string): boolean;
 }
+
+/** Whether an error says that a hash can't be computed here at all. */
+const cannotRun = (error: unknown): error is HasherUnavailable | WorkRefused =>
+  error instanceof HasherUnavailable || error instanceof WorkRefused;
 
 /** Longer than any passphrase; without a limit an attacker could make the server hash megabytes. */
 export const maxPasswordBytes = 4096;
@@ -137,7 +143,7 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
         else if (encoded === undefined) await hasher.spend(password, work);
         else await hasher.verify(password, encoded);
       } catch (error) {
-        if (!(error instanceof HasherUnavailable)) throw error; // its own users are refused without this work too
+        if (!cannotRun(error)) throw error; // its own users are refused without this work too
       }
     }
   }
@@ -161,9 +167,11 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
         try {
           ok = await hasher.verify(password, encoded!);
         } catch (error) {
-          if (!(error instanceof HasherUnavailable)) throw error;
+          if (!cannotRun(error)) throw error;
           await pad(password);
-          return { ok: false, missingPackage: error.packageName };
+          return error instanceof WorkRefused
+            ? { ok: false, refusedWork: error.message }
+            : { ok: false, missingPackage: error.packageName };
         }
         if (!ok || !mayLogIn) await pad(password, hasher, hasher.workOf(encoded!));
         return ok && isWeak(hasher, encoded!) ? { ok, isWeak: true } : { ok };

@@ -3,7 +3,7 @@
  * computed by WebCrypto off the main thread.
  */
 import { defaultIterations, maxIterations } from "./formats.ts";
-import { type PasswordHasher, randomSalt, sameBytes } from "./hasher.ts";
+import { type PasswordHasher, WorkRefused, randomSalt, sameBytes } from "./hasher.ts";
 
 const utf8 = new TextEncoder();
 
@@ -26,7 +26,12 @@ function pbkdf2(
   async function derive(password: string, salt: string, count: number): Promise<Uint8Array> {
     const key = await crypto.subtle.importKey("raw", utf8.encode(password), "PBKDF2", false, ["deriveBits"]);
     const parameters = { name: "PBKDF2", hash: digest, salt: utf8.encode(salt), iterations: count };
-    return new Uint8Array(await crypto.subtle.deriveBits(parameters, key, hashBits));
+    try {
+      return new Uint8Array(await crypto.subtle.deriveBits(parameters, key, hashBits));
+    } catch (cause) {
+      if ((cause as Error).name !== "NotSupportedError") throw cause;
+      throw new WorkRefused(`this runtime does not derive ${count} iterations of PBKDF2`, { cause });
+    }
   }
 
   const start = algorithm.length + 1;

@@ -524,6 +524,7 @@ export interface LogEvent {
     | ErrorCode
     | "rehash_failed"
     | "password_format_unknown"
+    | "password_work_refused"
     | "client_address_unknown"
     | "proxy_undeclared"
     | "refresh_reuse"

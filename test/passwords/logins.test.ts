@@ -237,6 +237,23 @@ logins("hash once, for known and unknown users", async () => {
   assert.not.match(JSON.stringify(log), 'damaged"');
 });
 
+logins("are refused, with a warning, where a stored hash asks for more work than the runtime does", async () => {
+  const costly = await createPasswords({ iterations: 4 * iterations }).hash("right");
+  const plain = await createPasswords({ iterations }).hash("right");
+  const { login, log } = await open({ ada: costly, eve: plain });
+  // As on deployed Cloudflare Workers, at 100,000 iterations.
+  const limit = (rounds: number, derive: () => Promise<ArrayBuffer>) =>
+    rounds > iterations ? Promise.reject(new DOMException("too many", "NotSupportedError")) : derive();
+  const limited = (username: string, password: string) => watchingHashes(limit, () => login(username, password));
+  assert.is(await limited("ada", "right"), 400);
+  assert.is(await limited("eve", "wrong"), 400, "others are padded to what can be done");
+  assert.is(await limited("eve", "right"), 200);
+  assert.is(log.length, 1);
+  const { code, message } = log[0] as { code: string; message: string };
+  assert.is(code, "password_work_refused");
+  assert.match(message, `this runtime does not derive ${4 * iterations} iterations of PBKDF2`);
+});
+
 logins("take the password as it is: not trimmed, not normalized, not folded", async () => {
   const passwords = createPasswords({ iterations });
   const users = { spacey: " x ", composed: "\u00e9", decomposed: "e\u0301", ligature: "ﬁ", tab: "\t", zero: "\u200bx" };
