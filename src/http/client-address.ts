@@ -1,5 +1,5 @@
 /** Who sent a request, as far as trusted proxies vouch for it: the client's address, and the host and scheme it used. */
-import { type Address, isInRange, parseAddress, parseRange } from "../settings/address.ts";
+import ipaddr from "ipaddr.js";
 import type { LoginRequest, Settings } from "../settings/types.ts";
 
 /** What a browser called: the host and the scheme of the URL in its address bar. */
@@ -91,18 +91,32 @@ type Trust = Exclude<Settings["trustedProxies"], false>;
 /** Returns a function that tells whether an address is a trusted proxy's, after a number of proxies passed already. */
 function trustIn(trusted: Trust): (address: string | undefined, passed: number) => boolean {
   if (typeof trusted === "number") return (_, passed) => passed < trusted;
-  const ranges = trusted
-    .flatMap((each) => (each === "loopback" ? ["127.0.0.0/8", "::1/128"] : [each]))
-    .map((each) => parseRange(each)!);
+  const ranges = trusted.flatMap((each) => (each === "loopback" ? ["127.0.0.0/8", "::1/128"] : [each])).map(rangeOf);
   return (address) => {
     const parsed = parse(address);
-    return parsed !== undefined && ranges.some((range) => isInRange(parsed, range));
+    return (
+      parsed !== undefined &&
+      ranges.some(([network, bits]) => parsed.kind() === network.kind() && parsed.match(network, bits))
+    );
   };
 }
 
-/** Parses an address, without the zone of a link-local one. */
-const parse = (text: string | undefined): Address | undefined =>
-  text === undefined ? undefined : parseAddress(text.split("%", 1)[0]!);
+type Address = ipaddr.IPv4 | ipaddr.IPv6;
+
+function rangeOf(text: string): [Address, number] {
+  if (text.includes("/")) return ipaddr.parseCIDR(text);
+  const address = ipaddr.process(text);
+  return [address, address.kind() === "ipv4" ? 32 : 128];
+}
+
+/** Parses an address. One of IPv4 inside IPv6, as sockets for both report it, is read as IPv4. */
+function parse(text: string | undefined): Address | undefined {
+  if (text === undefined) return undefined;
+  const bare = text.split("%", 1)[0]!; // without the zone of a link-local address
+  // The library also reads octal and shortened forms, which an address in a header never has.
+  const isPlain = bare.includes(":") ? ipaddr.IPv6.isValid(bare) : ipaddr.IPv4.isValidFourPartDecimal(bare);
+  return isPlain ? ipaddr.process(bare) : undefined;
+}
 
 const ipv4 = /^\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}$/;
 
@@ -110,9 +124,11 @@ function keyOf(text: string | undefined): string | undefined {
   if (text === undefined || ipv4.test(text)) return text;
   const address = parse(text);
   if (address === undefined) return text;
-  if (address.length === 4) return address.join(".");
-  const network = address.slice(0, 4).map((group) => group.toString(16));
-  return `${network.join(":")}::/64`;
+  if (address.kind() === "ipv4") return address.toString();
+  return `${(address as ipaddr.IPv6).parts
+    .slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(":")}::/64`;
 }
 
 /** Reads an address with an optional port: `192.0.2.1:80`, `[2001:db8::1]:80`. Returns `undefined` for anything else. */

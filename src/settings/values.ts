@@ -1,9 +1,9 @@
 /** The forms that the values of settings have, each a valibot schema with its error message. `schema.ts` is made of them. */
+import ipaddr from "ipaddr.js";
 import type { JWK } from "jose";
 import * as v from "valibot";
 import { type TextCode, errorTable } from "../errors.ts";
 import { algorithmNames } from "../tokens/algorithms.ts";
-import { parseRange } from "./address.ts";
 import type { Duration, KeyMaterial, Rate } from "./types.ts";
 
 /**
@@ -127,7 +127,11 @@ export const rateOrOff = v.union(
 );
 
 const isProxy = (value: unknown): boolean =>
-  value === "loopback" || (typeof value === "string" && parseRange(value) !== undefined);
+  value === "loopback" ||
+  (typeof value === "string" &&
+    (value.includes("/")
+      ? ipaddr.isValidCIDR(value)
+      : ipaddr.IPv4.isValidFourPartDecimal(value) || ipaddr.IPv6.isValid(value)));
 
 /** Proxies that are trusted, by address or by number. A number may come as text, from a flag. */
 export const proxies = v.pipe(

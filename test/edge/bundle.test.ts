@@ -9,7 +9,7 @@ import { buildPackage } from "../support/package.ts";
 const folder = buildPackage();
 
 /** Minified and gzipped, in bytes: what is loaded at once, without the chunks that load when a setting needs them. */
-const bound = 52 * 1024;
+const bound = 55 * 1024;
 
 /** Bundles with everything that is loaded at once in the entry's chunks, and returns their size and the parts of it. */
 async function measure(contents: string): Promise<{ gzipped: number; parts: [name: string, bytes: number][] }> {

@@ -271,7 +271,7 @@ formats(
       cpSync(path.join(projectRoot, file), path.join(folder, file));
     }
     mkdirSync(path.join(folder, "node_modules"));
-    for (const name of ["@hapi", "@noble", "cookie", "jose", "valibot"]) {
+    for (const name of ["@hapi", "@noble", "cookie", "ipaddr.js", "jose", "valibot"]) {
       symlinkSync(path.join(projectRoot, "node_modules", name), path.join(folder, "node_modules", name));
     }
     const program = "test/fixtures/passwords-bare.ts";
