@@ -45,7 +45,7 @@ const bar = 5;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 interface Answer {
-  /** 0 without an answer. */
+  /** 0 without a response. */
   status: number;
   ms: number;
 }

@@ -79,7 +79,7 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
   async function handleForUser(request: HttpRequest, route: Route, endpoint: UserEndpoint): Promise<HttpResponse> {
     const { allow, id = "" } = route;
     const isPost = request.method === "POST";
-    // Read at once: on Node, what arrives of a body before somebody reads it is lost. Its errors come after the bearer's.
+    // Read at once: on Node, what arrives of a body before it is read is lost. Its errors come after the bearer's.
     const reading = isPost ? (async () => readData(request, settings.maxBodySize))() : undefined;
     reading?.catch(() => {});
     let who: Authenticated;

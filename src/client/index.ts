@@ -255,7 +255,7 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     },
     async me() {
       const response = await fetchWithToken(endpoint("users/me"), { headers: { accept: "application/json" } });
-      // A 401 to somebody who is logged in is another matter, such as a scheme that the server does not know.
+      // A 401 to a user who is logged in has another cause, such as a scheme that the server does not know.
       if (response.status === 401 && !stateOf(parseSession(await storage.getItem(key)))) return undefined;
       const body: unknown = await response.json().catch(() => undefined);
       if (!response.ok || !isObject(body)) throw errorFrom(response, body);

@@ -9,7 +9,7 @@ export interface TokenStorage {
 }
 
 export interface Session {
-  /** Empty while a cookie carries it. Undefined: a cookie may be there, nobody has looked. */
+  /** Empty while a cookie carries it. Undefined: a cookie may be there, which has not been tried. */
   readonly access?: string;
   readonly refresh?: string;
   /** The field that refresh and logout read: `token` of a sliding token. */

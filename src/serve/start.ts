@@ -17,10 +17,9 @@ import { keySettings } from "../program/key-settings.ts";
 import { type ServerOptions, guards } from "../program/options.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
 import { openStore, shownUrl } from "../stores/open.ts";
-import { describeApi, withDocs } from "./docs.ts";
 import type { Metrics } from "./metrics.ts";
 import { startWarnings } from "./warnings.ts";
-import { withConsole } from "./console.ts";
+import { describeApi, withConsole, withDocs } from "./pages.ts";
 import { type AuditLog, logEvent, openAuditLog } from "./event-log.ts";
 import { introduceFirstUser } from "./first-user.ts";
 import type { Runtime } from "./runtime.ts";
@@ -66,7 +65,7 @@ export async function start(runtime: Runtime): Promise<void> {
     const handle = options.requestLog ? withRequestLog(served, underWay, output) : withUnderWay(served, underWay);
     const { metrics } = prepared;
     const counted = metrics?.counted(handle, endpoints.settings.prefix) ?? handle;
-    const whole = options.console ? withConsole(counted, endpoints.settings, options) : counted;
+    const whole = withConsole(counted, endpoints.settings, options);
     const server = await listen(whole, options, isWorker).catch(cannotListen(options));
     const stop = async (): Promise<void> => {
       await Promise.race([server.close(), whenAnswered(underWay)]);

@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { docsPage } from "../../src/openapi/index.ts";
 import { readOptions } from "../../src/program/options.ts";
-import { withDocs } from "../../src/serve/docs.ts";
+import { withDocs } from "../../src/serve/pages.ts";
 import { runtime } from "../support/runtime.ts";
 import { type Running, serve } from "../support/server.ts";
 
