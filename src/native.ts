@@ -38,5 +38,11 @@ export const nodeBuffer = (
       }
     | undefined
 )?.Buffer;
+/**
+ * Whether this is a Cloudflare Worker, where a promise may settle only for the request that made it: its fetches and timers
+ * end with it, and the runtime ends a request that has nothing of its own to wait for.
+ */
+export const isWorker = (): boolean => globalThis.navigator?.userAgent === "Cloudflare-Workers";
+
 /** Writes the SHA-256 of `bytes` into the 32 bytes of `into`. */
 export const bunSha256 = runtime.Bun?.SHA256;

@@ -4,6 +4,7 @@
  */
 import type { JWSHeaderParameters } from "jose";
 import { fail } from "../errors.ts";
+import { isWorker } from "../native.ts";
 import type { Settings } from "../settings/types.ts";
 import { leastRsaBits } from "../tokens/algorithms.ts";
 import type { CryptoKey, RemoteKeys } from "../tokens/key.ts";
@@ -43,9 +44,9 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
   let loading: Promise<boolean> | undefined;
   let loadingSince = 0;
 
-  /** Fetches the keys; callers share one request. Returns whether it succeeded, and never rejects. */
+  /** Fetches the keys; callers share one request, except in a worker. Returns whether it succeeded, and never rejects. */
   function load(): Promise<boolean> {
-    if (loading !== undefined) return loading;
+    if (loading !== undefined && !isWorker()) return loading;
     loadingSince = performance.now();
     return (loading = keySet()
       .then(async (set) => (await set.reload(), set))

@@ -3,6 +3,7 @@
  * it is needed, and the last set stays in use while it can't be read.
  */
 import { fail } from "../errors.ts";
+import { isWorker } from "../native.ts";
 import type { RotatingKeys, Settings } from "../settings/types.ts";
 import { SettingError } from "../errors.ts";
 import type { Key, KeySet } from "../tokens/key.ts";
@@ -53,12 +54,13 @@ export function rotatingKeys(
 
   /** Reads the key set. Rejects only while there is no set yet: later a failure leaves every key in use until its own end. */
   async function readNow(): Promise<KeySet> {
-    beganAt = clock();
+    const began = (beganAt = clock());
     if (set?.verifying.some(isExpired)) await use(set);
     try {
       const given = await within(readingMs, (async () => read())());
       const text = String(JSON.stringify(given));
-      if (set === undefined || text !== setText) {
+      // In a worker an earlier reading may end later.
+      if (set === undefined || (text !== setText && began >= readAt)) {
         await use(await load(given));
         setText = text;
       }
@@ -71,13 +73,24 @@ export function rotatingKeys(
       if (!isFailing) log({ level: "warn", code: "keys_unavailable", message, error }); // once, not at every poll
       isFailing = true;
     }
-    readAt = beganAt;
+    readAt = Math.max(readAt, began);
     return set!;
   }
-  const readShared = () => (reading ??= readNow().finally(() => (reading = undefined)));
+  /** Callers share one reading, except in a worker. */
+  const readShared = () => (isWorker() ? readNow() : (reading ??= readNow().finally(() => (reading = undefined))));
+
+  /** {@link newer} for a worker, where a request waits for its own timers and readings alone. */
+  async function newerInWorker(): Promise<KeySet> {
+    for (const calledAt = clock(); ;) {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, beganAt + unknownMs - clock())));
+      if (readAt > calledAt) return set!;
+      if (clock() - beganAt >= unknownMs) return readNow();
+    }
+  }
 
   /** Returns the result of a reading that begins after this call: one under way may have missed the newest key. */
   function newer(): Promise<KeySet> {
+    if (isWorker()) return newerInWorker();
     return (next ??= (async () => {
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, beganAt + unknownMs - clock())));
       await reading?.catch(() => {});
@@ -89,11 +102,13 @@ export function rotatingKeys(
   return () => {
     const age = clock() - readAt;
     if (set !== undefined && age < pollMs) return set;
-    const fresh = readShared();
     const old = set;
+    // In a worker a reading ends with its request, so one request a second waits for it.
+    if (old !== undefined && age < staleMs && isWorker() && clock() - beganAt < pollMs) return old;
+    const fresh = readShared();
     if (old === undefined) return fresh;
     const patience = beganAt + patienceMs - clock();
-    if (age < staleMs || patience <= 0) return old;
+    if ((age < staleMs && !isWorker()) || patience <= 0) return old;
     return within(patience, fresh).catch(() => old);
   };
 }

@@ -1,5 +1,6 @@
 /** What settings are together: combinations that can't work, that do nothing, or that are weak. */
 import { isSymmetric } from "../tokens/algorithms.ts";
+import { isWorker } from "../native.ts";
 import { defaultIterations } from "../passwords/formats.ts";
 import type { EndpointsStore, JwtEndpointsSettings, Settings } from "./types.ts";
 
@@ -18,7 +19,6 @@ const methodList = new Intl.ListFormat("en").format(sessionMethods);
 
 /** The most PBKDF2 iterations that Cloudflare Workers derive once deployed; workerd on a developer's machine derives more. */
 const workerIterations = 100_000;
-const isWorker = (): boolean => globalThis.navigator?.userAgent === "Cloudflare-Workers";
 
 /** Combinations that can't work. The first one that holds is reported. */
 const inconsistencies: Inconsistency[] = [
