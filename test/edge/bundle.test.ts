@@ -8,8 +8,11 @@ import { buildPackage } from "../support/package.ts";
 
 const folder = buildPackage();
 
-/** Minified and gzipped, in bytes: what is loaded at once, without the chunks that load when a setting needs them. */
-const bound = 55 * 1024;
+/**
+ * Minified and gzipped, in bytes: what is loaded at once, without the chunks that load when a setting needs them. A host
+ * that brings its own store adds the handler alone.
+ */
+const bounds = { handler: 50.75 * 1024, withMemoryStore: 54.75 * 1024 };
 
 /** Bundles with everything that is loaded at once in the entry's chunks, and returns their size and the parts of it. */
 async function measure(contents: string): Promise<{ gzipped: number; parts: [name: string, bytes: number][] }> {
@@ -48,15 +51,20 @@ const memory = JSON.stringify(path.join(folder, "dist/stores/memory.js"));
 
 const it = suite("bundle of the core");
 
-it("is within its bound", async () => {
-  const { gzipped, parts } = await measure(
-    `export { createJwtEndpoints } from ${index}; export { memoryStore } from ${memory};`,
-  );
-  const largest = parts.slice(0, 12).map(([name, bytes]) => `${name} ${(bytes / 1024).toFixed(1)}`);
-  console.log(`${(gzipped / 1024).toFixed(1)} KiB gzipped; minified, in KiB: ${largest.join(", ")}`);
-  assert.ok(gzipped <= bound, `${gzipped} of ${bound} bytes`);
-  assert.not.ok(parts.some(([name]) => name.includes("zxcvbn") || name === "jose" || name === "@hapi/hoek"));
-});
+const handler = `export { createJwtEndpoints } from ${index};`;
+
+for (const [title, contents, bound] of [
+  ["createJwtEndpoints", handler, bounds.handler],
+  ["createJwtEndpoints and memoryStore", `${handler} export { memoryStore } from ${memory};`, bounds.withMemoryStore],
+] as const) {
+  it(`is within its bound: ${title}`, async () => {
+    const { gzipped, parts } = await measure(contents);
+    const largest = parts.slice(0, 12).map(([name, bytes]) => `${name} ${(bytes / 1024).toFixed(1)}`);
+    console.log(`${title}: ${(gzipped / 1024).toFixed(1)} KiB gzipped; minified, in KiB: ${largest.join(", ")}`);
+    assert.ok(gzipped <= bound, `${gzipped} of ${bound} bytes`);
+    assert.not.ok(parts.some(([name]) => name.includes("zxcvbn") || name === "jose" || name === "@hapi/hoek"));
+  });
+}
 
 it("is nothing when nothing is used", async () => {
   const { gzipped } = await measure(
