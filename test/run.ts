@@ -32,6 +32,7 @@ const runtimes: Record<string, (file: string) => [program: string, args: string[
  */
 const onNodeOnly = new Set([
   "client/package.test.ts",
+  "client/browser.test.ts",
   "console/browser.test.ts",
   "serve/deploy.test.ts",
   "stores/postgres-servers.test.ts",

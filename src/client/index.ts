@@ -84,7 +84,8 @@ export interface JwtClient<User = JwtUser> {
   /** Whether a session is there. `undefined` until that is known: a cookie or an asynchronous storage has to be tried first. */
   readonly isLoggedIn: boolean | undefined;
   /**
-   * Calls a listener with `isLoggedIn`, now and whenever it changes, in another tab with the same storage too.
+   * Calls a listener with `isLoggedIn`: now, whenever it changes, and after each login, as that may be another user's. It
+   * hears of other tabs with the same storage, too.
    * @returns a function that ends it.
    */
   subscribe(listener: (isLoggedIn: boolean | undefined) => void): () => void;
@@ -107,6 +108,7 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
   const storage = isShared ? tokens : memoryStorage(usesCookies ? "{}" : null);
   const listeners = new Set<(isLoggedIn: boolean | undefined) => void>();
   let known: boolean | undefined;
+  let login: number | undefined;
   let renewal: Promise<Session | undefined> | undefined;
 
   function base(): URL {
@@ -149,8 +151,9 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
   /** Takes note of a session that was read or written, and tells the listeners what is new. */
   function learn(session: Session | undefined): Session | undefined {
     const isLoggedIn = stateOf(session);
-    if (isLoggedIn !== known) {
+    if (isLoggedIn !== known || session?.login !== login) {
       known = isLoggedIn;
+      login = session?.login;
       for (const listener of listeners) listener(isLoggedIn);
     }
     return session;
@@ -192,12 +195,16 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     });
   }
 
-  /** Returns the session after a 401: that of another call or tab which was faster, otherwise a refreshed one. */
+  /**
+   * Returns the session after a 401: that of another call or tab which was faster, otherwise a refreshed one. Returns
+   * `undefined` after another login, since the request was another user's.
+   */
   async function sessionAfterRefusal(refused: Session): Promise<Session | undefined> {
     const item = await storage.getItem(key);
-    const session = learn(parseSession(item));
+    let session = learn(parseSession(item));
     const isOther = session?.access !== refused.access || session?.since !== refused.since;
-    return session === undefined || isOther ? session : renew(item!, session);
+    if (session !== undefined && !isOther) session = await renew(item!, session);
+    return session?.login === refused.login ? session : undefined;
   }
 
   async function fetchWithToken(input: string | URL | Request, init: RequestInit = {}): Promise<Response> {
@@ -222,17 +229,16 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     return attempt(renewed);
   }
 
-  function readState(): boolean | undefined {
-    const item = storage.getItem(key);
-    if (!(item instanceof Promise)) return stateOf(parseSession(item));
+  /** Takes note of what is stored: at once, or later from an asynchronous storage. */
+  function look(item = storage.getItem(key)): void {
     // A storage that fails does so again at the next call, which can tell its caller.
-    item.then((text) => learn(parseSession(text))).catch(() => {});
-    return known;
+    if (item instanceof Promise) item.then((text) => learn(parseSession(text))).catch(() => {});
+    else learn(parseSession(item));
   }
 
   if (isShared && typeof addEventListener === "function") {
     addEventListener("storage", (event) => {
-      if (event.storageArea === tokens) learn(parseSession(event.storageArea.getItem(key)));
+      if (event.storageArea === tokens) look();
     });
   }
 
@@ -264,11 +270,14 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     fetch: fetchWithToken,
     accessToken: async () => (await currentSession())?.access || undefined,
     get isLoggedIn() {
-      return readState();
+      const item = storage.getItem(key);
+      if (!(item instanceof Promise)) return stateOf(parseSession(item));
+      look(item);
+      return known;
     },
     subscribe(listener) {
+      look();
       listeners.add(listener);
-      known = readState();
       listener(known);
       return () => void listeners.delete(listener);
     },

@@ -14,6 +14,8 @@ export interface Session {
   readonly refresh?: string;
   /** The field that refresh and logout read: `token` of a sliding token. */
   readonly field?: "token";
+  /** Another number after each login, and the same one after a refresh. */
+  readonly login?: number;
   /** When the tokens arrived, in milliseconds by the clock of the client. */
   readonly since?: number;
   /** How long after that they are renewed, in milliseconds. Undefined: not before a 401. */
@@ -33,12 +35,13 @@ export function parseSession(item: string | null | undefined): Session | undefin
 /**
  * Makes the session of a response.
  * @param body of a login or a refresh.
- * @param before the session that was refreshed; its refresh token stays unless there is a new one.
+ * @param before the session that was refreshed; its refresh token stays unless there is a new one. Default: this is a login.
  */
-export function sessionFrom(body: Record<string, unknown>, before: Session = {}): Session {
+export function sessionFrom(body: Record<string, unknown>, before: Session = { login: Math.random() }): Session {
   const { access, refresh, token } = body as Record<string, string | undefined>;
   const since = Date.now();
-  if (token !== undefined) return { access: token, refresh: token, field: "token", since, ...freshness(token) };
+  if (token !== undefined)
+    return { ...before, access: token, refresh: token, field: "token", since, ...freshness(token) };
   return { ...before, access: access ?? "", ...(refresh && { refresh }), since, ...freshness(access) };
 }
 

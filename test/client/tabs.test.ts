@@ -71,6 +71,55 @@ it("a logout in one tab stands, even while another one is refreshing", async () 
   }
 });
 
+it("tells listeners of a login as another user, here and in another tab, and not of a refresh", async () => {
+  const server = await startServer("--rotate-refresh-tokens", "true");
+  try {
+    const storage = createStorage();
+    const [tab, other] = [0, 1].map(() => createJwtClient({ url: server.origin, tokens: storage })) as [
+      JwtClient,
+      JwtClient,
+    ];
+    const states: unknown[] = [];
+    tab.subscribe((isLoggedIn) => states.push(isLoggedIn));
+    await tab.login(credentials);
+    await tab.login({ ...credentials, username: "fiona" });
+    assert.equal(states, [false, true, true]);
+    age(storage);
+    await tab.me();
+    assert.is(states.length, 3, "a refresh");
+    await other.login(credentials);
+    assert.is((await tab.me())!.username, "ada");
+    assert.equal(states, [false, true, true, true]);
+  } finally {
+    await server.stop();
+  }
+});
+
+it("repeats no request of one user with the token of another", async () => {
+  const server = await startServer();
+  try {
+    const storage = createStorage();
+    const other = createJwtClient({ url: server.origin, tokens: storage });
+    const { requests, fetch } = recordingFetch();
+    const slow = createJwtClient({
+      url: server.origin,
+      tokens: storage,
+      async fetch(input, init) {
+        const response = await fetch(input, init);
+        if (response.status === 401) await other.login({ ...credentials, username: "fiona" });
+        return response;
+      },
+    });
+    await slow.login(credentials);
+    spoil(storage);
+    assert.is((await slow.fetch("/users/me/")).status, 401);
+    assert.is(countOf(requests, "me/ 200"), 0);
+    assert.is((await slow.me())!.username, "fiona");
+  } finally {
+    await server.stop();
+  }
+});
+
 for (const carry of ["refresh", "refresh,access"]) {
   it(`keeps ${carry} in cookies: ten tabs, a reload, a logout`, async () => {
     const flags = ["--cookies-carry", carry, "--cookies-secure", "false", "--rotate-refresh-tokens", "true"];

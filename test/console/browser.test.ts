@@ -2,20 +2,17 @@
  * The console in a real browser, Debian's Chromium, on Node alone: the page is the same on every runtime. With `--write` it
  * takes the screenshots of `src/console/README.md`.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import path from "node:path";
 import process from "node:process";
 import { gzipSync } from "node:zlib";
-import { type Browser, type Page, chromium } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { fitsWidth, launchBrowser, noteFaults, problemsOf, runInBrowser } from "../support/browser.ts";
 import { freePort, until } from "../support/processes.ts";
 import { projectRoot, temporaryFolder } from "../support/runtime.ts";
 import { type Running, serve } from "../support/server.ts";
 
-const program = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const isWriting = process.argv.includes("--write");
 
 const it = suite("console in Chromium");
@@ -23,21 +20,12 @@ const it = suite("console in Chromium");
 let browser: Browser;
 let server: Running;
 let password: string;
-/** What the page and its programs did that a page must not: outside requests, errors, blocked parts. */
 const faults: string[] = [];
 
 async function open(settings: { colorScheme?: "light" | "dark"; height?: number } = {}): Promise<Page> {
   const { colorScheme = "light", height = 760 } = settings;
   const page = await browser.newPage({ viewport: { width: 1200, height }, colorScheme });
-  page.setDefaultTimeout(20_000);
-  page.on("pageerror", (error) => faults.push(String(error)));
-  page.on("console", (message) => {
-    if (message.type() === "error" && !message.text().includes("status of 4")) faults.push(message.text());
-  });
-  page.on("request", (request) => {
-    const { protocol, hostname } = new URL(request.url());
-    if (protocol !== "data:" && hostname !== "127.0.0.1") faults.push(`requested ${request.url()}`);
-  });
+  noteFaults(page, faults);
   await page.goto(`${server.origin}/`);
   return page;
 }
@@ -46,16 +34,6 @@ async function logIn(page: Page, given = password): Promise<void> {
   await page.getByLabel("Username").fill("admin");
   await page.getByLabel("Password").fill(given);
   await page.getByRole("button", { name: "Log in" }).click();
-}
-
-/** Returns what axe finds wrong with a page as it stands. */
-async function problemsOf(page: Page): Promise<string[]> {
-  await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const { axe: tester } = globalThis as unknown as { axe: { run(): Promise<{ violations: object[] }> } };
-    return (await tester.run()).violations as { id: string; nodes: { html: string }[] }[];
-  });
-  return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
 }
 
 /** Takes a picture for the README. */
@@ -69,7 +47,7 @@ it.before(async () => {
   server = await serve(["--store", store, "--sessions", "true", "--metrics", metrics]);
   await until(() => server.output().includes("only once: "), "the first user is made", 20_000);
   password = /only once: (\S+)/.exec(server.output())![1]!;
-  browser = await chromium.launch({ executablePath: program!, args: ["--no-sandbox"] });
+  browser = await launchBrowser();
 });
 
 it.after(async () => {
@@ -225,10 +203,10 @@ for (const colorScheme of ["light", "dark"] as const) {
 
 it("fits a narrow screen", async () => {
   const page = await open();
-  await page.setViewportSize({ width: 360, height: 740 });
+  await page.setViewportSize({ width: 320, height: 740 });
   await logIn(page);
   await page.getByRole("heading", { name: "Access token" }).waitFor();
-  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 360), "nothing is wider than the screen");
+  assert.ok(await fitsWidth(page), "nothing is wider than the screen");
   await page.close();
 });
 
@@ -239,9 +217,4 @@ it("is one page of at most 40 KB, gzipped", async () => {
   assert.ok(bytes <= 40_000);
 });
 
-if (program === undefined) {
-  console.log("skipped, as there is no Chromium: apt-get install chromium");
-  const skipped = suite("console in Chromium");
-  skipped.skip("takes Chromium");
-  skipped.run();
-} else it.run();
+runInBrowser(it, "console in Chromium");
