@@ -34,6 +34,7 @@ const onNodeOnly = new Set([
   "client/package.test.ts",
   "client/browser.test.ts",
   "console/browser.test.ts",
+  "openapi/browser.test.ts",
   "serve/deploy.test.ts",
   "stores/postgres-servers.test.ts",
 ]);

@@ -157,10 +157,11 @@ function codesOf(settings: Settings, route: ApiRoute, row: Operation): [code: Er
     "password_changed",
   ];
   const bodyCodes: ErrorCode[] = ["field_errors", "invalid_data", "parse_error", "body_too_large"];
+  // Readers see them in this order: what is special to the route comes first.
   const codes: ErrorCode[] = [
-    "bad_host",
-    ...(isPost ? [...bodyCodes, "unsupported_media_type" as const] : []),
     ...row.errors,
+    ...(isPost ? [...bodyCodes, "unsupported_media_type" as const] : []),
+    "bad_host",
     ...(isThrottled ? ["throttled" as const] : []),
     ...(usesCookies && (isPost || row.method === "delete") ? ["cross_site" as const] : []),
     "not_acceptable",

@@ -28,14 +28,17 @@ const style = `:root{color-scheme:light dark;--line:light-dark(#d0d7de,#3d444d);
 *{box-sizing:border-box}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;background:light-dark(#fff,#0d1117);color:light-dark(#1f2328,#f0f6fc)}
 h2{border-bottom:1px solid var(--line);margin-top:2.5rem}
-h3{font-size:1rem;margin:0;display:inline}
+h3{font-size:1rem;font-weight:400;margin:0 .5rem 0 0;display:inline}
 article,details{border:1px solid var(--line);border-radius:6px;margin:.5rem 0}
 summary{padding:.5rem .75rem;cursor:pointer}
 article>details{border:0;margin:0}
+summary:hover{background:var(--soft)}
 .in{padding:0 .75rem .75rem}
-code,pre{font:.875rem/1.45 ui-monospace,monospace}
+.in>:first-child{margin-top:0}
+code,pre{font:.875rem/1.45 ui-monospace,monospace;overflow-wrap:anywhere}
 pre{background:var(--soft);padding:.5rem .75rem;border-radius:6px;overflow-x:auto;margin:.5rem 0}
-b{color:var(--accent);display:inline-block;min-width:4.5em}
+b{color:var(--accent);display:inline-block;min-width:4.25em}
+details details b{min-width:2.5em}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid var(--line)}
 a{color:var(--accent)}
@@ -104,12 +107,15 @@ ${Object.entries<Json>(responses).map(([status, response]) => responseHtml(statu
 
 function requestHtml({ content }: Json, resolve: (schema: Json) => Json): Html {
   const { required = [], properties = {} } = resolve(content["application/json"].schema);
+  const hasNotes = Object.values<Json>(properties).some(({ description }) => description);
   const rows = Object.entries<Json>(properties).map(([name, { type, description }]) => {
     const isNeeded = required.includes(name) ? "required" : "optional";
-    return markup`<tr><td><code>${name}</code></td><td>${String(type)}, ${isNeeded}</td><td>${description}</td></tr>`;
+    const note = hasNotes && markup`<td>${description}</td>`;
+    return markup`<tr><td><code>${name}</code></td><td>${String(type)}, ${isNeeded}</td>${note}</tr>`;
   });
-  const head = markup`<tr><th scope="col">Field</th><th scope="col">Form</th><th scope="col">Note</th></tr>`;
-  return markup`<p>A body as ${Object.keys(content).join(", ")}:</p>
+  const note = hasNotes && markup`<th scope="col">Note</th>`;
+  const head = markup`<tr><th scope="col">Field</th><th scope="col">Form</th>${note}</tr>`;
+  return markup`<p>Takes a body, as ${Object.keys(content).join(", ")}:</p>
 <table><thead>${head}</thead><tbody>${rows}</tbody></table>`;
 }
 
