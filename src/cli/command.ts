@@ -16,7 +16,7 @@ import { printable, quoted } from "./format.ts";
 /** The flags of every command. */
 export const commonFlags = {
   store: { type: "string", valueHint: "url", description: `Store; default: JWT_STORE, else ${defaultStore}` },
-  config: { type: "string", valueHint: "file", description: "Configuration file, as for the server" },
+  config: { type: "string", valueHint: "file", description: "Configuration file, the same as the server's" },
 } as const;
 
 /** The configuration file of this run, which is the server's. It is loaded before a command runs. */
@@ -130,11 +130,14 @@ async function dispatch(program: Program, args: string[]): Promise<void> {
 /** Returns what a command says of itself. */
 export const textOf = ({ meta }: CommandDef<any>): string => (meta as { description?: string }).description ?? "";
 
+/** Returns the first sentence of that. */
+const summaryOf = (command: CommandDef<any>): string => textOf(command).split(/\. /, 1)[0]!;
+
 /** Prints the help of a program, or of one of its commands. */
 async function printHelp({ name: program, description, commands }: Program, name?: string): Promise<void> {
   const { flagRows, renderHelp } = await import("../program/help.ts"); // loaded here, since commands run without
   if (name === undefined) {
-    const rows = Object.entries(commands).map(([each, command]) => [each, textOf(command)] as const);
+    const rows = Object.entries(commands).map(([each, command]) => [each, summaryOf(command)] as const);
     const usage = [`jwt-endpoints ${program} COMMAND [FLAG...]`, `jwt-endpoints ${program} COMMAND --help`];
     return print(`${renderHelp({ usage, description, sections: [{ title: "Commands", rows }] })}\n`);
   }

@@ -4,8 +4,8 @@
  * a package of its own.
  */
 import process from "node:process";
-import type { Flag, Flags } from "../program/command-line.ts";
-import { commandTexts } from "../program/help.ts";
+import { type Flag, type Flags, wantsHelp } from "../program/command-line.ts";
+import { commandTexts, renderHelp } from "../program/help.ts";
 import { listOptions } from "../program/options.ts";
 import { fileFlags, serverFlags } from "../program/server-flags.ts";
 import { type Program, flagsOf, textOf } from "./command.ts";
@@ -43,6 +43,13 @@ end
 complete -c jwt-endpoints -f -a '(__jwt_endpoints)'`,
 };
 
+/** How each shell loads its script. */
+const loading = {
+  bash: "source <(jwt-endpoints completion bash) in ~/.bashrc",
+  zsh: "source <(jwt-endpoints completion zsh) in ~/.zshrc, behind compinit",
+  fish: "jwt-endpoints completion fish > ~/.config/fish/completions/jwt-endpoints.fish",
+};
+
 /**
  * Prints the script for a shell, or the words that may follow.
  * @param word `completion` or `complete`.
@@ -52,6 +59,10 @@ export function runCompletion(word: "completion" | "complete", args: string[], p
   const [shell = ""] = args;
   if (word === "complete") {
     for (const { value, text } of candidates(args.slice(1), programs)) console.log(`${value}\t${text}`);
+  } else if (wantsHelp(args)) {
+    const usage = [`jwt-endpoints completion ${Object.keys(scripts).join("|")}`];
+    const sections = [{ title: "To load it", rows: Object.entries(loading) }];
+    console.log(renderHelp({ usage, description: commandTexts.completion, sections }));
   } else if (args.length === 1 && Object.hasOwn(scripts, shell)) console.log(scripts[shell]);
   else {
     console.error(`jwt-endpoints: completion needs the name of a shell; accepted: ${Object.keys(scripts).join(", ")}`);

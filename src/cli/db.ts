@@ -6,10 +6,10 @@ import { UsageError } from "../program/problem.ts";
 import { counted } from "./format.ts";
 
 const migrate = defineCommand({
-  meta: { name: "migrate", description: "Make the tables that are missing; repeat it as you like" },
+  meta: { name: "migrate", description: "Make the tables that are missing; safe to repeat" },
   args: {
     ...commonFlags,
-    "dry-run": { type: "boolean", description: "Show the statements, and run none" },
+    "dry-run": { type: "boolean", description: "Show the SQL statements, and run none" },
   },
   async run({ args }) {
     const url = storeUrl(args.store);
@@ -25,6 +25,6 @@ const migrate = defineCommand({
 
 export const program: Program = {
   name: "db",
-  description: "The tables of a store in PostgreSQL.",
+  description: "Manages the tables of a store in PostgreSQL",
   commands: { migrate },
 };

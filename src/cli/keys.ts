@@ -87,7 +87,10 @@ const generate = defineCommand({
 });
 
 const rotate = defineCommand({
-  meta: { name: "rotate", description: "Let the next key sign, or a new one; the former key retires" },
+  meta: {
+    name: "rotate",
+    description: "Let the next key sign, or a new one; the former key only verifies from then on",
+  },
   args: {
     algorithm: {
       type: "string",
@@ -98,8 +101,8 @@ const rotate = defineCommand({
       type: "string",
       valueHint: "duration",
       description:
-        "How long tokens of the former key stay valid; default: the longest of JWT_ACCESS_TOKEN_LIFETIME, " +
-        "JWT_REFRESH_TOKEN_LIFETIME and JWT_SLIDING_TOKEN_LIFETIME, and JWT_LEEWAY: set them as for the server",
+        "How long tokens of the former key stay valid; default: the longest lifetime of a token, from the server's " +
+        "configuration file or variables, such as JWT_REFRESH_TOKEN_LIFETIME, and JWT_LEEWAY",
     },
     ...commonFlags,
   },
@@ -144,7 +147,11 @@ async function rotateKeys(folder: string, algorithm: string | undefined, kept: n
 const retire = defineCommand({
   meta: { name: "retire", description: "End a key at once: its tokens are refused from now on" },
   args: {
-    KID: { type: "positional", required: true, description: "Name of the key; - is the first key, which has none" },
+    KID: {
+      type: "positional",
+      required: true,
+      description: "Name of the key, as list shows it; - is the first key, which has no name",
+    },
     ...commonFlags,
   },
   async run({ args }) {
@@ -202,6 +209,6 @@ function longestLifetime(): number {
 
 export const program: Program = {
   name: "keys",
-  description: "The keys of a file store; servers on it follow within two seconds",
+  description: "Manages the signing keys of a file store; servers that run on it follow within two seconds",
   commands: { list, generate, rotate, retire },
 };

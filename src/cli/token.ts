@@ -29,13 +29,12 @@ const leastSessionMemory = 30 * 86_400;
 const inspect = defineCommand({
   meta: {
     name: "inspect",
-    description: "Show the header and the claims of a token, read from standard input; needs no key",
+    description: "Show the header and the claims of a token; needs no key, and with --verify also checks it",
   },
   args: {
     verify: {
       type: "boolean",
-      description:
-        "Also verify it, with the environment's settings and the store's keys; exit code 1 when it is not valid",
+      description: "Also verify it, with the settings and keys that the server has; exit code 1 when it is not valid",
     },
     ...commonFlags,
   },
@@ -68,7 +67,7 @@ const inspect = defineCommand({
 const revoke = defineCommand({
   meta: {
     name: "revoke",
-    description: "Revoke a valid token, read from standard input, and its session",
+    description: "Revoke a valid token and its session",
   },
   args: { ...commonFlags },
   async run({ args }) {
@@ -90,7 +89,10 @@ const revoke = defineCommand({
 });
 
 const flush = defineCommand({
-  meta: { name: "flush", description: "Drop expired facts from the store: revoked tokens, ended sessions" },
+  meta: {
+    name: "flush",
+    description: "Remove from the store what it keeps of revoked tokens and ended sessions that have expired",
+  },
   args: { ...commonFlags },
   async run({ args }) {
     await withStore(storeUrl(args.store), async (store) => {
@@ -211,6 +213,6 @@ function expiry({ exp }: Claims, now: number): string {
 
 export const program: Program = {
   name: "token",
-  description: "Tokens, read from standard input: shows, verifies and revokes them",
+  description: "Inspects, verifies and revokes tokens, which are read from standard input",
   commands: { inspect, revoke, flush },
 };

@@ -33,8 +33,7 @@ const usersFlags = {
     type: "enum",
     options: matchings,
     description:
-      "How names match, as for the server: case-insensitive takes names that differ by case for one; " +
-      "default: JWT_USERNAME_MATCHING, else exact",
+      "Whether names that differ by case are one; the same as the server's; default: JWT_USERNAME_MATCHING, else exact",
   },
   ...commonFlags,
 } satisfies ArgsDef;
@@ -43,12 +42,12 @@ const hashingFlags = {
   "hashing-preferred": {
     type: "string",
     valueHint: "format",
-    description: "Format of new hashes, as for the server; default: JWT_HASHING_PREFERRED, else pbkdf2_sha256",
+    description: "Format of new hashes; default: JWT_HASHING_PREFERRED, else pbkdf2_sha256",
   },
   "hashing-iterations": {
     type: "string",
     valueHint: "number",
-    description: "PBKDF2 iterations of new hashes, as for the server; default: JWT_HASHING_ITERATIONS, else 600000",
+    description: "PBKDF2 iterations of new hashes; default: JWT_HASHING_ITERATIONS, else 600000",
   },
 } as const;
 const passwordFlags = {
@@ -138,7 +137,10 @@ const logout = defineCommand({
 });
 
 const sessions = defineCommand({
-  meta: { name: "sessions", description: "List where a user is logged in, if the server records it, newest use first" },
+  meta: {
+    name: "sessions",
+    description: "List where a user is logged in, newest use first; needs a server with --sessions",
+  },
   args: { ...usernameArgument, json: { type: "boolean", description: "One JSON object per line" }, ...usersFlags },
   async run({ args }) {
     await withUsers(args, async (store, matching) => {
@@ -193,9 +195,9 @@ const importCommand = defineCommand({
   meta: {
     name: "import",
     description:
-      "Add users from JSON lines, or from CSV with a header line, all or none. Keys or columns: username; password (a " +
+      "Add users from a file of JSON lines, or of CSV with a header line: all of them or none. Keys or columns: username; password (a " +
       "hash in a known format, or plain text), or password_hash or plain_password to say which; optional email, id, " +
-      "is_active. With --django, from what `manage.py dumpdata auth.user` writes",
+      "is_active. With --django, the file is what `manage.py dumpdata auth.user` writes",
   },
   args: {
     file: { type: "positional", required: true, description: "Path, or - for standard input (kept in memory)" },
@@ -288,6 +290,6 @@ async function* rowsOf(store: Store): AsyncGenerator<string[]> {
 
 export const program: Program = {
   name: "user",
-  description: "The users of a store; works while servers run on it",
+  description: "Manages the users of a store, also while servers run on it",
   commands: { add, list, passwd, sessions, logout, disable, enable, remove, import: importCommand },
 };

@@ -22,7 +22,7 @@ export interface Help {
 
 /** The commands of the program. */
 export const commandTexts = {
-  serve: "Run the server. It runs without a command, too.",
+  serve: "Run the server; also without a command.",
   user: "Manage users: add, list, change passwords, end sessions, import.",
   token: "Inspect, verify and revoke tokens.",
   keys: "Generate, rotate and retire signing keys.",
@@ -37,6 +37,9 @@ const ownFlags: HelpSection["rows"] = [
   ["--help", "Print this text."],
 ];
 
+/** Defaults that other documents name and that say nothing of the server: it makes a key, and has no prefix. */
+const otherDefaults = { signingKey: "", prefix: "" };
+
 /** Titles of groups and the settings in them. The first group whose pattern fits has the setting. */
 const groups: [title: string, pattern: RegExp][] = [
   ["Address", /^(host|port|workers|prefix|trustedProxies|forwardedHeader|config|console\w*|openapi|docs)$/],
@@ -46,7 +49,7 @@ const groups: [title: string, pattern: RegExp][] = [
   ["Limits", /throttle|^max|limit|timeout|hashing\.queue|queue/i],
   ["Passwords", /^(hashing\.|password|setPassword|logoutOnPassword|checkRevokeToken|revokeTokenClaim)/],
   ["Browsers", /^(cors|cookies\.)/],
-  ["Logs", /log|metrics|^audit/i],
+  ["Logs", /^(requestLog|metrics|audit)/],
   ["Users", /^(user(?!IdClaim)|me$|checkUser|updateLastLogin)/],
   ["Responses", /^(responses|texts)$/],
   ["Tokens", /token|claim|^(leeway|issuer|audience|authHeader)/i],
@@ -59,27 +62,34 @@ export const groupOf = (name: string): string => groups.find(([, pattern]) => pa
 /** Describes the server and the program around it. */
 export function serverHelp(): Help {
   const options = listOptions();
-  const flags = { ...serverFlags(options, guards), ...fileFlags(options) };
+  const flags = { ...serverFlags(options, { ...guards, ...otherDefaults }), ...fileFlags(options) };
   const nameOf = (flag: string): string =>
     options.find((option) => flag === option.flag || flag === `${option.flag}-file`)?.name ?? flag;
+  const byName = new Map(options.map(({ name, flag }) => [name, flag]));
+  /** Names other settings as flags, since that is how the reader gives them. */
+  const withFlags = (text: string): string =>
+    text.replace(/`([\w.]+)`/g, (whole, name: string) => (byName.has(name) ? `--${byName.get(name)}` : whole));
   const titles = [...groups.map(([title]) => title), otherGroup];
   const sections = titles.map((title) => ({
     title,
-    rows: flagRows(Object.fromEntries(Object.entries(flags).filter(([flag]) => groupOf(nameOf(flag)) === title))),
+    rows: flagRows(Object.fromEntries(Object.entries(flags).filter(([flag]) => groupOf(nameOf(flag)) === title))).map(
+      ([term, text]) => [term, withFlags(text)] as const,
+    ),
   }));
   return {
     usage: ["jwt-endpoints [serve] [FLAG...]", "jwt-endpoints COMMAND --help"],
     description:
-      "Serves Djoser's JWT endpoints. A flag comes before its environment variable, shown in brackets; that comes before the " +
-      "configuration file and the default.",
+      "Serves Djoser's JWT endpoints: log in, refresh, verify, log out. Each setting is a flag, an environment variable (in " +
+      "brackets) or an entry of the configuration file; a flag comes before a variable, and a variable before the file. " +
+      "Without any, the server is at http://127.0.0.1:8000/ and keeps its users in the folder data.",
     sections: [
       { title: "Commands", rows: Object.entries(commandTexts) },
       ...sections.filter(({ rows }) => rows.length > 0),
       { title: "Program", rows: ownFlags },
     ],
     closing:
-      "DURATION is such as 30s, 5m, 1h30m or 1d. RATE is such as 20/min or 10/hour. LIST has commas: a,b. --[no-]me stands for " +
-      "--me, --me=false and --no-me; a file for texts is JSON.",
+      "DURATION: 30s, 5m, 1h30m, 1d. RATE: 20/min, 10/hour. LIST: values with commas between them, a,b. --[no-]me stands for " +
+      "--me, --no-me and --me=false. A flag without a default is off, or not set.",
   };
 }
 
@@ -96,8 +106,8 @@ function termOf(name: string, flag: Flag): string {
   return `${dashed} ${hint}`;
 }
 
-/** The widest column of terms. A longer term has its text on the next line. */
-const widestTerm = 26;
+/** The widest column of terms, and the one where the width is less than that. A longer term has its text on the next line. */
+const [widestTerm, narrowTerm, narrow] = [26, 14, 72];
 const leastWidth = 40;
 
 /**
@@ -110,7 +120,7 @@ export function renderHelp(
 ): string {
   const columns = Math.max(leastWidth, width);
   const terms = sections.flatMap(({ rows }) => rows.map(([term]) => term.length));
-  const column = Math.min(widestTerm, Math.max(...terms, 0)) + 4;
+  const column = Math.min(columns < narrow ? narrowTerm : widestTerm, Math.max(...terms, 0)) + 4;
   const lines = usage.map((line, index) => `${index === 0 ? "Usage: " : "       "}${line}`);
   lines.push("", ...wrap(plain(description), columns));
   for (const { title, rows } of sections) {
@@ -132,10 +142,10 @@ const bold = (text: string): string => (isColoured() ? styleText("bold", text) :
 /** Returns Markdown as text: links without their target, no backticks. */
 const plain = (markdown: string): string => markdown.replace(/\[([^\]]+)\]\([^)]+\)/g, "$1").replaceAll("`", "");
 
-/** Breaks text at spaces into lines of at most a width. A longer word has a line of its own. */
+/** Breaks text at spaces into lines of at most a width. A default is not broken; a longer word has a line of its own. */
 function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
-  for (const word of text.split(/\s+/)) {
+  for (const word of text.match(/\(default: [^)]*\)|\S+/g) ?? []) {
     const last = lines.at(-1);
     if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);

@@ -2,7 +2,7 @@
 import { type DescribedSetting, SettingError } from "../index.ts";
 import type { CommandLineProblems, Flags } from "./command-line.ts";
 
-export type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default"> & {
+export type ServerOption = Pick<DescribedSetting, "name" | "description" | "form" | "default" | "shown"> & {
   env: string;
   flag: string;
 };
@@ -20,11 +20,11 @@ const valueHints: Record<ServerOption["form"], string> = {
 
 /**
  * Derives the server's flags from its options.
- * @param guards defaults of the server alone, which help shows instead of those of the settings.
+ * @param guards defaults of the server alone, which help shows instead of those of the settings; `""` for none.
  */
 export function serverFlags(options: readonly ServerOption[], guards: Record<string, string> = {}): Flags {
-  const flags = options.map(({ name, flag, env, form, description, default: value }) => {
-    const shown: unknown = guards[name] ?? value;
+  const flags = options.map(({ name, flag, env, form, description, default: value, shown: named }) => {
+    const shown: unknown = guards[name] ?? named ?? (Array.isArray(value) ? value.join(",") : value);
     const isShown = ["string", "number", "boolean"].includes(typeof shown) && shown !== "" && shown !== false;
     const definition = {
       type: "string" as const,
@@ -52,7 +52,7 @@ export function fileFlags(options: readonly ServerOption[]): Flags {
   const rows = options.filter(({ flag }) => secretOptions.includes(flag));
   return Object.fromEntries(
     rows.map(({ flag, env, name }) => {
-      const description = `File that holds the value of ${name}. [${fileVariableOf(env)}]`;
+      const description = `File that holds the value of \`${name}\`. [${fileVariableOf(env)}]`;
       return [fileFlagOf(flag), { type: "string" as const, valueHint: "path", description }] as const;
     }),
   );

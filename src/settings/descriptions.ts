@@ -46,8 +46,8 @@ export const descriptions: Record<SettingName, Description> = {
   ),
   "cookies.domain": setting("`Domain` attribute of the cookies. Without it, only this host receives them."),
   signingKey: simpleJwt(
-    "Secret or private key that signs tokens: text, bytes, JWK or PEM. Django's `SECRET_KEY` makes tokens valid on both " +
-      "sites. Without it, the server makes a key beside the file store.",
+    "Secret or private key that signs tokens: text, JWK or PEM (in code also bytes). With Django's `SECRET_KEY`, tokens are " +
+      "valid on both sites. Without a key, the server makes one beside the file store.",
     "required in code",
   ),
   verifyingKey: simpleJwt("Public key (PEM or JWK), where it can't be derived from `signingKey`.", "derived"),
@@ -59,7 +59,9 @@ export const descriptions: Record<SettingName, Description> = {
     "`() => ({ active, retiring, next })`, JWKs with `kid` and `alg`: `active` signs, all of them verify. Called again " +
       "every second, so keys change without a restart. Tokens signed with `signingKey`, where it is set, stay valid.",
   ),
-  algorithm: simpleJwt("Signature algorithm (RFC 7518), the only one accepted."),
+  algorithm: simpleJwt(
+    "Signature algorithm (RFC 7518), the only one accepted, such as `HS256`, `RS256`, `ES256`, `EdDSA`.",
+  ),
   accessTokenLifetime: simpleJwt("How long an access token is valid."),
   refreshTokenLifetime: simpleJwt("How long a refresh token is valid."),
   rotateRefreshTokens: simpleJwt(
@@ -82,10 +84,13 @@ export const descriptions: Record<SettingName, Description> = {
     "Record each login with address and agent, so that users can see and end their sessions at `/jwt/sessions/`. Every " +
       "token then carries `sid`.",
   ),
-  maxSessions: setting("Most sessions of a user with `sessions`. A login beyond that ends the oldest.", "no limit"),
+  maxSessions: setting(
+    "Most sessions that a user has at once, with `sessions` on. A login beyond that ends the oldest.",
+    "no limit",
+  ),
   authTokenClasses: simpleJwt(
-    "Token types that `authenticate` accepts. With `SlidingToken` first, create and refresh return `{token}`, and " +
-      "refresh reads `token`.",
+    "Token types accepted where a user is needed: `AccessToken`, `SlidingToken`. With `SlidingToken` first, create and " +
+      "refresh return `{token}`, and refresh reads `token`.",
   ),
   slidingTokenLifetime: simpleJwt("How long a sliding token is valid."),
   slidingTokenRefreshLifetime: simpleJwt("How long after the login a sliding token can be refreshed."),
@@ -96,16 +101,16 @@ export const descriptions: Record<SettingName, Description> = {
   authHeaderTypes: simpleJwt("Schemes accepted in the `Authorization` header."),
   authHeaderName: simpleJwt("Header that carries the access token."),
   userIdField: simpleJwt(
-    "User field that `userIdClaim` holds: `id`, `username`, or one that the store's `findUserBy` can look up.",
+    "User field that `userIdClaim` holds: `id`, `username`, or another one by which the store finds users.",
   ),
   userIdClaim: simpleJwt("Claim that identifies the user."),
   tokenTypeClaim: simpleJwt("Claim that holds the token type: `access`, `refresh` or `sliding`."),
   jtiClaim: simpleJwt("Claim that holds the token's id."),
   usernameField: simpleJwt("Body field that holds the username."),
   usernameMatching: setting(
-    "`exact`, or `case-insensitive` for `Ada` to log in as `ada`. Names are NFKC-normalized either way.",
+    "How usernames match: `exact`, or `case-insensitive` for `Ada` to log in as `ada`. Names are NFKC-normalized either way.",
   ),
-  checkUserIsActive: simpleJwt("Refuse inactive users at login, refresh and `authenticate`."),
+  checkUserIsActive: simpleJwt("Refuse inactive users at login, at refresh and with an access token."),
   updateLastLogin: simpleJwt("Record the time of each login."),
   checkRevokeToken: simpleJwt(
     "Write a digest of the password hash into tokens, and refuse them once the password has changed.",
@@ -134,9 +139,9 @@ export const descriptions: Record<SettingName, Description> = {
   ),
   responses: setting("Response profile: `djoser` or `simplejwt`."),
   texts: setting(
-    'Texts of errors by code, such as `{ token_expired: "…" }`, in place of those of either profile. A flag names a JSON ' +
-      "file. A text replaces the whole of its error's, with what that says of times and places; the codes are in " +
-      "[errors.ts](../errors.ts). Texts of fields stay.",
+    'Texts of errors by code, such as `{"token_expired":"…"}`, in place of those of the response profile; a flag names ' +
+      "a JSON file. [`/docs`](../openapi/README.md) shows the codes. A text replaces all that the error says, also " +
+      "seconds to wait and places in a body. Texts of single fields can't be replaced.",
     "none",
   ),
   prefix: setting("Path before `/jwt/…` and `/users/…`. Djoser sites use `/auth`.", '""'),
@@ -163,16 +168,18 @@ export const descriptions: Record<SettingName, Description> = {
     "off; `20/min` in the server",
   ),
   throttleFailures: setting(
-    "Failed logins of one account that cost nothing, such as `10/hour`. Each further one doubles a delay, from one second " +
-      "to one minute. A client that logged in before is delayed by its own failures alone.",
+    "Failed logins of one account without a delay, such as `10/hour`. Each further one doubles the delay, from one " +
+      "second to one minute. A client that logged in before is delayed by its own failures alone.",
     "off; `10/hour` in the server",
   ),
   cors: setting("Origins of browser front ends, or `*`. Exact origins may send credentials."),
   trustedProxies: setting(
-    "Reverse proxies whose word on the client's address, host and scheme counts: addresses, ranges such as " +
+    "Reverse proxies that are believed about the client's address, host and scheme: addresses, ranges such as " +
       "`10.0.0.0/8`, `loopback`, or the number of proxies in front.",
   ),
-  forwardedHeader: setting("Header that the trusted proxies write; the other one is not read."),
+  forwardedHeader: setting(
+    "Header that the trusted proxies write: `x-forwarded-for` or `forwarded`. The other one is not read.",
+  ),
   clientAddress: setting("`(request) => address` that `throttle` and `trustedProxies` start from.", "`request.ip`"),
   now: setting("Clock: `() => milliseconds` since the epoch.", "`Date.now`"),
   log: setting("`(event) => void`, receives errors and warnings.", "JSON on standard error"),

@@ -4,7 +4,8 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { commandTexts, groupOf } from "../../src/program/help.ts";
+import { commandTexts, groupOf, renderHelp, serverHelp } from "../../src/program/help.ts";
+import { listOptions } from "../../src/program/options.ts";
 import { command, environmentWith, projectRoot, runtime, start, temporaryFolder } from "../support/runtime.ts";
 import { finished, until } from "../support/processes.ts";
 
@@ -53,6 +54,23 @@ it("lists every command in its help, and has help for each", async () => {
     const help = await run([name, "--help"]);
     assert.match(help.stdout, new RegExp(`^Usage: jwt-endpoints ${name} COMMAND \\[FLAG...\\]\n`));
   }
+  assert.match((await run(["completion", "--help"])).stdout, /^Usage: jwt-endpoints completion bash\|zsh\|fish\n/);
+});
+
+it("names flags in its help, never settings or files of the source, and fits a narrow terminal", () => {
+  const { sections } = serverHelp();
+  const texts = sections
+    .filter(({ title }) => title !== "Commands")
+    .flatMap(({ rows }) => rows.map(([, text]) => text));
+  const names = listOptions().map(({ name }) => name);
+  for (const text of texts) {
+    assert.not.match(text, "errors.ts", text);
+    for (const [, word] of text.matchAll(/`([\w.]+)`/g)) assert.not(names.includes(word!), text);
+  }
+  assert.ok(texts.some((text) => text.startsWith("Most sessions that a user has at once, with --sessions on")));
+  const lines = renderHelp(serverHelp(), 60).split("\n");
+  for (const line of lines) assert.ok(line.length <= 60 || line.trim().split(/ /).length === 1, line);
+  assert.ok(lines.every((line) => !line.endsWith("(default:")));
 });
 
 it("groups the settings in its help", () => {
