@@ -16,6 +16,8 @@ export interface ConsoleConfig {
   readonly inCookie: boolean;
   readonly hasMe: boolean;
   readonly hasSessions: boolean;
+  /** Whether the page `/docs` is served. */
+  readonly hasDocs: boolean;
   /** Where `/metrics` is served; `undefined` while it is off. */
   readonly metricsUrl?: string | undefined;
 }
@@ -243,7 +245,8 @@ export function startConsole(config: ConsoleConfig, createExchanges: typeof Crea
   });
   const label = config.usernameField.replaceAll("_", " ");
   find("username-label").textContent = label[0]!.toUpperCase() + label.slice(1);
-  find("about").textContent = `${location.origin}${config.prefix}/jwt/`;
+  find("about").textContent = `${location.origin}${config.prefix}/jwt/ `;
+  if (config.hasDocs) find("about").append(element("a", "All endpoints", { href: "/docs" }));
   find("cookie-note").hidden = !config.inCookie;
   setInterval(tick, 500);
 }

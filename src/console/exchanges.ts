@@ -84,6 +84,7 @@ export function createExchanges(prefix: string, { find, element, say }: Page) {
       item.append(button);
       return item;
     });
+    find("title-history").hidden = false;
     find("history").replaceChildren(...items);
   }
 

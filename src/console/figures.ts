@@ -109,6 +109,7 @@ export function startFigures(url: string | undefined): void {
         return row;
       }),
     );
+    document.getElementById("figure-table")!.hidden = false;
     const rates = samples.slice(1).map((sample, i) => {
       const earlier = samples[i]!;
       return (

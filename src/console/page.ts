@@ -51,7 +51,7 @@ body { margin: 0 auto; padding: 1rem 1.25rem 3rem; max-width: 82rem; background:
   font: 1rem/1.5 system-ui, sans-serif }
 header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 1rem }
 h1 { font-size: 1.35rem; margin: .25rem 0 } h2 { font-size: 1.05rem; margin: 1.25rem 0 .5rem } h3 { font-size: .95rem; margin: 0 0 .35rem }
-p { margin: .35rem 0 } header p, .note { color: var(--dim) }
+p { margin: .35rem 0 } header p, .note { color: var(--dim) } a { color: var(--accent) }
 [role=tablist] { display: flex; gap: .25rem; border-bottom: 1px solid var(--line); margin-top: .5rem }
 [role=tab] { border: 0; border-bottom: 3px solid transparent; border-radius: 0; background: none; color: var(--dim); padding: .5rem .9rem }
 [role=tab][aria-selected=true] { border-color: var(--accent); color: var(--text); font-weight: 600 }
@@ -76,7 +76,7 @@ article pre { background: var(--back); max-height: 16rem }
 .beside { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: .75rem }
 @media (max-width: 34rem) { .beside { grid-template-columns: minmax(0, 1fr) } }
 #problem { color: var(--bad); font-weight: 600 } #status { color: var(--good) } #status, #problem { min-height: 0 }
-#history { padding-left: 1.4rem; color: var(--dim) } #history button { border: 0; background: none; color: var(--text); padding: .1rem .3rem;
+#title-history { margin-top: 1.25rem } #history { padding-left: 1.4rem; color: var(--dim) } #history button { border: 0; background: none; color: var(--text); padding: .1rem .3rem;
   font: .82rem ui-monospace, monospace; text-align: left; overflow-wrap: anywhere }
 .scroll { overflow-x: auto; margin: 1rem 0 } table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); font-weight: 400 } thead th { color: var(--dim) }
@@ -107,7 +107,8 @@ const body = `<body>
 <button type="button" id="log-out">Log out</button>
 </div>
 <p id="status" role="status"></p><p id="problem" role="alert"></p>
-<p class="note" id="no-tokens">Tokens stay in this page's memory: reloading it forgets them.</p>
+<p class="note" id="no-tokens">The server's first start prints a user and a password in its terminal. Tokens stay in this page's memory:
+reloading it forgets them.</p>
 <p class="note" id="cookie-note" hidden>This server keeps a token in a cookie that pages can't read.</p>
 <div id="sessions" hidden class="scroll"><h2 id="title-sessions">Sessions</h2>
 <table aria-labelledby="title-sessions"><thead><tr><th scope="col">Session</th><th scope="col">Logged in</th><th scope="col">Last used</th>
@@ -120,14 +121,14 @@ const body = `<body>
 <div><h3 id="title-response">Response</h3><pre id="response" tabindex="0" role="region" aria-labelledby="title-response">None yet.</pre></div>
 </div>
 <p><button type="button" id="copy-curl" disabled>Copy as curl</button></p>
-<h3 id="title-history">Earlier</h3><ol id="history" aria-labelledby="title-history"></ol>
+<h3 id="title-history" hidden>Earlier</h3><ol id="history" aria-labelledby="title-history"></ol>
 </section>
 </div>
 <div role="tabpanel" id="figures" aria-labelledby="tab-figures" hidden>
 <h2>Metrics</h2>
 <p class="note" id="figures-note">This server serves no figures. Start it with --metrics 127.0.0.1:9464 to see them here.</p>
 <div id="charts"></div>
-<div class="scroll"><table aria-label="Requests by endpoint"><thead><tr><th scope="col">Endpoint</th><th scope="col">Requests</th>
+<div class="scroll" id="figure-table" hidden><table aria-label="Requests by endpoint"><thead><tr><th scope="col">Endpoint</th><th scope="col">Requests</th>
 <th scope="col">Refused</th><th scope="col">A second</th><th scope="col">95 % answered in</th></tr></thead><tbody id="figure-rows"></tbody></table></div>
 </div>
 </main>`;

@@ -54,6 +54,7 @@ export function withConsole(handle: Handle, settings: JwtEndpoints["settings"], 
       inCookie: cookies.carry.length > 0,
       hasMe: me,
       hasSessions: sessions,
+      hasDocs: options.docs,
       ...(metrics !== "" && { metricsUrl: `http://${metrics.replace(/^(0\.0\.0\.0|\[::\])/, "127.0.0.1")}/metrics` }),
     });
     return { ...page, headers: { "cross-origin-opener-policy": "same-origin", vary: "Accept" } };

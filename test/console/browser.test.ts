@@ -101,6 +101,15 @@ it("shows each request beside its response, never the password, and copies it as
   await page.close();
 });
 
+it("tells a newcomer where the password is, and leads to the page of all endpoints", async () => {
+  const page = await open();
+  assert.ok(await page.getByText("first start prints a user and a password").isVisible());
+  assert.not(await page.getByRole("heading", { name: "Earlier" }).isVisible(), "there is nothing yet");
+  await page.getByRole("link", { name: "All endpoints" }).click();
+  await page.getByRole("heading", { name: "JWT endpoints" }).waitFor();
+  await page.close();
+});
+
 it("shows the server's own words for a refusal, and text from the server as text", async () => {
   const page = await open();
   await page.getByLabel("Username").fill("<img src=x onerror=alert(1)>");
