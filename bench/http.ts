@@ -1,13 +1,17 @@
 /**
  * The real server over sockets beside what a user would pick instead and beside the runtime's bare server, each in a process
- * of its own, in turns. It may well be the load that is saturated, so the main figure is requests per second of the
- * server's own CPU time, and every contestant is to be compared under the same load only: a slow one lets a fast server sleep between
- * requests, and waking takes CPU time too. Where the system allows it, servers share one core and the load has the others.
+ * of its own, in turns. Ours runs as `npm start` does: default settings, file store, request log on.
  *
- * Ratios are taken within a round, against the bare server given the same bodies, and their median is told.
+ * The figures to compare are those under wrk, which keeps every server busy. undici, which reads and checks each response, needs more
+ * CPU time than most servers: it lets them sleep between requests and wake for the next one, which they pay for, the more so
+ * the slower they are. Its figures stand beside. Where the system allows it, servers share one core and the load has the others.
+ *
+ * The main figure is requests per second of the server's own CPU time. Ratios are taken within a round, against the bare
+ * server given the same bodies, and their median is told.
  */
+import { projectRoot, temporaryFolder } from "../test/support/runtime.ts";
 import { median } from "../test/support/statistics.ts";
-import { makeTokens } from "../test/support/tokens.ts";
+import { claimsOf, makeTokens, signHs256 } from "../test/support/tokens.ts";
 import { contestants, packages } from "./lib/contestants.ts";
 import {
   type Load,
@@ -26,7 +30,7 @@ import {
   logIn,
   pinLoads,
   pinned,
-  startOurs,
+  startOursIn,
   startPeer,
   stopAll,
   versionsOfServers,
@@ -37,9 +41,9 @@ import { againstRef, bare, ours, progressOf, quick, rotated, rounded, roundsOr, 
 const rounds = roundsOr(quick ? 1 : 7);
 /** Linux counts CPU time in steps of 10 ms. */
 const roundMs = quick ? 200 : 1000;
-/** Length of the first round, which is dropped: the larger a framework, the longer its code takes to compile. */
+/** Length of the first round, by undici, which is dropped: the larger a framework, the longer its code takes to compile. */
 const warmUpMs = quick ? 200 : 3000;
-/** At the beginning of each turn, not counted: Bun throws compiled code away that has not run for some seconds. */
+/** At the beginning of each turn, by undici, not counted: Bun throws compiled code away that has not run for some seconds. */
 const leadMs = quick ? 0 : 500;
 
 interface Subject {
@@ -67,29 +71,47 @@ function subjectsOf(servers: Map<string, Pinned>, refreshOf: (server: string) =>
   );
 }
 
+/** Proves that a server checks what all are measured with: the signature of a token, and its `exp`. */
+async function checkRefusals(title: string, { url, prefix }: Server): Promise<void> {
+  const expired = signHs256(secret, claimsOf("access", -60));
+  const forged = signHs256(`not ${secret}`, claimsOf("access", 60));
+  for (const token of [expired, forged]) {
+    const headers = { "content-type": "application/json" };
+    const request = { method: "POST", headers, body: JSON.stringify({ token }) };
+    const { status } = await fetch(`${url}${prefix}/jwt/verify/`, request);
+    if (status !== 400 && status !== 401) {
+      throw new Error(`${title} returned ${status} for ${token === expired ? "an expired" : "a forged"} token`);
+    }
+  }
+}
+
 async function measure(): Promise<void> {
+  const [undici, wrk] = [startUndici(), await startWrk()];
+  console.log(
+    wrk === undefined
+      ? "wrk is not on the path, so there are only the figures of undici, under which servers sleep between requests.\n" +
+          "To compare busy servers, install it: apt-get install wrk, or brew install wrk"
+      : `load by ${wrk.name}, then by ${undici.name}, which checks the body of each response`,
+  );
   const servers = new Map<string, Server>();
-  const loads: Load[] = [];
+  const loads = wrk === undefined ? [undici] : [wrk, undici];
   try {
     for (const title of Object.keys(contestants)) {
       servers.set(title, await startPeer(title, "bench/lib/contestants.ts", title));
     }
-    servers.set(ours, await startOurs("memory:", "--hashing-iterations", "1"));
+    servers.set(ours, await startOursIn(projectRoot, ["--store", `file:${temporaryFolder()}`]));
     const notes = await addDjoser(servers, 1);
+    for (const [title, server] of servers) if (title !== bare) await checkRefusals(title, server);
     const refreshTokens = new Map<string, string>();
     for (const title of [ours, djoser]) {
       if (servers.has(title)) refreshTokens.set(title, await logIn(servers.get(title)!));
     }
     const subjects = new Map([...servers].map(([title, server]) => [title, pinned(server)]));
     pinLoads();
-    loads.push(startUndici());
-    const wrk = await startWrk();
-    if (wrk === undefined) notes.push("wrk is not on the path: no figures under its load");
-    else loads.push(wrk);
     const refreshOf = (title: string) =>
       JSON.stringify({ refresh: refreshTokens.get(title) ?? refreshTokens.get(ours) });
     const one = JSON.stringify({ token: makeTokens(secret, 1, "1")[0] });
-    await compare(loads, subjectsOf(subjects, refreshOf, one), notes);
+    await compare(loads, undici, subjectsOf(subjects, refreshOf, one), notes);
   } finally {
     for (const load of loads) load.stop();
     await stopAll(servers.values());
@@ -100,7 +122,8 @@ async function measure(): Promise<void> {
 const isMeasured = (load: Load, { server, case: name }: Subject): boolean =>
   !quick || load.name.startsWith("undici") || (name === caseNames[0] && (server === ours || server === bare));
 
-async function compare(loads: Load[], subjects: Subject[], notes: string[]): Promise<void> {
+/** @param warmUp the load of what is not counted. */
+async function compare(loads: Load[], warmUp: Load, subjects: Subject[], notes: string[]): Promise<void> {
   const found = new Map(loads.map((load) => [load, new Map(subjects.map((subject) => [subject, [] as Measured[]]))]));
   const step = progressOf("http", rounds, subjects.length);
   for (let round = -1; round < rounds; round++) {
@@ -113,8 +136,8 @@ async function compare(loads: Load[], subjects: Subject[], notes: string[]): Pro
         ms: round < 0 ? warmUpMs : roundMs,
         ...(body !== undefined && { body }),
       };
-      if (round >= 0 && leadMs > 0) await loads[0]!.run({ ...work, ms: leadMs });
-      for (const load of round < 0 ? loads.slice(0, 1) : loads) {
+      if (round >= 0 && leadMs > 0) await warmUp.run({ ...work, ms: leadMs });
+      for (const load of round < 0 ? [warmUp] : loads) {
         if (!isMeasured(load, subject)) continue;
         const result = await measureUnder(load, work, isIn.pids);
         if (round >= 0) found.get(load)!.get(subject)!.push(result);
@@ -176,7 +199,7 @@ function tableOf(load: Load, results: Map<Subject, Measured[]>): Table {
     };
   });
   const size = `${connections} connections, ${rounded(load.tokens)} tokens, median of ${rounds} rounds`;
-  return { title: `over HTTP, load by ${load.name}, ${size}`, columns, rows };
+  return { title: `over HTTP, load by ${load.name}, ${size}; ${ours} with default settings, log on`, columns, rows };
 }
 
 if (againstRef === undefined) await measure();

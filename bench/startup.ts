@@ -1,19 +1,21 @@
 /**
  * Measures the time from starting a server's process to its first response: from source, built (on Node), with a store of
  * 100,000 users, beside Fastify with fast-jwt and beside a bare `node:http` server. The request is sent as soon as the
- * server prints its address.
+ * server prints its address. `--against REF` adds another version of ours, built, and the ratio to it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
+import path from "node:path";
 import process from "node:process";
 import { openFileStore } from "../src/stores/file/index.ts";
 import { command, projectRoot, runtime, temporaryFolder } from "../test/support/runtime.ts";
 import { residentOf } from "../test/support/processes.ts";
-import { median } from "../test/support/statistics.ts";
+import { median, medianRatio } from "../test/support/statistics.ts";
+import { checkOut } from "./lib/against.ts";
 import { build } from "./lib/programs.ts";
-import { type Column, report, timeColumns, timeFigures, versionsOf } from "./lib/results.ts";
-import { newUsers, quick, rotated, rounded, roundsOr, secret, tidy, urlIn } from "./lib/tools.ts";
+import { type Column, digits, report, timeColumns, timeFigures, versionsOf } from "./lib/results.ts";
+import { againstRef, newUsers, quick, rotated, rounded, roundsOr, secret, tidy, urlIn } from "./lib/tools.ts";
 
 const rounds = roundsOr(quick ? 2 : 11);
 const users = 100_000;
@@ -34,6 +36,8 @@ const fastify = `
   app.post("/jwt/refresh/", async ({ body }) => ({ access: sign(verify(body.refresh)) }));
   console.log(await app.listen({ port: 0, host: "127.0.0.1" }));`;
 
+const before = `${againstRef}, built, file store`;
+
 const asText: Record<typeof runtime, string[]> = {
   node: ["--input-type=module", "-e"],
   deno: ["eval"],
@@ -53,9 +57,17 @@ async function commands(): Promise<Map<string, Command>> {
   const all = new Map<string, Command>();
   if (runtime === "node") {
     build();
-    const built = (url: string): Command => [process.execPath, ["dist/serve/node.js", ...flags, url]];
+    const built = (url: string, tree = projectRoot): Command => [
+      process.execPath,
+      [path.join(tree, "dist/serve/node.js"), ...flags, url],
+    ];
     all.set("built, memory store", built("memory:"));
     all.set(`built, file store, ${rounded(users)} users`, built(filled));
+    if (againstRef !== undefined) {
+      const tree = checkOut(againstRef);
+      build(tree);
+      all.set(before, built(filled, tree));
+    }
   }
   all.set("from source, memory store", source("memory:"));
   all.set(`from source, file store, ${rounded(users)} users`, source(filled));
@@ -124,13 +136,16 @@ async function measure(): Promise<void> {
     }
   }
   const ms = ({ ms: value }: Start) => value;
-  const bareMs = median(found.get("bare node:http")!.map(ms));
+  const bareTimes = found.get("bare node:http")!.map(ms);
+  const earlier = found.get(before)?.map(ms);
   const rows = [...found].map(([server, all]) => {
     const resident = all.map(({ rss }) => rss).filter((value) => value !== undefined);
     return {
       server,
       ...timeFigures(all.map(ms)),
-      over_bare_ms: tidy(median(all.map(ms)) - bareMs),
+      over_bare_ms: tidy(median(all.map((each, round) => ms(each) - bareTimes[round]!))),
+      to_bare: tidy(medianRatio(all.map(ms), bareTimes)),
+      ...(earlier && { to_before: tidy(medianRatio(all.map(ms), earlier)) }),
       resident_mib: resident.length === 0 ? undefined : tidy(median(resident) / (1 << 20)),
     };
   });
@@ -138,10 +153,12 @@ async function measure(): Promise<void> {
     { key: "server", title: "server" },
     ...timeColumns(rounded),
     { key: "over_bare_ms", title: "over bare", text: rounded },
+    { key: "to_bare", title: "to bare", text: digits(2) },
+    ...(earlier === undefined ? [] : [{ key: "to_before", title: `to ${againstRef}`, text: digits(2) }]),
     { key: "resident_mib", title: "resident MiB", text: rounded },
   ];
   report(
-    "startup",
+    againstRef === undefined ? "startup" : undefined,
     [{ title: `start to first answer, ${rounds} rounds`, columns, rows }],
     versionsOf(["fastify", "fast-jwt"]),
   );

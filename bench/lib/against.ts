@@ -22,7 +22,7 @@ const warmUpMs = quick ? 1000 : 3000;
 const [here, there] = ["work tree", "before"];
 
 /** Puts a version of the project into a folder of its own, which shares the packages of this tree. */
-function checkOut(ref: string): string {
+export function checkOut(ref: string): string {
   const folder = path.join(temporaryFolder(), "tree");
   mkdirSync(folder);
   const archive = execFileSync("git", ["archive", ref], { cwd: projectRoot, maxBuffer: 1 << 28 });

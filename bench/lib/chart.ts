@@ -9,7 +9,7 @@ import { projectRoot } from "../../test/support/runtime.ts";
 import { type Kept, type Row, folder } from "./results.ts";
 import { bare, ours } from "./tools.ts";
 
-const runtimes = { node: "Node", deno: "Deno", bun: "Bun" } as const;
+const runtimes = { node: "Node", node24: "Node", deno: "Deno", bun: "Bun" } as const;
 export const chartFile = path.join(folder, "http.svg");
 export const tableFile = path.join(projectRoot, "bench/README.md");
 
@@ -23,14 +23,24 @@ function readResults(): Results[] {
   });
 }
 
-/** Rows of undici, the load that reads every response and runs everywhere. */
-const rowsOf = ({ tables }: Kept): Row[] => tables[0]!.rows;
+/** Returns what was measured under one load. */
+const tableUnder = (load: "wrk" | "undici", { tables }: Kept) =>
+  tables.find(({ title }) => title.includes(` ${load} `));
+/** Returns the main figures: those of wrk, which keeps servers busy, or those of undici where wrk was not installed. */
+const mainTable = (kept: Kept) => tableUnder("wrk", kept) ?? tableUnder("undici", kept)!;
+const rowsOf = (kept: Kept): Row[] => mainTable(kept).rows;
 const casesOf = (kept: Kept): string[] => [...new Set(rowsOf(kept).map((row) => String(row.case)))];
 /** Ratio to the bare server, by CPU time where that is known. */
 const ratioOf = (row: Row): number => Number(row.to_bare ?? row.per_second_to_bare);
 /** Two digits would show Djoser as zero. */
 const ratioText = (value: number): string => (value < 0.01 ? value.toPrecision(1) : value.toFixed(2));
-const nameOf = ([runtime, { versions }]: Results): string => `${runtimes[runtime]} ${versions[runtime]}`;
+const nameOf = ([runtime, { versions }]: Results): string =>
+  `${runtimes[runtime]} ${versions[runtime] ?? versions["node"]}`;
+/** Returns all servers, ours first and the bare one last. */
+function serversOf(results: Results[]): string[] {
+  const all = new Set(results.flatMap(([, kept]) => rowsOf(kept).map((row) => String(row.server))));
+  return [ours, ...[...all].filter((name) => name !== ours && name !== bare), bare];
+}
 
 // The table.
 
@@ -38,11 +48,17 @@ const between = /(<!-- bench -->\n)([\s\S]*?)(<!-- \/bench -->)/;
 /** The table as `bench/README.md` has it. */
 export const keptTable = (): string => between.exec(readFileSync(tableFile, "utf8"))?.[2] ?? "none";
 
-/** Returns the table: per runtime and case, this server beside the best of the others. */
+/** Returns both tables: this server beside the best of the others, and all servers under both loads. */
 export function benchTable(): string {
   const results = readResults();
-  const title = ["case", `${ours}: per CPU second`, "to bare", "the best other, to bare", "to that one", "with wrk"];
-  const lines = [["runtime", ...title], Array<string>(7).fill("---")];
+  const loads = new Set(results.map(([, kept]) => mainTable(kept).title));
+  const measured = `${[...loads].join("; ")}. ${[...new Set(results.map(([, kept]) => machineLine(kept)))].join("")}`;
+  return `${bestTable(results)}\n${everyTable(results)}\n${measured}`;
+}
+
+function bestTable(results: Results[]): string {
+  const title = ["case", `${ours}: per CPU second`, "to bare", "the best other, to bare", "to that one"];
+  const lines = [["runtime", ...title], Array<string>(6).fill("---")];
   for (const each of results) {
     const [, kept] = each;
     for (const name of casesOf(kept)) {
@@ -54,13 +70,29 @@ export function benchTable(): string {
       const rate = Number(own.per_cpu_second ?? own.per_second).toLocaleString("en");
       const factor = `${(ratioOf(own) / ratioOf(best)).toFixed(1)} ×`;
       const cells = [rate, ratioText(ratioOf(own)), `${ratioText(ratioOf(best))} (${best.server})`, factor];
-      const wrk = kept.tables[1]?.rows.find((row) => row.case === name && row.server === ours);
-      lines.push([nameOf(each), name, ...cells, wrk === undefined ? "" : ratioText(ratioOf(wrk))]);
+      lines.push([nameOf(each), name, ...cells]);
     }
   }
-  const table = lines.map((cells) => `| ${cells.join(" | ")} |\n`).join("");
-  return `${table}\n${[...new Set(results.map(([, kept]) => machineLine(kept)))].join("")}`;
+  return markdownOf(lines);
 }
+
+/** Returns, per case and server, the ratios to the bare server on each runtime: under the main load, then under undici. */
+function everyTable(results: Results[]): string {
+  const lines = [["case", "server", ...results.map(nameOf)], Array<string>(2 + results.length).fill("---")];
+  for (const name of casesOf(results[0]![1])) {
+    for (const server of serversOf(results)) {
+      const isIt = (row: Row): boolean => row.case === name && row.server === server;
+      const cells = results.map(([, kept]) => {
+        const found = [mainTable(kept), tableUnder("undici", kept)!].map(({ rows }) => rows.find(isIt));
+        return found.flatMap((row) => (row === undefined ? [] : [ratioText(ratioOf(row))])).join(" · ");
+      });
+      lines.push([name, server, ...cells]);
+    }
+  }
+  return markdownOf(lines);
+}
+
+const markdownOf = (lines: string[][]): string => lines.map((cells) => `| ${cells.join(" | ")} |\n`).join("");
 
 function machineLine({ date, machine, versions }: Kept): string {
   const own = new Set([...Object.keys(runtimes), ours]);
@@ -99,8 +131,7 @@ export function storesTable(): string {
     const perCpu = [number(row.per_cpu_second), row.store === "file" ? "" : number(row.with_database)];
     lines.push([String(row.case), String(row.store), rates.join(" · "), ...perCpu, statements]);
   }
-  const table = lines.map((cells) => `| ${cells.join(" | ")} |\n`).join("");
-  return `${table}\n${title}. ${nameOf(["node", kept])}, ${machineLine(kept)}`;
+  return `${markdownOf(lines)}\n${title}. ${nameOf(["node", kept])}, ${machineLine(kept)}`;
 }
 
 // The chart: a column for each runtime, a row for each case, a bar for each server.
@@ -111,9 +142,8 @@ export async function drawChart(): Promise<string> {
   const results = readResults();
   const echarts = await import("echarts");
   const cases = casesOf(results[0]![1]);
-  const servers = [...new Set(results.flatMap(([, kept]) => rowsOf(kept).map((row) => String(row.server))))];
-  const order = [ours, ...servers.filter((name) => name !== ours && name !== bare), bare];
-  const [left, top, right, width, gap] = [180, 96, 16, 250, 40];
+  const order = serversOf(results);
+  const [left, top, right, width, gap] = [180, 96, 16, 190, 24];
   const [barHeight, caseGap] = [20, 44];
   const height = order.length * barHeight;
   const widest = Math.max(...results.flatMap(([, kept]) => rowsOf(kept).map(ratioOf)));
@@ -124,7 +154,9 @@ export async function drawChart(): Promise<string> {
   const write = (text: string, x: number, y: number, font: string, fill = colours.text) =>
     words.push({ type: "text", x, y, style: { text, font: `${font} sans-serif`, fill } });
   write("Requests per second of the server's CPU time, to the runtime's bare server (= 1.00)", 16, 16, "bold 16px");
-  write("More is better. All were given the same requests by the same load.", 16, 40, "12px", colours.faint);
+  const { title } = mainTable(results[0]![1]);
+  const load = title.slice(title.indexOf("load by"));
+  write(`More is better. All were given the same requests: ${load}.`, 16, 40, "12px", colours.faint);
   results.forEach((each, column) => write(nameOf(each), left + column * (width + gap), 66, "bold 14px"));
 
   const panels = results.flatMap(([, kept], column) =>

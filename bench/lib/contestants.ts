@@ -25,6 +25,12 @@ export function serveNode(app: {
   const server = app.listen(0, "127.0.0.1", () => tell((server.address() as AddressInfo).port));
 }
 
+const fieldOf = (name: string) => ({ type: "object", properties: { [name]: { type: "string" } } });
+/** The schemas of a route, which Fastify recommends: bodies are checked and responses written by code made from them. */
+const schemaOf = (field: string, response: object) => ({
+  schema: { body: { ...fieldOf(field), required: [field] }, response: { 200: response } },
+});
+
 /** With the verify endpoint; the others are the caller's. */
 export async function fastifyApp(cache: boolean, options: { trustProxy?: string } = {}) {
   const { fastify } = await import("fastify");
@@ -32,7 +38,8 @@ export async function fastifyApp(cache: boolean, options: { trustProxy?: string 
   const verify = createVerifier({ key: secret, algorithms: ["HS256"], cache: cache ? 10_000 : false });
   const sign = createSigner({ key: secret, algorithm: "HS256" });
   const app = fastify(options);
-  app.post<{ Body: { token: string } }>("/jwt/verify/", async ({ body }, reply) => {
+  const schema = schemaOf("token", { type: "object" });
+  app.post<{ Body: { token: string } }>("/jwt/verify/", schema, async ({ body }, reply) => {
     try {
       verify(body.token);
       return {};
@@ -46,7 +53,8 @@ export async function fastifyApp(cache: boolean, options: { trustProxy?: string 
 
 async function fastifyWith(cache: boolean): Promise<void> {
   const { app, sign, verify, serve } = await fastifyApp(cache);
-  app.post<{ Body: { refresh: string } }>("/jwt/refresh/", async ({ body }, reply) => {
+  const schema = schemaOf("refresh", fieldOf("access"));
+  app.post<{ Body: { refresh: string } }>("/jwt/refresh/", schema, async ({ body }, reply) => {
     try {
       return { access: sign(accessClaims(verify(body.refresh) as Claims)) };
     } catch {
@@ -156,6 +164,30 @@ export async function byJose(): Promise<Tokens> {
   };
 }
 
+async function elysia(): Promise<void> {
+  const { Elysia, t } = await import("elysia");
+  const { jwt } = await import("@elysiajs/jwt");
+  const app = new Elysia()
+    .use(jwt({ name: "tokens", secret }))
+    .post(
+      "/jwt/verify/",
+      async ({ tokens, body, status }) => ((await tokens.verify(body.token)) === false ? status(400, invalid) : {}),
+      { body: t.Object({ token: t.String() }) },
+    )
+    .post(
+      "/jwt/refresh/",
+      async ({ tokens, body, status }) => {
+        const claims = await tokens.verify(body.refresh);
+        if (claims === false) return status(400, invalid);
+        const { iat: _, ...given } = accessClaims(claims as Claims); // it sets `iat` itself
+        return { access: await tokens.sign(given as object as Record<string, string>) };
+      },
+      { body: t.Object({ refresh: t.String() }) },
+    )
+    .listen({ port: 0, hostname: "127.0.0.1" });
+  tell(app.server!.port!);
+}
+
 /** Parses the JSON and responds with `{}`: the least that a server of this runtime can do. */
 async function parseJson(): Promise<void> {
   if (runtime !== "node") {
@@ -176,7 +208,7 @@ async function parseJson(): Promise<void> {
   serveNode(server);
 }
 
-/** The contestants by title. All run on every runtime. */
+/** The contestants by title. All run on every runtime but Elysia, which is made for Bun. */
 export const contestants: Record<string, () => Promise<void>> = {
   [bare]: parseJson,
   "Fastify, fast-jwt": () => fastifyWith(false),
@@ -184,10 +216,12 @@ export const contestants: Record<string, () => Promise<void>> = {
   "Express, jsonwebtoken": express,
   "Hono, hono/jwt": async () => honoWith(await honosOwn()),
   "Hono, jose": async () => honoWith(await byJose()),
+  ...(runtime === "bun" && { "Elysia, @elysiajs/jwt": elysia }),
 };
 
 /** The packages they are made of. */
 export const packages = ["fastify", "fast-jwt", "express", "jsonwebtoken", "hono", "@hono/node-server", "jose"];
+if (runtime === "bun") packages.push("elysia", "@elysiajs/jwt");
 
 const asked = process.argv[2];
 if (asked !== undefined && Object.hasOwn(contestants, asked) && process.argv[1]?.includes("contestants")) {

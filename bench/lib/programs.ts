@@ -12,7 +12,8 @@ import {
   prepareDatabase,
   python,
 } from "../../test/fixtures/djoser/site.ts";
-import { projectRoot, runtime, start, temporaryFolder } from "../../test/support/runtime.ts";
+import { bundle } from "../../test/support/bundle.ts";
+import { projectRoot, runtime, start, startProgram, temporaryFolder } from "../../test/support/runtime.ts";
 import { familyOf, until } from "../../test/support/processes.ts";
 import { unlimited } from "../../test/support/server.ts";
 import { versionsOf } from "./results.ts";
@@ -52,11 +53,14 @@ export const isAllOfOurs = (told: string): boolean => told.includes("curl");
 
 const serving = { ...process.env, NODE_ENV: "production", JWT_SIGNING_KEY: secret };
 
-/** Builds `dist` as in the package, for Node. */
+const built = new Set<string>();
+
+/** Builds `dist` as it is in the package, for Node, once for each folder. */
 export function build(folder = projectRoot): void {
-  const tsc = path.join(projectRoot, "node_modules/typescript/bin/tsc");
-  const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", "src"], { cwd: folder, encoding: "utf8" });
-  if (status !== 0) throw new Error(`the build failed: ${stdout}`);
+  if (built.has(folder)) return;
+  const { status, stdout, stderr } = spawnSync("npm", ["run", "--silent", "build"], { cwd: folder, encoding: "utf8" });
+  if (status !== 0) throw new Error(`the build failed: ${stdout}${stderr}`);
+  built.add(folder);
 }
 
 /** Starts our server: on Node the built package, elsewhere the source. */
@@ -100,10 +104,26 @@ function pinTo(pid: number, cores: string): void {
   if (availableParallelism() > 1) spawnSync("taskset", ["-a", "-c", "-p", cores, String(pid)], { stdio: "ignore" });
 }
 
-/** Starts a program of the benches that serves. */
+/** Starts a program of the benches that serves, on Node without the loader of TypeScript, as ours. */
 export async function startPeer(title: string, file: string, ...args: string[]): Promise<Server> {
-  const child = start(file, args, { env: serving });
+  const child =
+    runtime === "node"
+      ? startProgram(process.execPath, [await bundled(file), ...args], { env: serving })
+      : start(file, args, { env: serving });
   return { child, url: urlIn(await toldBy(child, title))!, prefix: "", credentials };
+}
+
+const bundles = new Map<string, string>();
+
+/** Returns where the bundle of a program is, made at the first call. The packages it uses stay as they are. */
+async function bundled(file: string): Promise<string> {
+  const known = bundles.get(file);
+  if (known !== undefined) return known;
+  const folder = temporaryFolder();
+  await bundle(projectRoot, [file], folder);
+  const made = path.join(folder, file.replace(/\.ts$/, ".mjs"));
+  bundles.set(file, made);
+  return made;
 }
 
 const noMore = { settings: "", urls: "" };

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import path from "node:path";
 import process from "node:process";
-import { projectRoot, runtime } from "../../test/support/runtime.ts";
+import { node24, projectRoot, runtime } from "../../test/support/runtime.ts";
 import { median } from "../../test/support/statistics.ts";
 import { quick, tidy } from "./tools.ts";
 
@@ -64,6 +64,9 @@ export function versionsOf(names: readonly string[]): Record<string, string> {
 /** The cores of the machine; read now, because a bench may pin itself to some of them later. */
 const cores = availableParallelism();
 
+/** Names the runtime in the files of results: `node`, `node24` for the one that `npm ci` installs, `deno`, `bun`. */
+export const label = process.execPath === node24 ? "node24" : runtime;
+
 export const folder = path.join(projectRoot, "bench/results");
 
 /**
@@ -78,7 +81,7 @@ export function report(bench: string | undefined, tables: Table[], versions: Rec
   const all = { [runtime]: process.versions[runtime]!, ...versions };
   const kept = tables.map(({ title, rows }) => ({ title, rows }));
   const data: Kept = { bench, date: new Date().toISOString().slice(0, 10), versions: all, machine, tables: kept };
-  writeFileSync(path.join(folder, `${bench}.${runtime}.json`), `${JSON.stringify(data, undefined, 2)}\n`);
+  writeFileSync(path.join(folder, `${bench}.${label}.json`), `${JSON.stringify(data, undefined, 2)}\n`);
 }
 
 function print({ title, columns, rows }: Table): void {
