@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- [names] [flags]` runs benches in turn, each in its own process, on this runtime. Without names it runs
- * all but `soak`, which takes minutes; `--quick` runs `soak` too. `--node24` runs them on the Node 24 that `npm ci` installs.
+ * all but `soak`, which takes minutes; `--quick` runs `soak` too. `--node24` runs them on the Node 24 of `.ci/node24`.
  * `chart` draws what was measured before.
  */
 import { once } from "node:events";
@@ -40,7 +40,7 @@ for (let arg = args.shift(); arg !== undefined; arg = args.shift()) {
   }
 }
 if (!existsSync(program)) {
-  console.error("Node 24 is not installed: npm ci brings it, on Linux");
+  console.error("Node 24 is not installed: npm ci --prefix .ci/node24 brings it, on Linux");
   process.exit(1);
 }
 const usual = benches.filter((name) => name !== "soak" || flags.includes("--quick"));

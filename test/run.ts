@@ -1,7 +1,8 @@
 /**
- * Runs every `*.test.ts` below `test/` as a program of its own under Node, Deno and Bun, side by side on all cores. Ends with
- * the files that took the most processor time and the sum, `N passed, M failed, K skipped`. Arguments select runtimes and
- * parts of paths (`npm test -- node tokens`). Node runs bundles of the suites and of the programs that they start.
+ * Runs every `*.test.ts` below `test/` as a program of its own under Node, Deno and Bun, side by side on all cores, and some
+ * under a second Node, `node24`. Ends with the files that took the most processor time and the sum, `N passed, M failed,
+ * K skipped`. Arguments select runtimes and parts of paths (`npm test -- node tokens`). Node runs bundles of the suites and
+ * of the programs that they start.
  */
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -9,6 +10,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { bundle } from "./support/bundle.ts";
+import { node24 } from "./support/runtime.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 const fileLimitMs = 300_000;
@@ -20,8 +22,10 @@ fs.chmodSync(bundles, 0o755); // for programs that change their user
 process.once("exit", () => fs.rmSync(bundles, { recursive: true, force: true }));
 const env = { ...process.env, TEST_BUNDLES: bundles };
 
+const bundled = (file: string): string[] => ["--enable-source-maps", path.join(bundles, file.replace(/\.ts$/, ".mjs"))];
 const runtimes: Record<string, (file: string) => [program: string, args: string[]]> = {
-  node: (file) => [process.execPath, ["--enable-source-maps", path.join(bundles, file.replace(/\.ts$/, ".mjs"))]],
+  node: (file) => [process.execPath, bundled(file)],
+  node24: (file) => [node24, bundled(file)],
   deno: (file) => [bin("deno"), ["run", "-A", file]],
   bun: (file) => [bin("bun"), ["run", file]],
 };
@@ -40,11 +44,22 @@ const onNodeOnly = new Set([
 ]);
 const isNodeOnly = (file: string): boolean => /^(project|edge)\//.test(file) || onNodeOnly.has(file);
 
+/** Suites in which much depends on the runtime and that take few seconds: they run on the second Node too. */
+const onNode24 =
+  /^(node|tokens(?!\/agreement))\/|^(serve\/(contract|sockets)|stores\/file\/(writes|processes)|passwords\/queue)\.test/;
+/** Returns whether a suite is one for a runtime. */
+const runsOn = (name: string, file: string): boolean =>
+  name === "node" || (name === "node24" ? onNode24.test(file) : !isNodeOnly(file));
+
+/** The second Node takes part where it was installed; in CI it has to be. */
+const isHere = (name: string): boolean => name !== "node24" || process.env.CI === "true" || fs.existsSync(node24);
+
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
 const words = process.argv.slice(2);
 const parts = words.filter((word) => !(word in runtimes));
-const names = Object.keys(runtimes).filter((name) => !words.some((word) => word in runtimes) || words.includes(name));
+const isNamed = words.some((word) => word in runtimes);
+const names = Object.keys(runtimes).filter((name) => (isNamed ? words.includes(name) : isHere(name)));
 const files = fs
   .readdirSync(path.join(root, "test"), { recursive: true, encoding: "utf8" })
   .filter((name) => name.endsWith(".test.ts") && (parts.length === 0 || parts.some((part) => name.includes(part))));
@@ -97,7 +112,8 @@ async function runFile(name: string, file: string): Promise<Run> {
   const [program, args] = runtimes[name]!(path.join("test", file));
   const isInstalled = fs.existsSync(program);
   const start = performance.now();
-  const reason = `skipped: ${name} is not installed; npm ci brings it\n`;
+  const brings = name === "node24" ? "npm ci --prefix .ci/node24" : "npm ci";
+  const reason = `skipped: ${name} is not installed; ${brings} brings it\n`;
   const missing = { passed: 0, failed: 0, skipped: 1, output: reason, cpuSeconds: 0 };
   const { output, ...outcome } = isInstalled ? await run(program, args) : missing;
   const seconds = (performance.now() - start) / 1000;
@@ -121,7 +137,7 @@ const waiting = files
   .map((file) => ({ file, size: fs.statSync(path.join(root, "test", file)).size }))
   .toSorted((a, b) => rank(a.file) - rank(b.file) || b.size - a.size)
   .flatMap(({ file }) => names.map((name) => ({ name, file })))
-  .filter(({ name, file }) => name === "node" || !isNodeOnly(file));
+  .filter(({ name, file }) => runsOn(name, file));
 
 /** The server, the commands, and the programs that are only here to be started by suites of the file store. */
 function programs(): string[] {
@@ -133,7 +149,9 @@ function programs(): string[] {
   return ["src/serve/node.ts", ...ofCommands, ...fixtures.map((name) => `test/fixtures/${name}`)];
 }
 
-if (names.includes("node")) await bundle(root, [...files.map((file) => `test/${file}`), ...programs()], bundles);
+if (names.includes("node") || names.includes("node24")) {
+  await bundle(root, [...files.map((file) => `test/${file}`), ...programs()], bundles);
+}
 
 const runs: Run[] = [];
 async function work(): Promise<void> {

@@ -64,7 +64,7 @@ export function versionsOf(names: readonly string[]): Record<string, string> {
 /** The cores of the machine; read now, because a bench may pin itself to some of them later. */
 const cores = availableParallelism();
 
-/** Names the runtime in the files of results: `node`, `node24` for the one that `npm ci` installs, `deno`, `bun`. */
+/** Names the runtime in the files of results: `node`, `node24` for the one of `.ci/node24`, `deno`, `bun`. */
 export const label = process.execPath === node24 ? "node24" : runtime;
 
 export const folder = path.join(projectRoot, "bench/results");

@@ -12,8 +12,11 @@ export const runtime: Runtime = "Deno" in globalThis ? "deno" : "Bun" in globalT
 
 export const projectRoot = path.resolve(import.meta.dirname, "../..");
 
-/** The Node 24 that `npm ci` installs on Linux, beside the machine's own. */
-export const node24 = path.join(projectRoot, `node_modules/node-${process.platform}-${process.arch}/bin/node`);
+/** The Node 24 that `npm ci --prefix .ci/node24` installs on Linux, beside the machine's own. */
+export const node24 = path.join(
+  projectRoot,
+  `.ci/node24/node_modules/node-${process.platform}-${process.arch}/bin/node`,
+);
 
 const flags: Record<Runtime, () => string[]> = {
   // Resolved here, so that the child may start in any folder.
