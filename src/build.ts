@@ -44,17 +44,22 @@ await build({
   ],
 });
 
-await build({
-  entryPoints: ["cli/main", "serve/node", "serve/deno", "serve/bun", "serve/fetch"].map((name) => `dist/${name}.js`),
-  outdir: "dist",
-  outbase: "dist",
-  allowOverwrite: true,
-  bundle: true,
-  splitting: true,
-  chunkNames: "programs/[name]-[hash]",
-  format: "esm",
-  platform: "node",
-  target: "node20",
-  // Loaded on demand, and large or native.
-  external: ["@node-rs/*", "@zxcvbn-ts/*", "pg", "prom-client"],
-});
+/** Programs bundled together share files, one for each set of programs that needs the same: the commands would add to them. */
+const programs = [["serve/node", "serve/deno", "serve/bun", "serve/fetch"], ["cli/main"]];
+
+for (const names of programs) {
+  await build({
+    entryPoints: names.map((name) => `dist/${name}.js`),
+    outdir: "dist",
+    outbase: "dist",
+    allowOverwrite: true,
+    bundle: true,
+    splitting: true,
+    chunkNames: "programs/[name]-[hash]",
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    // Loaded on demand, and large or native. The command line starts the servers as they were bundled before it.
+    external: ["@node-rs/*", "@zxcvbn-ts/*", "pg", "prom-client", "../serve/*"],
+  });
+}
