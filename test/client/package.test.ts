@@ -4,7 +4,7 @@ import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { gzipSync } from "node:zlib";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 import { compile } from "svelte/compiler";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -25,22 +25,23 @@ it("weighs under 3 KB, minified and compressed, and imports nothing", async () =
   assert.ok(Object.keys(metafile.inputs).every((name) => name.startsWith("src/client/")));
 });
 
-it("has snippets for React and Vue that pass the type check", () => {
+it("has snippets for itself, React, Vue and Svelte that pass the type check", () => {
   const folder = temporaryFolder();
   symlinkSync(path.join(projectRoot, "node_modules"), path.join(folder, "node_modules"));
   const { descriptor } = parse(snippet("vue"));
   const sources = {
-    "auth.ts": 'import { createJwtClient } from "jwt-endpoints/client";\nexport const auth = createJwtClient();\n',
+    "auth.ts": snippet("ts"),
     "react.tsx": snippet("tsx"),
     "package.json": '{"type":"module"}',
     "vue.ts": descriptor.scriptSetup!.content,
+    "svelte.ts": `import "svelte";\n${/<script lang="ts">([^]*?)<\/script>/.exec(snippet("svelte"))![1]!}`,
   };
   for (const [name, text] of Object.entries(sources)) writeFileSync(path.join(folder, name), text);
   const compilerOptions = {
     ...JSON.parse(readFileSync(path.join(projectRoot, "tsconfig.json"), "utf8")).compilerOptions,
     jsx: "react-jsx",
     types: [],
-    noUnusedLocals: false, // the template uses them
+    noUnusedLocals: false, // the templates use them
     paths: { "jwt-endpoints/client": [entry] },
   };
   writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["."] }));
@@ -56,6 +57,16 @@ it("has snippets for Vue and Svelte that compile", () => {
   assert.equal([template.errors, template.tips], [[], []]);
   const { warnings } = compile(snippet("svelte"), { runes: true });
   assert.equal(warnings, []);
+});
+
+it("has snippets for other clients that are whole programs, or a method of an object", async () => {
+  const blocks = [...document.matchAll(/^```js\n([^]*?)^```/gm)].map(([, text]) => text!);
+  assert.is(blocks.length, 4);
+  for (const text of blocks) {
+    const source = /^async \w+\(/.test(text) ? `export default {${text}};` : text;
+    const { warnings } = await transform(source, { loader: "ts", format: "esm" });
+    assert.equal(warnings, [], text);
+  }
 });
 
 it.run();
