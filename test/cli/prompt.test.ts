@@ -1,15 +1,12 @@
 /** The password prompt, on a terminal. */
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { hashFor, isPasswordOf, newStore, secret, userProgram, usersOf, withStore } from "../support/commands.ts";
-import { command, environmentWith } from "../support/runtime.ts";
+import { hashFor, isPasswordOf, newStore, userProgram, usersOf, withStore } from "../support/commands.ts";
+import { command } from "../support/runtime.ts";
+import { hasTerminal, shellLine, typeAt } from "../support/terminal.ts";
 
 const terminal = suite("user command: password prompt");
 
-// `script` gives the command a terminal; elsewhere than in util-linux its flags differ.
-const hasTerminal = /util-linux/.test(spawnSync("script", ["--version"], { encoding: "utf8" }).stdout ?? "");
 const onTerminal = (title: string, run: () => Promise<void>): void => {
   if (hasTerminal) return terminal(title, run);
   console.log(`skipped, as there is no util-linux \`script\` to make a terminal: ${title}`);
@@ -17,23 +14,7 @@ const onTerminal = (title: string, run: () => Promise<void>): void => {
 };
 
 /** Runs the command on a terminal and types one line at each prompt. */
-async function typed(args: string[], answers: string[]): Promise<{ code: number | null; screen: string }> {
-  const [file, all] = command(userProgram, args);
-  const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
-  const line = [file, ...all].map(quote).join(" ");
-  const child = spawn("script", ["-qec", line, "/dev/null"], { env: environmentWith({}), stdio: "pipe" });
-  let screen = "";
-  let answered = 0;
-  child.stdout.on("data", (chunk: Uint8Array) => {
-    screen += chunk.toString();
-    while ((screen.match(/Password/g)?.length ?? 0) > answered && answered < answers.length) {
-      child.stdin.write(answers[answered++]!);
-    }
-  });
-  const [code] = (await once(child, "close")) as [number | null];
-  assert.not.match(screen, secret, "the password is on the screen");
-  return { code, screen };
-}
+const typed = (args: string[], answers: string[]) => typeAt(shellLine(...command(userProgram, args)), answers);
 
 onTerminal("asks twice without echo", async () => {
   const url = await newStore();

