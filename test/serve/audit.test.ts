@@ -4,7 +4,7 @@ import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { eventLine } from "../../src/program/events.ts";
-import { run, user } from "../support/commands.ts";
+import { run, user, usersOf } from "../support/commands.ts";
 import { secret } from "../support/contract-client.ts";
 import { runtime, start, temporaryFolder, environmentWith } from "../support/runtime.ts";
 import { finished, until } from "../support/processes.ts";
@@ -25,48 +25,109 @@ const linesIn = (text: string): Line[] =>
     .map((line) => JSON.parse(line) as Line);
 const eventsIn = (text: string): Line[] => linesIn(text).filter(({ event }) => event !== undefined);
 
-const marked = { password: "marked-password-1", wrong: "marked-wrong-2", key: "marked-key-".padEnd(40, "3") };
+const marked = {
+  password: "marked-password-1",
+  next: "marked-next-password-4",
+  wrong: "marked-wrong-2",
+  key: "marked-key-".padEnd(40, "3"),
+};
 
-it("writes no password, token, key or hash, whatever the request", async () => {
-  const store = `file:${temporaryFolder()}/store`;
-  await user(["add", "ada", "--store", store, "--password-stdin", "--hashing-iterations", "1"], {
-    input: `${marked.password}\n`,
+/** The members of an event beside `time`, `level` and `event`: of one that a request caused, and of a command's. */
+const ofRequest = ["client", "requestId", "sessionId", "userId"];
+const members: Record<string, string[]> = {
+  login: ofRequest,
+  refresh: ofRequest,
+  refresh_reuse: ofRequest,
+  logout: ofRequest,
+  password_changed: ofRequest,
+  user_added: ["userId"],
+  user_disabled: ["userId"],
+  user_enabled: ["userId"],
+  user_removed: ["userId"],
+  keys_rotated: ["keyId"],
+};
+
+for (const target of ["stderr", "file"]) {
+  it(`writes all members of each event, but no password, token, key or hash, to ${target}`, async () => {
+    const folder = temporaryFolder();
+    const store = `file:${folder}/store`;
+    const file = path.join(folder, "audit.log");
+    const flags = ["--rotate-refresh-tokens", "true", "--refresh-grace", "0", "--throttle", "100/min"];
+    const env = {
+      JWT_AUDIT_LOG: target === "file" ? file : target,
+      JWT_AUDIT_EVENTS: [...Object.keys(members), "login_failed", "throttled"].join(","),
+      JWT_STORE: store,
+      JWT_HASHING_ITERATIONS: "1",
+    };
+    let written = "";
+    const command = async (program: string, args: string[], input = "") => {
+      const { code, stdout, stderr } = await run(program, args, { env, input });
+      assert.is(code, 0, stderr);
+      written += stdout + stderr;
+    };
+    await command("user", ["add", "ada", "--password-stdin"], `${marked.password}\n`);
+    const server = await serve(flags, { ...env, JWT_SIGNING_KEY: marked.key });
+    const tokens: string[] = [];
+    const post = async (route: string, body: unknown, headers: Record<string, string> = json) => {
+      const init = { method: "POST", headers, body: typeof body === "string" ? body : JSON.stringify(body) };
+      const { text } = await server.send(route, init);
+      tokens.push(...[...text.matchAll(/eyJ[\w.-]+/g)].map(([token]) => token));
+      return text;
+    };
+    await server.send("/jwt/create/", logIn("ada", marked.wrong));
+    await server.send("/jwt/create/", logIn(marked.password, marked.password)); // typed into the wrong field
+    const pair = JSON.parse(await post("/jwt/create/", { username: "ada", password: marked.password })) as {
+      refresh: string;
+      access: string;
+    };
+    const bearer = { ...json, authorization: `Bearer ${pair.access}`, "x-request-id": pair.access };
+    for (const route of ["refresh", "refresh", "verify", "logout", "create", "blacklist"]) {
+      const fields = { refresh: pair.refresh, token: pair.access, username: "ada", password: marked.wrong };
+      await post(`/jwt/${route}/?token=${pair.access}`, fields, bearer);
+      await post(`/jwt/${route}/${pair.refresh}`, fields, bearer);
+      await post(`/jwt/${route}/`, `{"password":"${marked.wrong}"`, { ...bearer, cookie: `refresh=${pair.refresh}` });
+    }
+    await server.send(`/users/me/?access=${pair.access}`, { headers: bearer });
+    await server.send(`/${pair.refresh}`, { method: "DELETE", headers: bearer });
+    const again = JSON.parse(await post("/jwt/create/", { username: "ada", password: marked.password })) as typeof pair;
+    const change = { current_password: marked.password, new_password: marked.next };
+    await post("/users/set_password/", { ...change, current_password: marked.wrong }, bearer);
+    await post("/users/set_password/", change, { ...json, authorization: `Bearer ${again.access}` });
+    assert.is(await server.stop(), 0);
+    const hashes = (await usersOf(store)).map(({ passwordHash }) => passwordHash);
+    await command("user", ["passwd", "ada", "--password-stdin"], `${marked.password}\n`);
+    for (const verb of ["disable", "enable", "remove"]) await command("user", [verb, "ada"]);
+    await command("keys", ["rotate"]);
+    const keys = fs.readFileSync(path.join(folder, "store/keys.json"), "utf8");
+    const secrets = [...keys.matchAll(/"k":\s*"([\w-]+)"/g)].map(([, key]) => key!);
+    assert.ok(secrets.length > 0 && hashes.length > 0);
+
+    const log = target === "file" ? fs.readFileSync(file, "utf8") : "";
+    written += server.output() + server.errors() + log;
+    const events = eventsIn(written);
+    assert.equal(
+      [...new Set(events.map(({ event }) => event!))].toSorted(),
+      [...Object.keys(members), "login_failed"].toSorted(),
+    );
+    if (target === "file") assert.equal(eventsIn(log), events, "the file has them all, and it alone");
+    for (const { time, level, event, ...details } of events) {
+      assert.is(new Date(time as string).toISOString(), time);
+      assert.is(level, "info");
+      const names = Object.keys(details).toSorted();
+      if (event === "login_failed") {
+        const known = details["reason"] === "unknown_user" ? [] : ["userId"];
+        assert.equal(names, ["client", "reason", "requestId", ...known]);
+      } else if (event === "password_changed" && details["client"] === undefined) assert.equal(names, ["userId"]);
+      else assert.equal(names, members[event!], event);
+    }
+    const parts = tokens.flatMap((token) => token.split("."));
+    const header = parts[0];
+    const all = [...Object.values(marked), ...secrets, ...hashes, "pbkdf2_sha256$", "eyJ"];
+    for (const text of [...all, ...parts.filter((part) => part !== header)]) {
+      assert.not.ok(written.includes(text), `the log holds ${text}`);
+    }
   });
-  const flags = ["--rotate-refresh-tokens", "true", "--refresh-grace", "0", "--throttle", "100/min"];
-  const events = ["--audit-events", "login,login_failed,refresh,refresh_reuse,logout,throttled"];
-  const server = await serve(["--store", store, ...flags, ...events], { JWT_SIGNING_KEY: marked.key });
-  const tokens: string[] = [];
-  const post = async (route: string, body: unknown, headers: Record<string, string> = json) => {
-    const init = { method: "POST", headers, body: typeof body === "string" ? body : JSON.stringify(body) };
-    const { text } = await server.send(route, init);
-    tokens.push(...[...text.matchAll(/eyJ[\w.-]+/g)].map(([token]) => token));
-    return text;
-  };
-  await server.send("/jwt/create/", logIn("ada", marked.wrong));
-  await server.send("/jwt/create/", logIn(marked.password, marked.password)); // typed into the wrong field
-  const pair = JSON.parse(await post("/jwt/create/", { username: "ada", password: marked.password })) as {
-    refresh: string;
-    access: string;
-  };
-  const bearer = { ...json, authorization: `Bearer ${pair.access}`, "x-request-id": pair.access };
-  for (const route of ["refresh", "refresh", "verify", "logout", "create", "blacklist"]) {
-    const fields = { refresh: pair.refresh, token: pair.access, username: "ada", password: marked.wrong };
-    await post(`/jwt/${route}/?token=${pair.access}`, fields, bearer);
-    await post(`/jwt/${route}/${pair.refresh}`, fields, bearer);
-    await post(`/jwt/${route}/`, `{"password":"${marked.wrong}"`, { ...bearer, cookie: `refresh=${pair.refresh}` });
-  }
-  await server.send(`/users/me/?access=${pair.access}`, { headers: bearer });
-  await server.send(`/${pair.refresh}`, { method: "DELETE", headers: bearer });
-  assert.is(await server.stop(), 0);
-  const written = server.output() + server.errors();
-  const seen = new Set(eventsIn(written).map(({ event }) => event));
-  assert.equal([...seen].toSorted(), ["login", "login_failed", "refresh", "refresh_reuse", "logout"].toSorted());
-  const parts = tokens.flatMap((token) => token.split("."));
-  const header = parts[0];
-  for (const text of [...Object.values(marked), "pbkdf2_sha256$", ...parts.filter((part) => part !== header), "eyJ"]) {
-    assert.not.ok(written.includes(text), `the log holds ${text}`);
-  }
-});
+}
 
 it("appends events of servers and commands to one file, closed to others, that may be moved away", async () => {
   const folder = temporaryFolder();
