@@ -8,8 +8,14 @@ import { type AuditEvent, type AuditEventName, type LogEvent, describeSettings }
 
 /** Text that needs no quotes on a terminal. */
 const plain = /^[\w.:@/-]+$/;
-/** Characters that `JSON.stringify` lets pass, and that a terminal obeys. */
-const obeyed = /[\u007f-\u009f\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
+/** Characters that a terminal obeys. An error of a store or a host may quote a client's text. */
+const obeyed = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
+/** Indents the lines of a stack, so that none looks like an event. */
+const indented = (stack: string): string =>
+  stack
+    .split("\n")
+    .map((line) => `\n  ${line.replace(obeyed, "?")}`)
+    .join("");
 
 /**
  * Returns the line of an event, without its end: JSON, or for a person at a terminal.
@@ -24,7 +30,7 @@ export function eventLine(event: AuditEvent | LogEvent, isTerminal: boolean): st
     value === undefined ? [] : [`${key}=${plain.test(String(value)) ? value : JSON.stringify(value)}`],
   );
   const words = [time.slice(11, 19), level, name ?? code, ...(message === undefined ? [] : [message]), ...shown];
-  return words.join("  ").replace(obeyed, "?") + (stack === undefined ? "" : `\n${stack}`);
+  return words.join("  ").replace(obeyed, "?") + (stack === undefined ? "" : indented(stack));
 }
 
 /**

@@ -3,9 +3,11 @@ import fs from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { LogEvent } from "../../src/index.ts";
 import { eventLine } from "../../src/program/events.ts";
 import { run, user, usersOf } from "../support/commands.ts";
 import { secret } from "../support/contract-client.ts";
+import { randomFrom, seedFrom } from "../support/random.ts";
 import { runtime, start, temporaryFolder, environmentWith } from "../support/runtime.ts";
 import { finished, until } from "../support/processes.ts";
 import { entry, json, logIn, serve } from "../support/server.ts";
@@ -200,6 +202,34 @@ it("writes lines for a person on a terminal, in which no client's text can play 
   });
   const warning = { level: "warn", code: "weak_setting", message: "few iterations" } as const;
   assert.match(eventLine(warning, true), /^\d\d:\d\d:\d\d {2}warn {2}weak_setting {2}few iterations$/);
+});
+
+it("writes one line on a terminal and indents the stack, whatever text an error quotes", () => {
+  const random = randomFrom(seedFrom());
+  const parts = [
+    "\n",
+    "\r",
+    "\x1b[2J",
+    "\x1b]0;x\x07",
+    "\x9b1A",
+    "\ud800",
+    "\u202e",
+    "\u2028",
+    "\0",
+    "\b",
+    "a",
+    "12:00:00  info  login",
+  ];
+  const text = () => Array.from({ length: random.below(12) }, () => random.pick(parts)).join("");
+  for (let i = 0; i < 2000; i++) {
+    const details = { userId: text(), error: random.chance(0.5) ? new Error(text()) : undefined };
+    const event = { level: "error", code: "internal_error", message: text(), ...details } as unknown as LogEvent;
+    const [first, ...stack] = eventLine(event, true).split("\n");
+    assert.match(first!, /^\d\d:\d\d:\d\d {2}error {2}internal_error {2}/);
+    for (const line of [first!, ...stack]) assert.not.match(line, /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/u);
+    for (const line of stack) assert.match(line, /^ {2}/);
+    assert.not.match(eventLine(event, false), /[\n\r\x1b]/);
+  }
 });
 
 it.run();
