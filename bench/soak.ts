@@ -211,6 +211,7 @@ async function startServer(): Promise<{ child: ChildProcess; target: Target; hea
     JWT_REQUEST_LOG: "false",
     JWT_THROTTLE: "false",
     JWT_THROTTLE_FAILURES: "false",
+    JWT_THROTTLE_ROTATIONS: "false",
     JWT_HASHING_ITERATIONS: "1000",
     JWT_ROTATE_REFRESH_TOKENS: "true",
     JWT_REFRESH_TOKEN_LIFETIME: `${refreshLifetime}s`,

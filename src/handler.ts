@@ -19,6 +19,7 @@ import { type Passwords, createPasswords } from "./passwords/index.ts";
 import { createReports, reportSettings } from "./reports.ts";
 import { createRouter } from "./routes.ts";
 import { revokeUser } from "./sessions/revocation.ts";
+import { createRotationLimit } from "./sessions/rotation-limit.ts";
 import { parseSettings } from "./settings/parse.ts";
 import type { JwtEndpointsSettings, LoginRequest, Settings } from "./settings/types.ts";
 
@@ -102,6 +103,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     keys: keysFrom(settings),
     clientOf: forwarding.clientOf,
     failedLogins: createFailedLogins(settings),
+    rotations: createRotationLimit(settings),
     record: audit?.record,
   };
   const router = createRouter(context);

@@ -6,7 +6,7 @@ import { type ErrorCode, type ErrorData, fail, throttled } from "../errors.ts";
 import { mediaTypes } from "../http/negotiate.ts";
 import { renderError } from "../http/render.ts";
 import type { ApiDescription, ApiRoute, Settings } from "../settings/types.ts";
-import { type Operation, type Schema, cookieNames, objectOf, operations } from "./operations.ts";
+import { type Operation, type Schema, cookieNames, isSliding, objectOf, operations } from "./operations.ts";
 
 /** The version of the HTTP contract, which is not that of the package. */
 const contractVersion = "1.0.0";
@@ -140,13 +140,21 @@ function successOf(settings: Settings, row: Operation): Record<string, Schema> {
   return { 200: { description: "Done.", ...(names.length > 0 && { headers }), content } };
 }
 
+/** Whether a refresh may be refused for the rotations before it. */
+const limitsRotations = (settings: Settings): boolean =>
+  settings.throttleRotations !== false &&
+  settings.rotateRefreshTokens &&
+  settings.blacklistAfterRotation !== false &&
+  !isSliding(settings);
+
 /** Returns why a request may fail, and whether that is rendered as Simple JWT does in both profiles. */
 function codesOf(settings: Settings, route: ApiRoute, row: Operation): [code: ErrorCode, isBearer: boolean][] {
   const isPost = row.method === "post";
   const usesCookies = settings.cookies.carry.length > 0 && (row.isForUser || row.setsCookies);
   const isThrottled =
     (route.throttledBy !== undefined && settings[route.throttledBy] !== false) ||
-    (row.id === "logIn" && settings.throttleFailures !== false);
+    (row.id === "logIn" && settings.throttleFailures !== false) ||
+    (row.id === "refreshToken" && limitsRotations(settings));
   const bearerCodes: ErrorCode[] = [
     "not_authenticated",
     "bad_authorization_header",

@@ -1,5 +1,5 @@
 /** Reads settings from flags and environment, by the names in the settings schema: flags first, then the environment. */
-import { SettingError, describeSettings } from "../index.ts";
+import { type JwtEndpointsSettings, SettingError, describeSettings } from "../index.ts";
 import { didYouMean } from "../settings/describe.ts";
 import { isMemoryStore } from "../stores/open.ts";
 import { convert, readSecret } from "./values.ts";
@@ -16,7 +16,30 @@ import {
 import { type Limits, readLimits, serverOptions } from "./server-options.ts";
 
 /** Limits that the server has by default, and an embedded handler only when they are set. */
-export const guards = { throttle: "20/min", throttleSetPassword: "20/min", throttleFailures: "10/hour" };
+export const guards = {
+  throttle: "20/min",
+  throttleSetPassword: "20/min",
+  throttleFailures: "10/hour",
+  throttleRotations: "600/hour",
+};
+
+/**
+ * Returns the guards that do something beside the given settings: of one that does nothing, the start would warn.
+ * @param settings as given, not parsed.
+ */
+export function guardsFor({
+  signingKey,
+  keys,
+  rotateRefreshTokens = false,
+  blacklistAfterRotation,
+  authTokenClasses,
+}: Partial<JwtEndpointsSettings>): Partial<typeof guards> {
+  if ((signingKey ?? keys) === undefined) return {};
+  const { throttleRotations: _, ...others } = guards;
+  const recordsRotations =
+    rotateRefreshTokens && blacklistAfterRotation !== false && authTokenClasses?.[0] !== "SlidingToken";
+  return recordsRotations ? guards : others;
+}
 
 /** What the server program is started with. */
 export interface ServerOptions {

@@ -14,7 +14,7 @@ import { serverArguments, wantsInformation } from "../program/command-line.ts";
 import { loadOptions } from "../program/config-file.ts";
 import { createHasher } from "../program/hasher.ts";
 import { keySettings } from "../program/key-settings.ts";
-import { type ServerOptions, guards } from "../program/options.ts";
+import { type ServerOptions, guardsFor } from "../program/options.ts";
 import { UsageError, problemOf } from "../program/problem.ts";
 import { openStore, shownUrl } from "../stores/open.ts";
 import type { Metrics } from "./metrics.ts";
@@ -118,8 +118,7 @@ export async function prepare(options: ServerOptions): Promise<Prepared> {
   adaptToWorker(options);
   const endpointsWith = async (given: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
     const settings = { ...options.settings, ...given } as unknown as JwtEndpointsSettings;
-    const canLogIn = (settings.signingKey ?? settings.keys) !== undefined;
-    const endpoints = createJwtEndpoints(canLogIn ? { ...guards, ...settings } : settings);
+    const endpoints = createJwtEndpoints({ ...guardsFor(settings), ...settings });
     await endpoints.ready().catch(unlessReadable);
     return endpoints;
   };

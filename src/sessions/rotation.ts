@@ -2,10 +2,10 @@
 import { fail } from "../errors.ts";
 import type { User } from "../stores/store.ts";
 import type { Settings } from "../settings/types.ts";
-import { type Claims, type Issue, jtiFrom, loginTime, newJti, sessionEnd } from "../tokens/claims.ts";
+import { type Claims, type Issue, jtiFrom, loginTime, newJti, sessionEnd, sessionOf } from "../tokens/claims.ts";
 import { endSession } from "./revocation.ts";
 import { type RecordedRotation, isInGrace, isRevokedByFact, isSingleUse } from "./rules.ts";
-import { type RotationPlan, type SessionContext, lookUpRevocation, readRotation } from "./state.ts";
+import { type RotationPlan, type SessionContext, exists, lookUpRevocation, readRotation } from "./state.ts";
 
 /** Makes the rotation of a refresh token: its successor, and the fact that records it. */
 function makePlan(settings: Settings, claims: Claims, iat: number, now: number): RotationPlan {
@@ -26,13 +26,14 @@ function makePlan(settings: Settings, claims: Claims, iat: number, now: number):
  * @returns `undefined` where the store can't, or where more than the store knows may refuse the refresh.
  */
 export function planRotation(
-  { settings, store }: SessionContext,
+  { settings, store, rotations }: SessionContext,
   claims: Claims,
   now: number,
 ): RotationPlan | undefined {
   if (store.latestState === undefined || !isSingleUse(settings, claims)) return undefined;
   const { userAuthenticationRule, checkRevokeToken } = settings;
   if (userAuthenticationRule !== undefined || checkRevokeToken || now >= sessionEnd(settings, claims)) return undefined;
+  if (rotations !== undefined && rotations.waitOf(sessionOf(settings, claims)) > 0) return undefined;
   return makePlan(settings, claims, Math.floor(now), now);
 }
 
@@ -44,7 +45,7 @@ export function planRotation(
  * @param plan the plan that `lookUp` was given.
  * @param onReuse called once the session is ended for reuse.
  * @returns the successor's id and times, decided by this request or by an earlier one.
- * @throws `token_blacklisted` for a reused token and for a session ended meanwhile.
+ * @throws `token_blacklisted` for a reused token and for a session ended meanwhile; `throttled` for a session at its limit.
  */
 export async function rotate(
   context: SessionContext,
@@ -55,12 +56,17 @@ export async function rotate(
   plan: RotationPlan | undefined,
   onReuse: () => void,
 ): Promise<Issue> {
-  const { settings, store } = context;
+  const { settings, store, rotations } = context;
   const isRecorded = plan?.recorded !== undefined;
   const { issue, fact } = isRecorded ? plan : makePlan(settings, claims, iat, now);
   if (settings.blacklistAfterRotation === false) return issue;
 
+  const session = sessionOf(settings, claims);
+  const wait = isRecorded ? 0 : (rotations?.waitOf(session) ?? 0);
+  // What is recorded goes on at the limit too: a retry gets its successor, and reuse ends the session.
+  if (wait > 0 && !exists(await store.get!(...fact.key))) throw rotations!.refusal(session, wait, user.id);
   const recorded = isRecorded ? plan.recorded! : await store.putIfAbsent!(...fact.key, fact.value, fact.expiresAt);
+  if (recorded === fact.value) rotations?.count(session);
   // Looked up again: putIfAbsent has caught up with other processes, and one of them may have ended the session.
   if (!isRecorded && isRevokedByFact(await lookUpRevocation(context, claims))) throw fail("token_blacklisted");
   if (recorded === fact.value) return issue;

@@ -21,6 +21,7 @@ import {
   sessionOf,
   userIdFrom,
 } from "../tokens/claims.ts";
+import type { RotationLimit } from "./rotation-limit.ts";
 import {
   type Account,
   type RecordedRotation,
@@ -37,6 +38,8 @@ import {
 export interface SessionContext {
   readonly settings: Settings;
   readonly store: EndpointsStore;
+  /** Limits rotations by session, when that is on. */
+  readonly rotations?: RotationLimit | undefined;
 }
 
 /** The rotation of a refresh token, made before the token's state is known. */

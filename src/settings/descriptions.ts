@@ -172,6 +172,11 @@ export const descriptions: Record<SettingName, Description> = {
       "second to one minute. A client that logged in before is delayed by its own failures alone.",
     "off; `10/hour` in the server",
   ),
+  throttleRotations: setting(
+    "Rotations of refresh tokens allowed per session, such as `600/hour`: that many at once, and one more each six seconds. " +
+      "Each leaves a fact in the store.",
+    "off; `600/hour` in the server",
+  ),
   cors: setting("Origins of browser front ends, or `*`. Exact origins may send credentials."),
   trustedProxies: setting(
     "Reverse proxies that are believed about the client's address, host and scheme: addresses, ranges such as " +

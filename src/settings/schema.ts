@@ -165,6 +165,7 @@ export const settingsSchema = v.strictObject(
     throttleVerify: v.optional(rateOrOff, false),
     throttleSetPassword: v.optional(rateOrOff, false),
     throttleFailures: v.optional(rateOrOff, false),
+    throttleRotations: v.optional(rateOrOff, false),
     cors: v.optional(origins, false),
     cookies: v.optional(cookies, {}),
     trustedProxies: v.optional(proxies, false),

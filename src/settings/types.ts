@@ -351,6 +351,12 @@ export interface JwtEndpointsSettings {
    */
   throttleFailures?: false | string;
   /**
+   * Rotations allowed per session, such as `"600/hour"`: that many at once, and one more each six seconds. Each leaves a
+   * fact in the store. A retry that gets the same successor does not count.
+   * @default false
+   */
+  throttleRotations?: false | string;
+  /**
    * Origins (RFC 6454) of browser front ends, such as `["https://app.example.org"]`, or `"*"`. Exact origins may send
    * credentials.
    * @default false
@@ -444,6 +450,7 @@ type Converted =
   | "throttleVerify"
   | "throttleSetPassword"
   | "throttleFailures"
+  | "throttleRotations"
   | "cookies"
   | "log";
 
@@ -464,6 +471,7 @@ export interface Settings extends Readonly<Pick<Given, Unset>>, Readonly<Require
   readonly throttleVerify: false | Rate;
   readonly throttleSetPassword: false | Rate;
   readonly throttleFailures: false | Rate;
+  readonly throttleRotations: false | Rate;
   readonly cookies: Required<Omit<CookieSettings, "domain">> & Pick<CookieSettings, "domain">;
   readonly log: (event: LogEvent) => void;
 }

@@ -25,6 +25,7 @@ const variants: Record<string, Partial<JwtEndpointsSettings>> = {
   "refresh tokens in cookies": { cookies: { carry: ["refresh"] } },
   "all tokens in cookies": { cookies: { carry: ["refresh", "access"], secure: false }, responses: "simplejwt" },
   "sliding tokens in cookies": { cookies: { carry: ["refresh"] }, authTokenClasses: ["SlidingToken"] },
+  "rotation, limited by session": { rotateRefreshTokens: true, throttleRotations: "600/hour" },
   "sessions, limits": { sessions: true, throttle: "20/min", throttleRefresh: "1/s", throttleVerify: "1/s" },
   "another header, logins by email": { authHeaderTypes: ["JWT"], usernameField: "email", setPasswordRetype: true },
   "other texts and fields": { texts: { token_expired: "Abgelaufen" }, userFields: () => ({}), me: true },
@@ -92,6 +93,13 @@ it("has the statuses and texts of the profile that runs", async () => {
   assert.equal(await refused({ responses: "simplejwt", texts }), [["200", "400", "401", ...others], simplejwt]);
   const limited = await refused({ throttleRefresh: "1/s", cookies: { carry: ["refresh"] } });
   assert.equal(limited[0], ["200", "400", "403", "406", "413", "415", "429", "500", "503"]);
+  const throttleRotations = "600/hour";
+  const rotating = await refused({ throttleRotations, rotateRefreshTokens: true });
+  assert.equal(rotating[0], ["200", "400", "406", "413", "415", "429", "500", "503"]);
+  const idle = { throttleRotations, rotateRefreshTokens: true, blacklistAfterRotation: false };
+  for (const settings of [{ throttleRotations }, idle]) {
+    assert.equal((await refused(settings))[0], ["200", "400", ...others], "it has no effect there");
+  }
 });
 
 it("has the fields, the tokens and the credentials of the settings", async () => {

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { listOptions, readOptions } from "../../src/program/options.ts";
+import { guards, guardsFor, listOptions, readOptions } from "../../src/program/options.ts";
 import { defaultLimits } from "../../src/program/server-options.ts";
 import { startWarnings } from "../../src/serve/warnings.ts";
 import { fileOf } from "../support/commands.ts";
@@ -182,6 +182,19 @@ it("take their booleans without a value, and are turned off by --no-", () => {
       (error: Error) => error.message === message || assert.unreachable(error.message),
     );
   }
+});
+
+it("limit clients by default, and sessions where their rotations are recorded", () => {
+  const guardsOf = (...args: string[]) => Object.keys(guardsFor(readOptions(args, { JWT_SIGNING_KEY: "k" }).settings));
+  const all = Object.keys(guards);
+  const others = all.filter((name) => name !== "throttleRotations");
+  assert.equal(guardsOf(), others);
+  assert.equal(guardsOf("--rotate-refresh-tokens"), all);
+  assert.equal(guardsOf("--rotate-refresh-tokens", "--blacklist-after-rotation"), all);
+  assert.equal(guardsOf("--rotate-refresh-tokens", "--no-blacklist-after-rotation"), others);
+  assert.equal(guardsOf("--rotate-refresh-tokens", "--auth-token-classes", "SlidingToken"), others);
+  assert.equal(guardsOf("--rotate-refresh-tokens", "--auth-token-classes", "AccessToken,SlidingToken"), all);
+  assert.equal(guardsFor({}), {}, "nobody can log in");
 });
 
 it("are each shown by --help, in groups, with flag, variable and default, in 80 columns where there is no terminal", async () => {

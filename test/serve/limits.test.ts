@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { makeToken, secret } from "../support/contract-client.ts";
 import { until } from "../support/processes.ts";
 import { runtime } from "../support/runtime.ts";
-import { json, serve } from "../support/server.ts";
+import { json, logIn, serve } from "../support/server.ts";
 
 const it = suite(`${runtime} server: limits`);
 
@@ -125,6 +125,41 @@ it("refuse a body and a token that are too long, though the token is signed", as
   assert.ok(long.length > 8192 && long.length < 10_000);
   assert.is(await post(long), '400 {"non_field_errors":["Token is invalid or expired"]}');
   assert.match(await post("x".repeat(20_000)), /^413 .*larger than 20000 bytes/);
+  assert.is(await server.stop(), 0);
+});
+
+it("refuse rotations of one session beyond the server's own limit, and lose no session by it", async () => {
+  const flags = ["--store", "memory:", "--rotate-refresh-tokens", "true"];
+  const server = await serve(flags, { JWT_SIGNING_KEY: secret }, undefined, []);
+  await until(() => server.output().includes("curl"), "the first user is made");
+  const password = /shown only once: (\S+)/.exec(server.output())![1]!;
+  const logInHere = async () => {
+    const { text } = await server.send("/jwt/create/", logIn("admin", password));
+    return (JSON.parse(text) as { refresh: string }).refresh;
+  };
+  const refresh = (token: string) =>
+    server.send("/jwt/refresh/", { method: "POST", headers: json, body: JSON.stringify({ refresh: token }) });
+  const tokens = [await logInHere()];
+  const begin = performance.now();
+  let response = await refresh(tokens[0]!);
+  for (; response.status === 200 && tokens.length < 2000; response = await refresh(tokens.at(-1)!)) {
+    tokens.push((JSON.parse(response.text) as { refresh: string }).refresh);
+  }
+  const rotations = tokens.length - 1;
+  // 600 at once, and one more for each six seconds that they took.
+  const most = 600 + Math.floor((performance.now() - begin) / 6000);
+  assert.ok(rotations >= 600 && rotations <= most, `${rotations} rotations`);
+  const seconds = Number(response.headers["retry-after"]);
+  assert.ok(seconds >= 1 && seconds <= 6, `${seconds} s`);
+  const text = `Request was throttled. Expected available in ${seconds} second${seconds === 1 ? "" : "s"}.`;
+  assert.equal([response.status, JSON.parse(response.text)], [429, { detail: text }]);
+  const retried = await refresh(tokens.at(-2)!);
+  assert.equal([retried.status, (JSON.parse(retried.text) as { refresh: string }).refresh], [200, tokens.at(-1)]);
+  assert.is((await refresh(await logInHere())).status, 200, "another session of the user");
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  assert.is((await refresh(tokens.at(-1)!)).status, 200, "it works after the wait");
+  await until(() => server.errors().includes('"event":"throttled"'), "the event is recorded");
+  assert.not.match(server.errors(), /without_effect/);
   assert.is(await server.stop(), 0);
 });
 

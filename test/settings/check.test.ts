@@ -85,6 +85,17 @@ settings("that have no effect together are reported in one warning, if they were
     [{}, undefined],
     [{ refreshGrace: "10s" }, "refreshGrace without rotateRefreshTokens"],
     [{ refreshGrace: "10s", rotateRefreshTokens: true }, undefined],
+    [{ throttleRotations: "9/min" }, "throttleRotations without rotateRefreshTokens"],
+    [{ throttleRotations: false }, undefined],
+    [{ throttleRotations: "9/min", rotateRefreshTokens: true }, undefined],
+    [
+      { throttleRotations: "9/min", rotateRefreshTokens: true, blacklistAfterRotation: false },
+      "throttleRotations without blacklistAfterRotation",
+    ],
+    [
+      { throttleRotations: "9/min", authTokenClasses: ["SlidingToken"] },
+      "throttleRotations with SlidingToken first in authTokenClasses",
+    ],
     [
       { refreshGrace: 0, rotateRefreshTokens: true, blacklistAfterRotation: false },
       "refreshGrace without blacklistAfterRotation",

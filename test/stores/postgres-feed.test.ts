@@ -332,6 +332,31 @@ else {
     await post(apps[0]!, "logout", { refresh });
     assert.is(await guard(), 401, "known at once at a resource of the other server");
   });
+
+  endpoints("limit the rotations of a session, and write none beyond it along with the look-up", async () => {
+    const settings = { store: stores[0]!, signingKey, hashing: { iterations: 1 }, log: () => {} };
+    const limited = createJwtEndpoints({ ...settings, rotateRefreshTokens: true, throttleRotations: "3/hour" });
+    const [, { refresh = "" }] = await post(limited, "create", { username: "bob", password: "correct horse" });
+    const tokens = [refresh];
+    const rotateTwice = async (i: number) => {
+      const [, { refresh: next = "" }] = await post(limited, "refresh", { refresh: tokens[i] });
+      await post(limited, "refresh", { refresh: tokens[i] }); // a retry, which does not count
+      tokens.push(next);
+    };
+    const statements = await statementsDuring(async () => {
+      for (let i = 0; i < 2; i++) await rotateTwice(i);
+    });
+    assert.is(statements, 4);
+    await rotateTwice(2);
+    const recorded = async () => (await db.run(`select from ${db.schema}.facts where kind = 'successor'`)).length;
+    const before = await recorded();
+    assert.is((await post(limited, "refresh", { refresh: tokens[3] }))[0], 429);
+    assert.is((await post(limited, "refresh", { refresh: tokens[2] }))[1].refresh, tokens[3], "a retry at the limit");
+    assert.is(await recorded(), before);
+    const unlimited = createJwtEndpoints({ ...settings, rotateRefreshTokens: true });
+    assert.is((await post(unlimited, "refresh", { refresh: tokens[3] }))[0], 200, "it is still valid");
+  });
+
   endpoints.after(async () => {
     for (const each of opened) await each.close();
     await server.stop();

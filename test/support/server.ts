@@ -30,17 +30,22 @@ export interface Running {
 const secrets = /eyJ[\w-]{10,}|pbkdf2_sha256\$|-----BEGIN [A-Z ]*PRIVATE|correct horse|hunter\d/;
 
 /** Flags that turn the server's own limits off, since suites log in often from one address. */
-export const unlimited = ["--throttle", "--throttle-set-password", "--throttle-failures"].flatMap((flag) => [
-  flag,
-  "false",
-]);
+export const unlimited = ["throttle", "throttle-set-password", "throttle-failures", "throttle-rotations"].flatMap(
+  (name) => [`--${name}`, "false"],
+);
 
 /**
  * Starts the server on a free port and waits until it listens.
  * @param cwd the working directory; default: this process's.
+ * @param limits flags of the server's limits; without any, it has its own.
  */
-export async function serve(args: string[], env: Record<string, string> = {}, cwd = process.cwd()): Promise<Running> {
-  const child = start(entry, ["--port", "0", "--hashing-iterations", String(iterations), ...unlimited, ...args], {
+export async function serve(
+  args: string[],
+  env: Record<string, string> = {},
+  cwd = process.cwd(),
+  limits = unlimited,
+): Promise<Running> {
+  const child = start(entry, ["--port", "0", "--hashing-iterations", String(iterations), ...limits, ...args], {
     env: environmentWith(env),
     cwd,
   });

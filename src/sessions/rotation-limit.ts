@@ -1,0 +1,76 @@
+/** Limits how often a session rotates its refresh token: each rotation leaves a fact in the store until that token expires. */
+import { type JwtEndpointsError, throttled } from "../errors.ts";
+import type { Settings } from "../settings/types.ts";
+
+/**
+ * The most sessions that are remembered, in some 15 MB. Beyond it those that rotated least recently are forgotten, half of
+ * them at a time: it takes rotations in as many other sessions to get there.
+ */
+const mostSessions = 100_000;
+
+/** A leaky bucket: each rotation adds one, and it drains evenly. */
+interface Bucket {
+  level: number;
+  /** When it had this level, in milliseconds. */
+  at: number;
+  /** Whether a refusal was logged since it was empty. */
+  isLogged: boolean;
+}
+
+export interface RotationLimit {
+  /** Returns how long a session has to wait before it may rotate again, in milliseconds; 0 when it may at once. */
+  waitOf(session: string): number;
+  /** Counts a rotation that the store has recorded. */
+  count(session: string): void;
+  /**
+   * Makes the error of a session that has to wait. The first one of a series is logged.
+   * @param wait in milliseconds.
+   */
+  refusal(session: string, wait: number, userId: string): JwtEndpointsError;
+}
+
+/**
+ * Creates the counts of the setting `throttleRotations`; each process counts for itself. A bucket is of one size whatever the
+ * limit, and after a burst its session waits for one part of the time, not for all of it.
+ * @returns `undefined` when it is off.
+ */
+export function createRotationLimit({ throttleRotations, now, log }: Settings): RotationLimit | undefined {
+  if (throttleRotations === false) return undefined;
+  const { limit, seconds } = throttleRotations;
+  const drainMs = (seconds * 1000) / limit;
+  // Two generations: full, the younger replaces the older. Deleting one by one would leave holes that a Map has to skip.
+  let [sessions, older] = [new Map<string, Bucket>(), new Map<string, Bucket>()];
+
+  /** Returns the bucket of a session as it is now. One from before the clock was set back keeps its level. */
+  function find(session: string): Bucket | undefined {
+    const bucket = sessions.get(session) ?? older.get(session);
+    if (bucket === undefined) return undefined;
+    const time = now();
+    bucket.level = Math.max(0, bucket.level - Math.max(0, time - bucket.at) / drainMs);
+    bucket.at = time;
+    if (bucket.level === 0) bucket.isLogged = false;
+    return bucket;
+  }
+
+  return {
+    waitOf(session) {
+      const wait = ((find(session)?.level ?? 0) + 1 - limit) * drainMs;
+      return Math.max(0, Math.floor(wait)); // a sum of fractions may be off by a fraction of a millisecond
+    },
+    count(session) {
+      const bucket = find(session) ?? { level: 0, at: now(), isLogged: false };
+      bucket.level += 1;
+      if (sessions.size >= mostSessions / 2 && !sessions.has(session)) [sessions, older] = [new Map(), sessions];
+      sessions.set(session, bucket);
+    },
+    refusal(session, wait, userId) {
+      const bucket = find(session);
+      if (bucket?.isLogged === false) {
+        bucket.isLogged = true;
+        const message = "a session reached the limit of throttleRotations";
+        log({ level: "warn", code: "throttled", message, userId });
+      }
+      return throttled(wait);
+    },
+  };
+}
