@@ -82,8 +82,13 @@ it("groups the settings in its help", () => {
   );
 });
 
-/** Runs a script in a shell with the program on its path, as a user's shell has it; `undefined` without that shell. */
-async function inShell(shell: string, script: string): Promise<string[] | undefined> {
+const endOfWords = "end of words";
+
+/**
+ * Runs a script in a shell with the program on its path, as a user's shell has it.
+ * @returns what it offers for each line, `undefined` without that shell.
+ */
+async function inShell(shell: string, script: string): Promise<string[][] | undefined> {
   const folder = temporaryFolder();
   const [program, args] = command(main);
   const words = [program, ...args].map((word) => `'${word}'`).join(" ");
@@ -98,43 +103,46 @@ async function inShell(shell: string, script: string): Promise<string[] | undefi
   if (isMissing) return void console.log(`${shell} is not installed: its completion was not tried`);
   const { stdout, stderr, code } = await finished(child);
   assert.equal([stderr, code], ["", 0]);
-  return stdout
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => line.split("\t", 1)[0]!);
+  const offers = stdout.split(`${endOfWords}\n`).map((text) => text.split("\n").filter((line) => line !== ""));
+  return offers.slice(0, -1).map((lines) => lines.map((line) => line.split("\t", 1)[0]!));
 }
 
-/** How each shell is asked for what the tab key offers behind a line. */
-const shells: Record<string, (line: string) => string> = {
-  bash(line) {
-    const words = line.split(/ |(?<==)|(?==)/); // as readline breaks them
-    const list = words.map((word) => `'${word}'`).join(" ");
-    return `source <(jwt-endpoints completion bash)
-      COMP_WORDS=(${list}) COMP_CWORD=${words.length - 1}
+/** How each shell learns to complete, and how it is asked for what the tab key offers behind a line. */
+const shells: Record<string, [setup: string, ask: (line: string) => string]> = {
+  bash: [
+    "source <(jwt-endpoints completion bash)",
+    (line) => {
+      const words = line.split(/ |(?<==)|(?==)/); // as readline breaks them
+      const list = words.map((word) => `'${word}'`).join(" ");
+      return `COMP_WORDS=(${list}) COMP_CWORD=${words.length - 1}
       _jwt_endpoints
       printf '%s\n' "\${COMPREPLY[@]}"`;
-  },
-  zsh(line) {
-    const words = line.split(" ");
-    const list = words.map((word) => `'${word}'`).join(" ");
+    },
+  ],
+  zsh: [
     // Only the key itself is not pressed: _describe would show the list.
-    return `compdef() { }
-      _files() { }
-      _describe() { print -l -- "\${(@)\${(@P)2}%%:*}" }
-      source <(jwt-endpoints completion zsh)
-      words=(${list}) CURRENT=${words.length}
+    `compdef() { }
+    _files() { }
+    _describe() { print -l -- "\${(@)\${(@P)2}%%:*}" }
+    source <(jwt-endpoints completion zsh)`,
+    (line) => {
+      const words = line.split(" ");
+      const list = words.map((word) => `'${word}'`).join(" ");
+      return `words=(${list}) CURRENT=${words.length}
       _jwt_endpoints`;
-  },
-  fish: (line) => `jwt-endpoints completion fish | source
-      complete -C '${line}'`,
+    },
+  ],
+  fish: ["jwt-endpoints completion fish | source", (line) => `complete -C '${line}'`],
 };
 
-for (const [shell, ask] of Object.entries(shells)) {
+for (const [shell, [setup, ask]] of Object.entries(shells)) {
   it(`completes commands, flags and values in ${shell}`, async () => {
     const lines = ["", "user ", "user add --", "user import --format ", "--no-req", "--me=", "completion z", "use"];
-    const all = await Promise.all(lines.map((line) => inShell(shell, ask(`jwt-endpoints ${line}`))));
-    if (all[0] === undefined) return;
-    const [commands, ofUser, flags, value, negated, behind, shellName, word] = all as string[][];
+    const requests = lines.map((line) => `${ask(`jwt-endpoints ${line}`)}\necho '${endOfWords}'`);
+    const offers = await inShell(shell, [setup, ...requests, ""].join("\n"));
+    if (offers === undefined) return;
+    assert.is(offers.length, lines.length);
+    const [commands, ofUser, flags, value, negated, behind, shellName, word] = offers;
     assert.equal(commands!.toSorted(), Object.keys(commandTexts).toSorted());
     for (const name of ["add", "list", "passwd", "import"]) assert.ok(ofUser!.includes(name), name);
     for (const flag of ["--email", "--inactive", "--store", "--config"]) assert.ok(flags!.includes(flag), flag);
