@@ -1,7 +1,17 @@
 /** Makes the package as its users get it. npm is what packs and installs, whatever runs later. */
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
+import process from "node:process";
 import { projectRoot, temporaryFolder } from "./runtime.ts";
 
 /** Runs a program to its end and returns what it printed. */
@@ -13,15 +23,48 @@ export function run(folder: string, command: string, ...args: string[]): string 
   return stdout;
 }
 
+/**
+ * Returns a copy of a folder that is made once in a run of all suites (`test/run.ts`); for a suite run alone, the folder.
+ * @param make fills the folder.
+ */
+function onceInRun(name: string, make: (folder: string) => void): string {
+  const shared = process.env.TEST_BUNDLES;
+  const own = temporaryFolder();
+  if (shared === undefined) {
+    make(own);
+    return own;
+  }
+  const folder = path.join(shared, name);
+  const outcome = `${folder}.outcome`; // is there when the folder is complete, empty if nothing failed
+  if (mkdirSync(folder, { recursive: true }) !== undefined) {
+    let problem = "no outcome";
+    try {
+      make(folder);
+      problem = "";
+    } finally {
+      writeFileSync(`${outcome}.tmp`, problem);
+      renameSync(`${outcome}.tmp`, outcome);
+    }
+  }
+  const clock = new Int32Array(new SharedArrayBuffer(4));
+  for (let waited = 0; !existsSync(outcome); waited += 100) {
+    if (waited > 240_000) throw new Error(`waited in vain for another suite to make ${name}`);
+    Atomics.wait(clock, 0, 0, 100);
+  }
+  if (readFileSync(outcome, "utf8") !== "") throw new Error(`another suite failed to make ${name}`);
+  cpSync(folder, own, { recursive: true, verbatimSymlinks: true });
+  return own;
+}
+
 /** Builds the package from a copy of the sources, and returns the folder of the copy. */
 export function buildPackage(): string {
-  const copy = temporaryFolder();
-  for (const name of ["package.json", "tsconfig.json", "README.md", "src"]) {
-    cpSync(path.join(projectRoot, name), path.join(copy, name), { recursive: true });
-  }
-  symlinkSync(path.join(projectRoot, "node_modules"), path.join(copy, "node_modules"));
-  run(copy, "npm", "run", "build");
-  return copy;
+  return onceInRun("built", (copy) => {
+    for (const name of ["package.json", "tsconfig.json", "README.md", "src"]) {
+      cpSync(path.join(projectRoot, name), path.join(copy, name), { recursive: true });
+    }
+    symlinkSync(path.join(projectRoot, "node_modules"), path.join(copy, "node_modules"));
+    run(copy, "npm", "run", "build");
+  });
 }
 
 /**
@@ -29,16 +72,18 @@ export function buildPackage(): string {
  * @returns that folder, and the packed file.
  */
 export function packAndInstall(): { host: string; tarball: string } {
-  const folder = temporaryFolder();
-  const copy = buildPackage();
-  run(copy, "npm", "pack", "--pack-destination", folder);
-  const tarball = path.join(
+  const folder = onceInRun("installed", (made) => {
+    run(buildPackage(), "npm", "pack", "--pack-destination", made);
+    const host = path.join(made, "host");
+    mkdirSync(host);
+    writeFileSync(path.join(host, "package.json"), '{"name":"host","private":true,"type":"module"}');
+    run(host, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", tarballIn(made));
+  });
+  return { host: path.join(folder, "host"), tarball: tarballIn(folder) };
+}
+
+const tarballIn = (folder: string): string =>
+  path.join(
     folder,
     readdirSync(folder).find((name) => name.endsWith(".tgz"))!,
   );
-  const host = path.join(folder, "host");
-  mkdirSync(host);
-  writeFileSync(path.join(host, "package.json"), '{"name":"host","private":true,"type":"module"}');
-  run(host, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", tarball);
-  return { host, tarball };
-}
