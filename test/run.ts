@@ -1,8 +1,8 @@
 /**
- * Runs every `*.test.ts` below `test/` as a program of its own under Node, Deno and Bun, side by side on all cores, and some
- * under a second Node, `node24`. Ends with the files that took the most processor time and the sum, `N passed, M failed,
- * K skipped`. Arguments select runtimes and parts of paths (`npm test -- node tokens`). Node runs bundles of the suites and
- * of the programs that they start.
+ * Runs every `*.test.ts` below `test/` under Node, Deno and Bun, and some under a second Node, `node24`, side by side on all
+ * cores: as a program of its own, or the small ones of a folder in one. Ends with the programs that took the most processor
+ * time and the sum, `N passed, M failed, K skipped`. Arguments select runtimes and parts of paths (`npm test -- node tokens`). Node runs bundles of the suites and of
+ * the programs that they start.
  */
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -22,12 +22,13 @@ fs.chmodSync(bundles, 0o755); // for programs that change their user
 process.once("exit", () => fs.rmSync(bundles, { recursive: true, force: true }));
 const env = { ...process.env, TEST_BUNDLES: bundles };
 
-const bundled = (file: string): string[] => ["--enable-source-maps", path.join(bundles, file.replace(/\.ts$/, ".mjs"))];
-const runtimes: Record<string, (file: string) => [program: string, args: string[]]> = {
-  node: (file) => [process.execPath, bundled(file)],
-  node24: (file) => [node24, bundled(file)],
-  deno: (file) => [bin("deno"), ["run", "-A", file]],
-  bun: (file) => [bin("bun"), ["run", file]],
+const bundled = (file: string): string => path.join(bundles, file.replace(/\.ts$/, ".mjs"));
+/** For each runtime its program with arguments, and where it finds a file of the project. */
+const runtimes: Record<string, [command: [program: string, ...args: string[]], place: (file: string) => string]> = {
+  node: [[process.execPath, "--enable-source-maps"], bundled],
+  node24: [[node24, "--enable-source-maps"], bundled],
+  deno: [[bin("deno"), "run", "-A"], (file) => file],
+  bun: [[bin("bun"), "run"], (file) => file],
 };
 
 /**
@@ -36,9 +37,7 @@ const runtimes: Record<string, (file: string) => [program: string, args: string[
  */
 const onNodeOnly = new Set([
   "client/package.test.ts",
-  "client/browser.test.ts",
   "console/browser.test.ts",
-  "openapi/browser.test.ts",
   "serve/deploy.test.ts",
   "stores/postgres-servers.test.ts",
 ]);
@@ -54,6 +53,20 @@ const runsOn = (name: string, file: string): boolean =>
 /** The second Node takes part where it was installed; in CI it has to be. */
 const isHere = (name: string): boolean => name !== "node24" || process.env.CI === "true" || fs.existsSync(node24);
 
+/** The suites of these folders run in one process, as they start none, change no globals and need no quiet. */
+const sharing = /^(endpoints|http|keys|openapi|passwords|sessions|settings|tokens)\//;
+const onItsOwn = new Set([
+  ..."cookies embedding fuzz".split(" ").map((name) => `http/${name}.test.ts`),
+  ..."command key-file remote rotating".split(" ").map((name) => `keys/${name}.test.ts`),
+  ..."formats queue".split(" ").map((name) => `passwords/${name}.test.ts`),
+  ..."model two-servers".split(" ").map((name) => `sessions/${name}.test.ts`),
+  ..."agreement algorithms fuzz header".split(" ").map((name) => `tokens/${name}.test.ts`),
+  "settings/types.test.ts",
+]);
+const jobOf = (file: string): string =>
+  sharing.test(file) && !onItsOwn.has(file) ? file.slice(0, file.indexOf("/")) : file;
+const suites = "test/support/suites.ts";
+
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
 const words = process.argv.slice(2);
@@ -64,14 +77,26 @@ const files = fs
   .readdirSync(path.join(root, "test"), { recursive: true, encoding: "utf8" })
   .filter((name) => name.endsWith(".test.ts") && (parts.length === 0 || parts.some((part) => name.includes(part))));
 
+const titleOf = (job: string, files: readonly string[]): string =>
+  files.length > 1 ? `${job}: ${files.length} suites` : files[0]!;
+
 interface Outcome {
   passed: number;
   failed: number;
   skipped: number;
 }
 
+interface Job {
+  /** The runtime. */
+  name: string;
+  title: string;
+  files: string[];
+}
+
 interface Run extends Outcome {
   title: string;
+  /** The names of the files that failed. */
+  failures: string[];
   seconds: number;
   /** Processor time of the program and of the children it waited for. */
   cpuSeconds: number;
@@ -79,10 +104,11 @@ interface Run extends Outcome {
 
 /** Runs a program, then writes the shell's `times`: a line for the shell and one for its children (POSIX). */
 const timed = `"$@"; code=$?; echo "processor time:"; times; exit $code`;
+const counts = ["passed", "failed", "skipped"] as const;
 const timesPattern = /processor time:\n.*\n(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n/;
 
-/** Runs a program to its end and reads uvu's closing counts from its output. */
-async function run(program: string, args: string[]): Promise<Outcome & { output: string; cpuSeconds: number }> {
+/** Runs a program to its end. */
+async function run(program: string, args: string[]) {
   const shellArgs = ["-c", timed, "sh", program, ...args];
   const child = spawn("sh", shellArgs, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
   const stop = (): unknown => process.kill(-child.pid!, "SIGKILL"); // the shell and all that it started
@@ -97,29 +123,42 @@ async function run(program: string, args: string[]): Promise<Outcome & { output:
   process.off("exit", stop);
   const times = timesPattern.exec(output)?.slice(1).map(Number) ?? [];
   const cpuSeconds = times.reduce((sum, value, index) => sum + (index % 2 === 0 ? value * 60 : value), 0);
-  output = output.replace(timesPattern, "");
-  const count = (label: string): number => Number(new RegExp(`^ +${label}: +(\\d+)`, "m").exec(output)?.[1] ?? 0);
-  const [total, passed, skipped] = [count("Total"), count("Passed"), count("Skipped")];
-  const failed = total - passed; // uvu's total does not include skipped tests
-  // A program that ends with an error or reports no tests is one failure more, even if all its tests have passed.
-  const isBroken = (code !== 0 && failed <= 0) || total + skipped === 0;
-  if (isBroken) output += `\nended with code ${code} after ${fileLimitMs / 1000} s at most\n`;
-  return { passed, failed: isBroken ? failed + 1 : failed, skipped, output, cpuSeconds };
+  return { code, output: output.replace(timesPattern, ""), cpuSeconds };
 }
 
-async function runFile(name: string, file: string): Promise<Run> {
-  const title = `${name} ${file}`;
-  const [program, args] = runtimes[name]!(path.join("test", file));
-  const isInstalled = fs.existsSync(program);
+/** Reads uvu's closing counts. A file that reports no tests is one failure. */
+function outcomeOf(output: string): Outcome {
+  const count = (label: string): number => Number(new RegExp(`^ +${label}: +(\\d+)`, "m").exec(output)?.[1] ?? 0);
+  const [total, passed, skipped] = [count("Total"), count("Passed"), count("Skipped")];
+  return { passed, failed: total + skipped === 0 ? 1 : total - passed, skipped }; // uvu's total is without skipped tests
+}
+
+const sumOf = (outcomes: readonly Outcome[], key: keyof Outcome): number =>
+  outcomes.reduce((sum, each) => sum + each[key], 0);
+
+async function runJob({ name, title, files }: Job): Promise<Run> {
+  const [[program, ...args], place] = runtimes[name]!;
+  const places = files.map((file) => place(path.join("test", file)));
+  const isShared = files.length > 1;
+  if (!fs.existsSync(program)) {
+    const bringing = name === "node24" ? "npm ci --prefix .ci/node24" : "npm ci";
+    console.log(`\n── ${title}\nskipped: ${name} is not installed; ${bringing} brings it`);
+    return { title, passed: 0, failed: 0, skipped: files.length, failures: [], seconds: 0, cpuSeconds: 0 };
+  }
   const start = performance.now();
-  const brings = name === "node24" ? "npm ci --prefix .ci/node24" : "npm ci";
-  const reason = `skipped: ${name} is not installed; ${brings} brings it\n`;
-  const missing = { passed: 0, failed: 0, skipped: 1, output: reason, cpuSeconds: 0 };
-  const { output, ...outcome } = isInstalled ? await run(program, args) : missing;
+  const ended = await run(program, [...args, ...(isShared ? [place(suites)] : []), ...places]);
   const seconds = (performance.now() - start) / 1000;
-  const times = `${seconds.toFixed(1)} s, ${outcome.cpuSeconds.toFixed(1)} s of processor time`;
-  console.log(`\n── ${title}, ${times}\n${output.trimEnd()}`);
-  return { ...outcome, title, seconds };
+  const { code, output, cpuSeconds } = ended;
+  const parts = isShared ? places.map((at) => output.split(`suite ${at}:\n`)[1]?.split(/^suite /m)[0] ?? "") : [output];
+  const outcomes = parts.map(outcomeOf);
+  // A program that ends with an error is one failure more, even if all its tests have passed.
+  if (code !== 0 && sumOf(outcomes, "failed") === 0) outcomes.at(-1)!.failed++;
+  const ending = code === 0 ? "" : `\nended with code ${code} after ${fileLimitMs / 1000} s at most`;
+  const [passed, failed, skipped] = counts.map((key) => sumOf(outcomes, key)) as [number, number, number];
+  console.log(`\n── ${title}, ${seconds.toFixed(1)} s, ${cpuSeconds.toFixed(1)} s of processor time`);
+  console.log(output.trimEnd() + ending);
+  const failures = files.filter((_, index) => outcomes[index]!.failed > 0).map((file) => `${name} ${file}`);
+  return { title, passed, failed, skipped, failures, seconds, cpuSeconds };
 }
 
 /** Parts of the paths of files that take long, the longest first. */
@@ -133,11 +172,16 @@ const rank = (file: string): number => {
 };
 
 /** Long files come first, so that no core is left with one at the end; the size of the source decides between others. */
-const waiting = files
-  .map((file) => ({ file, size: fs.statSync(path.join(root, "test", file)).size }))
-  .toSorted((a, b) => rank(a.file) - rank(b.file) || b.size - a.size)
-  .flatMap(({ file }) => names.map((name) => ({ name, file })))
-  .filter(({ name, file }) => runsOn(name, file));
+const waiting: Job[] = [...new Set(files.map(jobOf))]
+  .map((job) => {
+    const those = files.filter((file) => jobOf(file) === job);
+    const size = those.reduce((sum, file) => sum + fs.statSync(path.join(root, "test", file)).size, 0);
+    return { job, files: those, size, rank: rank(those[0]!) };
+  })
+  .toSorted((a, b) => a.rank - b.rank || b.size - a.size)
+  .flatMap(({ job, files }) => names.map((name) => ({ name, job, files: files.filter((file) => runsOn(name, file)) })))
+  .filter((each) => each.files.length > 0)
+  .map(({ name, job, files }) => ({ name, files, title: `${name} ${titleOf(job, files)}` }));
 
 /** The server, the commands, and the programs that are only here to be started by suites of the file store. */
 function programs(): string[] {
@@ -150,20 +194,19 @@ function programs(): string[] {
 }
 
 if (names.includes("node") || names.includes("node24")) {
-  await bundle(root, [...files.map((file) => `test/${file}`), ...programs()], bundles);
+  await bundle(root, [suites, ...files.map((file) => `test/${file}`), ...programs()], bundles);
 }
 
 const runs: Run[] = [];
 async function work(): Promise<void> {
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-    runs.push(await runFile(next.name, next.file));
+    runs.push(await runJob(next));
   }
 }
 // Twice as many as cores, because most suites wait for processes, disks and clocks half of their time.
 await Promise.all(Array.from({ length: 2 * availableParallelism() }, work));
 
-const sumOf = (key: keyof Outcome): number => runs.reduce((sum, each) => sum + each[key], 0);
-const [passed, failed, skipped] = [sumOf("passed"), sumOf("failed"), sumOf("skipped")];
+const [passed, failed, skipped] = counts.map((key) => sumOf(runs, key)) as [number, number, number];
 if (runs.length > slowestShown) {
   const slowest = runs.toSorted((a, b) => b.cpuSeconds - a.cpuSeconds || b.seconds - a.seconds).slice(0, slowestShown);
   const cell = (seconds: number): string => seconds.toFixed(1).padStart(11);
@@ -176,7 +219,7 @@ if (runs.length > slowestShown) {
     console.log(`${cell(sum)}              all on ${name}`);
   }
 }
-const failures = runs.filter((each) => each.failed > 0).map(({ title }) => title);
+const failures = runs.flatMap((each) => each.failures);
 if (failures.length > 0) console.log(`\nfailed: ${failures.join(", ")}`);
 console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
 process.exit(failed > 0 || (skipped > 0 && process.env.CI === "true") ? 1 : 0);
