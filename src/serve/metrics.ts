@@ -105,14 +105,15 @@ export function createMetrics(options: ServerOptions): Metrics {
       });
     },
     timed(store) {
-      if (store.countFacts !== undefined) {
+      const countFacts = store.countFacts ?? store.estimateFacts;
+      if (countFacts !== undefined) {
         new prom.Gauge({
           name: "jwt_facts",
           help: "Facts that the store holds: revoked tokens, ended sessions, rotations. Expired ones count until dropped.",
           registers,
           aggregator: "max", // workers share a store, and each holds all of it
           async collect() {
-            this.set(await store.countFacts!());
+            this.set(await countFacts());
           },
         });
       }

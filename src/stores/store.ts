@@ -113,6 +113,11 @@ export interface TokenStore {
    * it must be so cheap that it can be called every second. Optional; metrics show it.
    */
   countFacts?(): MaybePromise<number>;
+  /**
+   * Returns about how many facts the store holds, for stores that would have to read them all to count them: it must cost no
+   * more than a look-up. Optional; metrics show it where there is no `countFacts`.
+   */
+  estimateFacts?(): MaybePromise<number>;
 }
 
 /** A fact by its kind and id. */

@@ -357,6 +357,15 @@ else {
     assert.is((await post(unlimited, "refresh", { refresh: tokens[3] }))[0], 200, "it is still valid");
   });
 
+  endpoints("have about the number of facts from the database's statistics", async () => {
+    const before = await stores[0]!.estimateFacts!();
+    for (let i = 0; i < 30; i++) await stores[0]!.putIfAbsent("estimated", String(i), "x", soon());
+    const count = async () => (await db.run(`select from ${db.schema}.facts`)).length;
+    const expected = await count();
+    await until(async () => (await stores[1]!.estimateFacts!()) === expected, "the statistics are up to date", 30_000);
+    assert.ok(before <= expected - 30);
+  });
+
   endpoints.after(async () => {
     for (const each of opened) await each.close();
     await server.stop();
