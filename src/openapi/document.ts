@@ -153,7 +153,7 @@ function codesOf(settings: Settings, route: ApiRoute, row: Operation): [code: Er
   const usesCookies = settings.cookies.carry.length > 0 && (row.isForUser || row.setsCookies);
   const isThrottled =
     (route.throttledBy !== undefined && settings[route.throttledBy] !== false) ||
-    (row.id === "logIn" && settings.throttleFailures !== false) ||
+    (route.checksPassword === true && settings.throttleFailures !== false) ||
     (row.id === "refreshToken" && limitsRotations(settings));
   const bearerCodes: ErrorCode[] = [
     "not_authenticated",

@@ -102,6 +102,11 @@ it("has the statuses and texts of the profile that runs", async () => {
   }
 });
 
+it("tells of 429 wherever guesses at a password are counted", async () => {
+  const { paths } = await documentOf({ throttleFailures: "10/hour" });
+  for (const path of ["/jwt/create/", "/users/set_password/"]) assert.ok(paths[path].post.responses[429], path);
+});
+
 it("has the fields, the tokens and the credentials of the settings", async () => {
   const of = async (settings: Partial<JwtEndpointsSettings>) => {
     const { paths, components } = await documentOf(settings);
