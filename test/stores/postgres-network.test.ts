@@ -2,14 +2,11 @@
 import net from "node:net";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type Database, connect } from "../../src/stores/postgres/connection.ts";
 import { migratePostgres, postgresStore } from "../../src/stores/postgres/index.ts";
-import { readPostgresUrl } from "../../src/stores/postgres/options.ts";
 import type { Store } from "../../src/stores/store.ts";
 import { freePort, until } from "../support/processes.ts";
-import { skipWithoutPostgres, startPooler, startPostgres } from "../support/postgres.ts";
+import { postgresSuite, startPooler } from "../support/postgres.ts";
 
 const soon = Math.ceil(Date.now() / 1000) + 3600;
 const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;
@@ -41,11 +38,7 @@ async function startDelay(port: number, ms: number): Promise<{ port: number; sto
   };
 }
 
-const server = await startPostgres();
-if (server === undefined) skipWithoutPostgres("PostgreSQL over a network");
-else {
-  const it = suite("PostgreSQL over a network");
-  let db: Database;
+await postgresSuite("PostgreSQL over a network", (it, server, db) => {
   let names = 0;
   const parameters = { pool: "3", statement_timeout: "1000", connect_timeout: "2" };
   const url = (more: Record<string, string> = {}, port = server.port): string => {
@@ -56,10 +49,6 @@ else {
   const prepare = async (): Promise<unknown> => ((names += 1), migratePostgres({ url: url() }));
   const isRevoked = async (store: Store, id: string) =>
     (await store.recentState!(undefined, [["blacklist", id]])).hasFact;
-
-  it.before(async () => {
-    db = await connect(readPostgresUrl(server.url()));
-  });
 
   it("50 ms away refuses what a near server revoked, and lets one successor stand", async () => {
     await prepare();
@@ -101,7 +90,11 @@ else {
       for (let i = 0; i < 30; i++) {
         await own.putIfAbsent("blacklist", `jti-${i}`, "1", soon);
         await sleep(110);
-        assert.is(await isRevoked(other, `jti-${i}`), true, "what the memory does not know is asked for");
+        assert.is(
+          await isRevoked(other, `jti-${i}`),
+          true,
+          "what the memory does not know is looked up in the database",
+        );
       }
       const isFresh = () => !(other.recentState!(undefined, [["blacklist", "x"]]) instanceof Promise);
       await until(isFresh, "another connection feeds the memory", 10_000);
@@ -178,10 +171,4 @@ else {
     await direct.close();
     await pooler.stop();
   });
-
-  it.after(async () => {
-    await db.close();
-    await server.stop();
-  });
-  it.run();
-}
+});

@@ -1,37 +1,32 @@
 /** The tables of the store in PostgreSQL: made, brought up to date, refused, and what an operator is told to run. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openStore } from "../../src/stores/open.ts";
-import { type Database, connect } from "../../src/stores/postgres/connection.ts";
+import { connect } from "../../src/stores/postgres/connection.ts";
 import { migratePostgres, postgresStore } from "../../src/stores/postgres/index.ts";
 import { readPostgresUrl } from "../../src/stores/postgres/options.ts";
 import { run } from "../support/commands.ts";
 import { freePort } from "../support/processes.ts";
-import { databasePassword, skipWithoutPostgres, startPostgres } from "../support/postgres.ts";
+import { databasePassword, postgresSuite } from "../support/postgres.ts";
 import { entry, unlimited } from "../support/server.ts";
 import { rejection } from "../support/stores.ts";
 import { projectRoot } from "../support/runtime.ts";
 
-const server = await startPostgres();
-if (server === undefined) skipWithoutPostgres("the tables in PostgreSQL");
-else {
-  const it = suite("the tables in PostgreSQL");
-  let db: Database;
+await postgresSuite("the tables in PostgreSQL", (it, server, db) => {
   let names = 0;
   const soon = Math.ceil(Date.now() / 1000) + 3600;
   /** Makes an empty database and returns its URL for a user. */
   async function newDatabase(user?: string): Promise<{ name: string; url: string }> {
     const name = `d${++names}`;
     await db.run(`create database ${name}`);
-    const url = new URL(server!.url(name));
+    const url = new URL(server.url(name));
     if (user !== undefined) [url.username, url.password] = [user, `secret of ${user}`];
     return { name, url: url.href };
   }
   /** Does something as the superuser in a database, statement by statement. */
   async function inDatabase<R>(name: string, ...statements: string[]): Promise<R[]> {
-    const own = await connect(readPostgresUrl(server!.url(name, { pool: "1" })));
+    const own = await connect(readPostgresUrl(server.url(name, { pool: "1" })));
     try {
       let rows: R[] = [];
       for (const statement of statements) rows = await own.run<R>(statement);
@@ -48,7 +43,6 @@ else {
   const migrate = (url: string, ...more: string[]) => run("db", ["migrate", "--store", url, ...more]);
 
   it.before(async () => {
-    db = await connect(readPostgresUrl(server.url()));
     for (const role of ["app", "maker"]) await db.run(`create role ${role} login password 'secret of ${role}'`);
   });
 
@@ -236,10 +230,4 @@ else {
       }
     }
   });
-
-  it.after(async () => {
-    await db.close();
-    await server.stop();
-  });
-  it.run();
-}
+});

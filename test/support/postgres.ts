@@ -4,6 +4,8 @@ import { appendFileSync, chmodSync, chownSync, existsSync, mkdirSync, readFileSy
 import path from "node:path";
 import process from "node:process";
 import { suite } from "uvu";
+import { type Database, connect } from "../../src/stores/postgres/connection.ts";
+import { readPostgresUrl } from "../../src/stores/postgres/options.ts";
 import { freePort, isListening, until } from "./processes.ts";
 import { temporaryFolder } from "./runtime.ts";
 
@@ -162,6 +164,26 @@ export async function startPostgres({
   };
   await server.start();
   return server;
+}
+
+/**
+ * Runs a suite on a server of its own, or skips it where there are no binaries.
+ * @param define adds the tests; is given the server, and a connection to it as the superuser.
+ */
+export async function postgresSuite(
+  name: string,
+  define: (it: ReturnType<typeof suite>, server: TestServer, db: Database) => void,
+): Promise<void> {
+  const server = await startPostgres();
+  if (server === undefined) return skipWithoutPostgres(name);
+  const db = await connect(readPostgresUrl(server.url()));
+  const it = suite(name);
+  define(it, server, db);
+  it.after(async () => {
+    await db.close();
+    await server.stop();
+  });
+  it.run();
 }
 
 const pgbouncer = "/usr/sbin/pgbouncer";
