@@ -151,11 +151,11 @@ django("adds no user when records are bad, says which and why, and with --skip-b
   assert.is(all.summary, "nothing was imported: 19 of 21 records are bad (--skip-bad imports the others)");
   assert.equal(all.users, []);
 
-  const good = await importDump(file, { skipBad: true });
-  assert.is(good.reports, expected.join(""));
-  assert.is(good.summary, "imported 2 users, skipped 19 bad records");
+  const imported = await importDump(file, { skipBad: true });
+  assert.is(imported.reports, expected.join(""));
+  assert.is(imported.summary, "imported 2 users, skipped 19 bad records");
   assert.equal(
-    good.users.map(({ id }) => id),
+    imported.users.map(({ id }) => id),
     ["1", "20"],
   );
 

@@ -154,10 +154,10 @@ importing("adds no user when lines are bad, says which and why, and with --skip-
   assert.is(all.code, 1);
   assert.is((await usersOf(url)).length, 1);
 
-  const good = await user(["import", file, "--skip-bad", "--store", url]);
-  assert.equal(good.stderr.split("\n"), [...badReports, ""]);
-  assert.is(good.stdout, "imported 2 users, skipped 20 bad lines\n");
-  assert.is(good.code, 0);
+  const imported = await user(["import", file, "--skip-bad", "--store", url]);
+  assert.equal(imported.stderr.split("\n"), [...badReports, ""]);
+  assert.is(imported.stdout, "imported 2 users, skipped 20 bad lines\n");
+  assert.is(imported.code, 0);
   assert.equal(
     (await usersOf(url)).map(({ username }) => username),
     ["taken", "good", "also good"],

@@ -72,36 +72,36 @@ function flatResponse(
 }
 
 /** Returns the names of differing parts, with both values. */
-function differences(asked: Case, theirs: SiteResponse, ours: SiteResponse, dialect: Dialect): Map<string, string> {
-  const [a, b] = [flatResponse(theirs, asked, dialect), flatResponse(ours, asked, dialect)];
+function differences(request: Case, theirs: SiteResponse, ours: SiteResponse, dialect: Dialect): Map<string, string> {
+  const [a, b] = [flatResponse(theirs, request, dialect), flatResponse(ours, request, dialect)];
   const found = new Map<string, string>();
   for (const name of new Set([...a.keys(), ...b.keys()])) {
     if (a.get(name) !== b.get(name)) found.set(name, `${a.get(name)} | ${b.get(name)}`);
   }
   const hasToken = /"(access|refresh|token)":"/.test(ours.text);
-  if (found.size === 0 && theirs.text !== ours.text && !hasToken && asked.method !== "HEAD")
+  if (found.size === 0 && theirs.text !== ours.text && !hasToken && request.method !== "HEAD")
     found.set("spelling", `${theirs.text} | ${ours.text}`);
   return found;
 }
 
 /** Sends a request to both sides, or another one to ours if given. */
-export async function compare(both: Both, asked: Case, askedOfUs: SiteRequest = asked) {
-  const [theirs, ours] = await Promise.all([both.theirs(asked), both.ours(askedOfUs)]);
-  return { theirs, ours, problem: judge(asked, theirs, ours, both) };
+export async function compare(both: Both, request: Case, ourRequest: SiteRequest = request) {
+  const [theirs, ours] = await Promise.all([both.theirs(request), both.ours(ourRequest)]);
+  return { theirs, ours, problem: judge(request, theirs, ours, both) };
 }
 
 /** Names what differs without being a known departure. */
-function judge(asked: Case, theirs: SiteResponse, ours: SiteResponse, both: Both): string | undefined {
-  const left = differences(asked, theirs, ours, both.dialect);
+function judge(request: Case, theirs: SiteResponse, ours: SiteResponse, both: Both): string | undefined {
+  const left = differences(request, theirs, ours, both.dialect);
   for (const [name, { when, theirs: a, ours: b, covers = /^/ }] of Object.entries(departures)) {
     if (left.size === 0) break;
     const covered = [...left.keys()].filter((key) => covers.test(key));
-    if (covered.length === 0 || !when(asked, both) || a?.(theirs) === false || b?.(ours) === false) continue;
+    if (covered.length === 0 || !when(request, both) || a?.(theirs) === false || b?.(ours) === false) continue;
     for (const key of covered) left.delete(key);
     occurred.set(name, (occurred.get(name) ?? 0) + 1);
   }
   if (left.size === 0) return undefined;
-  const { method, path, marks } = asked;
+  const { method, path, marks } = request;
   const shown = ({ status, text }: SiteResponse) =>
     `${status} ${withoutTokens(text.replace(/^\s*<[^]*<title>([^<]*)<[^]*/, "$1")).slice(0, 300)}`;
   const list = left.has("status")

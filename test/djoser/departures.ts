@@ -6,9 +6,9 @@ import type { Both } from "./both.ts";
 export interface Departure {
   reason: string;
   /** Of which requests. */
-  when: (asked: Case, both: Both) => boolean;
-  theirs?: (answer: SiteResponse) => boolean;
-  ours?: (answer: SiteResponse) => boolean;
+  when: (request: Case, both: Both) => boolean;
+  theirs?: (response: SiteResponse) => boolean;
+  ours?: (response: SiteResponse) => boolean;
   /** Which differences it explains; all, if it doesn't say. */
   covers?: RegExp;
 }
@@ -31,9 +31,11 @@ export const departures: Record<string, Departure> = {
   "the password is not trimmed": {
     reason: "spaces are part of a password (NIST SP 800-63B); Simple JWT takes them off",
     when: marked(/^password: (spaces|padded)|^login: password with/),
-    theirs: (answer) =>
-      is(200)(answer) || loginRefused(answer) || /"password":\s*\[\s*"This field may not be blank/.test(answer.text),
-    ours: (answer) => is(200, 400)(answer) || loginRefused(answer),
+    theirs: (response) =>
+      is(200)(response) ||
+      loginRefused(response) ||
+      /"password":\s*\[\s*"This field may not be blank/.test(response.text),
+    ours: (response) => is(200, 400)(response) || loginRefused(response),
   },
   "passwords are not trimmed when they are changed": {
     reason: "as above",
@@ -94,13 +96,13 @@ export const departures: Record<string, Departure> = {
     ours: tokenRefused,
   },
   "a time beyond the calendar": {
-    reason: "any number is a time (RFC 7519 §2); Python's dates end with the year 9999, and the answer is 500",
+    reason: "any number is a time (RFC 7519 §2); Python's dates end with the year 9999, and the response is 500",
     when: marked(/^token: exp beyond dates/),
     theirs: is(500),
     ours: is(200),
   },
   "no jti": {
-    reason: "the words that Simple JWT has for it; its blacklist looks for the claim first, and the answer is 500",
+    reason: "the words that Simple JWT has for it; its blacklist looks for the claim first, and the response is 500",
     when: marked(/^token: (no (exp, no )?jti|payload empty object)/),
     theirs: is(500),
     ours: tokenRefused,
@@ -255,12 +257,12 @@ export const departures: Record<string, Departure> = {
   },
   // bodies
   "indented answers": {
-    reason: "answers are compact, whatever is asked for in `Accept`",
+    reason: "responses are compact, whatever is requested in `Accept`",
     when: marked(/^accept: .*indent/),
     covers: /^spelling$/,
   },
   "a body that nests too deep": {
-    reason: "Python's recursion ends, and the answer is 500",
+    reason: "Python's recursion ends, and the response is 500",
     when: marked(/^body: nested too deep/),
     theirs: is(500),
     ours: is(400),
@@ -271,7 +273,7 @@ export const departures: Record<string, Departure> = {
     ours: is(413),
   },
   "not UTF-8": {
-    reason: "the same answer in words of our own, without the position and bytes that Python tells",
+    reason: "the same response in words of our own, without the position and bytes that Python tells",
     when: marked(/^body: not UTF-8/),
     theirs: parseError,
     ours: parseError,

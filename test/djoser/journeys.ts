@@ -79,7 +79,7 @@ function* arbitrarySteps({ chance, pick, below }: Random, count: number): Genera
 }
 
 /**
- * One login and what a client, or two, may do with its tokens, in any order; each side with the tokens it has answered
+ * One login and what a client, or two, may do with its tokens, in any order; each side with the tokens it has issued
  * itself, so that a step goes by what the steps before it have left on either side.
  */
 export async function journey(both: Both, random: Random, start: readonly Step[], steps: number): Promise<string[]> {
@@ -128,17 +128,21 @@ export async function exchange(both: Both): Promise<void> {
     [ours, theirs, "our token at Django"],
   ] as const) {
     const ask = async (endpoint: Endpoint, one: string, status: number): Promise<Issued> => {
-      const answer = await taker(withToken(both, endpoint, one));
-      assert.is(answer.status, status, `${who}: ${endpoint} answers ${answer.status} ${withoutTokens(answer.text)}`);
-      return JSON.parse(answer.text) as Issued;
+      const response = await taker(withToken(both, endpoint, one));
+      assert.is(
+        response.status,
+        status,
+        `${who}: ${endpoint} returns ${response.status} ${withoutTokens(response.text)}`,
+      );
+      return JSON.parse(response.text) as Issued;
     };
     const issued = JSON.parse((await issuer(withLogin("ömer😀"))).text) as Issued;
     for (const one of Object.values(issued)) await ask("verify", one, 200);
-    const answered = await ask("refresh", issued[main]!, 200);
-    for (const one of [issued, answered]) {
+    const refreshed = await ask("refresh", issued[main]!, 200);
+    for (const one of [issued, refreshed]) {
       assert.is((await ask("whoami", one.access ?? one.token!, 200)).username, "ömer😀");
     }
-    const last = answered[main] ?? issued[main]!;
+    const last = refreshed[main] ?? issued[main]!;
     await ask("blacklist", last, 200);
     const refusal = await ask("refresh", last, 401);
     assert.is(refusal.detail, "Token is blacklisted", who);

@@ -35,11 +35,11 @@ interface Parts {
   token?: string;
 }
 
-const good = "vijf Boterhammen & kaas";
+const accepted = "vijf Boterhammen & kaas";
 
 /** New passwords for the user `marjolein-N` with the email `van.der.veen@tulips-N.example`. */
 const nextPasswords: [about: string, next: string][] = [
-  ["good", good],
+  ["accepted", accepted],
   ["the same as before", password],
   ["8 characters", "Zx9_#qÄ😀"],
   ["7 characters", "Zx9_#q😀"],
@@ -65,7 +65,7 @@ const nextPasswords: [about: string, next: string][] = [
 function* passwordCases(isRetyped: boolean): Generator<Parts> {
   for (const [about, next] of nextPasswords) yield { about, next };
   for (const current of ["wrong", "", password.toUpperCase()]) {
-    for (const next of [good, "666", ""]) yield { current, next };
+    for (const next of [accepted, "666", ""]) yield { current, next };
   }
   const fields = ["new_password", "current_password", ...(isRetyped ? ["re_new_password"] : [])];
   for (const media of isRetyped ? (["json"] as const) : (["json", "form", "multipart"] as const)) {
@@ -76,8 +76,8 @@ function* passwordCases(isRetyped: boolean): Generator<Parts> {
     for (const whole of wholes[media]) yield { media, whole };
   }
   if (isRetyped) {
-    for (const again of ["another", good.toUpperCase()]) yield { again };
-    yield { again: `${good} `, about: "again, with a space" };
+    for (const again of ["another", accepted.toUpperCase()]) yield { again };
+    yield { again: `${accepted} `, about: "again, with a space" };
     yield { again: "another", next: "qwerty" };
     yield { again: "another", current: "wrong" };
     return;
@@ -90,7 +90,7 @@ function* passwordCases(isRetyped: boolean): Generator<Parts> {
 }
 
 async function caseOf(both: Both, username: string, parts: Parts): Promise<Case> {
-  const { current = password, next = good, again = next, media = "json", shape = {}, whole } = parts;
+  const { current = password, next = accepted, again = next, media = "json", shape = {}, whole } = parts;
   const { about, method = "POST", ending, authorization = "bearer", token: kind = "valid" } = parts;
   const tokens: Tokens = {
     dialect: { ...both.dialect, active: both.idOf(username) },

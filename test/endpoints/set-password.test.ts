@@ -90,12 +90,12 @@ it("asks the host's passwordRules, which may take a while, with the store's own 
     const user = inner.findUserById(id) as User | undefined;
     return user && { ...user, team: "blue" };
   };
-  const asked: unknown[] = [];
+  const calls: unknown[] = [];
   const { setPassword, logIn, log, isPassword } = await open({
     store: { ...inner, findUserById },
     async passwordRules(password, user) {
       await new Promise((resolve) => setTimeout(resolve, 1));
-      asked.push([password, user.username, (user as User & { team: string }).team]);
+      calls.push([password, user.username, (user as User & { team: string }).team]);
       if (password === "fail") throw new Error("rules failed");
       return password.includes("ä") ? [] : ["Ein ä fehlt.", "Sonst nichts."];
     },
@@ -103,13 +103,13 @@ it("asks the host's passwordRules, which may take a while, with the store's own 
   const { access } = await logIn();
   const refused = await setPassword(access, { ...change, new_password: "x" });
   assert.equal(JSON.parse(refused.text).new_password, ["Ein ä fehlt.", "Sonst nichts."]);
-  assert.equal(asked, [["x", "ada", "blue"]]);
+  assert.equal(calls, [["x", "ada", "blue"]]);
   assert.is((await setPassword(access, { ...change, current_password: "wrong", new_password: "x" })).status, 400);
-  assert.is(asked.length, 1, "a wrong current password is not judged further");
+  assert.is(calls.length, 1, "a wrong current password is not judged further");
   const failed = await setPassword(access, { ...change, new_password: "fail" });
   assert.equal([failed.status, failed.text], [500, '{"detail":"Internal server error."}']);
   assert.is(((log.at(-1) as { error: Error }).error as Error).message, "rules failed");
-  assert.is((await setPassword(access, { ...change, new_password: "ä" })).status, 204, "nothing else is asked");
+  assert.is((await setPassword(access, { ...change, new_password: "ä" })).status, 204, "nothing else is called");
   assert.ok(await isPassword("ä"));
 });
 

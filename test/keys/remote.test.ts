@@ -81,11 +81,11 @@ remote("causes 503 with Retry-After when it is down, and is not fetched again fo
     ["keys_unavailable"],
   );
   clock.now += 1;
-  there.answer = json({ keys: [rsa.publicJwk] });
+  there.respond = json({ keys: [rsa.publicJwk] });
   assert.is(await judge(token), "ok");
   assert.is(there.hits, 2);
 
-  there.answer = json({}, 503);
+  there.respond = json({}, 503);
   const endpoints = createJwtEndpoints(input);
   await endpoints.ready(); // it starts all the same
   const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ token }) };
@@ -99,7 +99,7 @@ remote("counts as down when it responds with anything but a key set", async () =
   const there = await publisher(json({}));
   const file = `file://${temporaryFolder()}/keys.json`;
   fs.writeFileSync(new URL(file), JSON.stringify({ keys: [rsa.publicJwk] }));
-  const good = { keys: [rsa.publicJwk] };
+  const valid = { keys: [rsa.publicJwk] };
   const answers: [string, Respond][] = [
     ["HTML", (response) => response.writeHead(200, { "content-type": "text/html" }).end("<h1>Keys</h1>")],
     ["an empty body", (response) => response.end()],
@@ -108,19 +108,19 @@ remote("counts as down when it responds with anything but a key set", async () =
     ["keys that are no list", json({ keys: rsa.publicJwk })],
     ["keys that are no objects", json({ keys: ["x"] })],
     ["null", json(null)],
-    ["500", json(good, 500)],
-    ["404", json(good, 404)],
+    ["500", json(valid, 500)],
+    ["404", json(valid, 404)],
     ["204", (response) => response.writeHead(204).end()],
-    ["a redirect to a file", json(good, 302, { location: file })],
-    ["a redirect elsewhere", json(good, 307, { location: there.url })],
-    ["too much", (response) => response.end(JSON.stringify({ ...good, x: "x".repeat(1_048_576) }))],
+    ["a redirect to a file", json(valid, 302, { location: file })],
+    ["a redirect elsewhere", json(valid, 307, { location: there.url })],
+    ["too much", (response) => response.end(JSON.stringify({ ...valid, x: "x".repeat(1_048_576) }))],
     [
       "an end too soon",
       (response) => response.writeHead(200, { "content-length": 5000 }).write("{", () => response.destroy()),
     ],
   ];
-  for (const [name, answer] of answers) {
-    there.answer = answer;
+  for (const [name, respond] of answers) {
+    there.respond = respond;
     there.hits = 0;
     const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
     assert.is(await judge(await rsa.sign()), "keys_unavailable 5", name);
@@ -153,7 +153,7 @@ remote("is fetched again for an unknown kid after thirty seconds, not before", a
   const there = await publisher(json({ keys: [rsa.publicJwk] }));
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
   assert.is(await judge(await rsa.sign()), "ok");
-  there.answer = json({ keys: [rsa2.publicJwk, rsa.publicJwk] });
+  there.respond = json({ keys: [rsa2.publicJwk, rsa.publicJwk] });
   clock.now += 29;
   for (let i = 0; i < 5; i++) assert.is(await judge(await rsa2.sign({ kid: `x${i}` })), "token_invalid");
   assert.is(await judge(await rsa2.sign()), "token_invalid");
@@ -170,7 +170,7 @@ remote("drops a key that is no longer published within ten minutes", async () =>
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
   const token = await rsa.sign();
   assert.is(await judge(token), "ok");
-  there.answer = json({ keys: [rsa2.publicJwk] });
+  there.respond = json({ keys: [rsa2.publicJwk] });
   clock.now += 599;
   assert.is(await judge(token), "ok");
   assert.is(there.hits, 1);
@@ -185,15 +185,15 @@ remote("is fetched again when the clock is set back", async () => {
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
   clock.now += 1000;
   assert.is(await judge(await rsa.sign()), "ok");
-  there.answer = json({}, 500);
+  there.respond = json({}, 500);
   clock.now += 86_400;
   assert.is(await judge(await rsa.sign()), "keys_unavailable 5");
   // The times of the last fetch and of the last failure are both a day ahead.
-  there.answer = json({ keys: [rsa2.publicJwk] });
+  there.respond = json({ keys: [rsa2.publicJwk] });
   clock.now -= 86_400 - 60;
   assert.is(await judge(await rsa2.sign()), "ok");
   assert.is(there.hits, 3);
-  there.answer = json({ keys: [rsa.publicJwk] });
+  there.respond = json({ keys: [rsa.publicJwk] });
   clock.now -= 1000;
   assert.is(await judge(await rsa2.sign()), "token_invalid");
   assert.is(await judge(await rsa.sign()), "ok");
@@ -204,7 +204,7 @@ remote("leaves the last keys in use for an hour when it goes down", async () => 
   const { judge } = open({ algorithm: "RS256", jwkUrl: there.url });
   const token = await rsa.sign();
   assert.is(await judge(token), "ok");
-  there.answer = json({}, 500);
+  there.respond = json({}, 500);
   clock.now += 601;
   assert.is(await judge(token), "ok");
   assert.is(there.hits, 2);
@@ -212,22 +212,22 @@ remote("leaves the last keys in use for an hour when it goes down", async () => 
   assert.is(await judge(await rsa2.sign()), "keys_unavailable 5");
   assert.is(there.hits, 2);
   // From here on nobody waits for a URL that hangs.
-  there.answer = () => {};
+  there.respond = () => {};
   clock.now += 5;
   const began = performance.now();
   assert.is(await judge(token), "ok");
   assert.ok(performance.now() - began < 2_000);
-  await until(() => there.hits === 3, "it is asked again meanwhile");
+  await until(() => there.hits === 3, "it is requested again meanwhile");
   clock.now = epoch + 3_599;
   assert.is(await judge(token), "ok");
 
   const lately = await publisher(json({ keys: [rsa.publicJwk] }));
   const late = open({ algorithm: "RS256", jwkUrl: lately.url });
   assert.is(await late.judge(token), "ok");
-  lately.answer = json({}, 500);
+  lately.respond = json({}, 500);
   clock.now += 3_600;
   assert.is(await late.judge(token), "keys_unavailable 5");
-  lately.answer = json({ keys: [rsa.publicJwk] });
+  lately.respond = json({ keys: [rsa.publicJwk] });
   clock.now += 5;
   assert.is(await late.judge(token), "ok");
 });
@@ -237,11 +237,11 @@ remote("delays no request when it hangs once the keys are ten minutes old", asyn
   const { judge, log } = open({ algorithm: "RS256", jwkUrl: there.url });
   const token = await rsa.sign();
   assert.is(await judge(token), "ok");
-  for (const answer of [
+  for (const respond of [
     () => {},
     (response: http.ServerResponse) => response.writeHead(200).write('{"keys":['), // begins, and never ends
   ]) {
-    there.answer = answer;
+    there.respond = respond;
     there.hits = 0;
     clock.now += 601;
     const began = performance.now();
@@ -255,8 +255,8 @@ remote("delays no request when it hangs once the keys are ten minutes old", asyn
     assert.is(await judge(await rsa2.sign()), "keys_unavailable 5");
     assert.ok(performance.now() - began < 9_000, `${performance.now() - began} ms`);
     clock.now += 5;
-    there.answer = json({ keys: [rsa.publicJwk] });
-    await until(async () => (await judge(token)) === "ok" && there.hits > 1, "it is asked again");
+    there.respond = json({ keys: [rsa.publicJwk] });
+    await until(async () => (await judge(token)) === "ok" && there.hits > 1, "it is requested again");
     await until(async () => (await judge(await rsa2.sign())) === "token_invalid", "and answers");
   }
   assert.is(log.length, 2);

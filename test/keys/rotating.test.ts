@@ -70,32 +70,32 @@ rotating("leaves tokens without kid to keys without one, and to signingKey", asy
 rotating("is followed while requests go on, and read again at once for an unknown kid", async () => {
   const pairs = await Promise.all(["a", "b", "c"].map((kid) => pairOf("ES256", kid)));
   let given: RotatingKeys = { active: pairs[0]!.jwk };
-  let asked = 0;
+  let calls = 0;
   const server = open({
     keys: () => {
-      asked++;
+      calls++;
       return given;
     },
   });
   const { judge, sign, keys } = server;
   assert.is(await judge(await pairs[0]!.sign()), "ok");
-  assert.is(asked, 1);
+  assert.is(calls, 1);
   for (let i = 0; i < 50; i++) await judge(await sign());
-  assert.is(asked, 1);
+  assert.is(calls, 1);
   // Another process signs with a key that it read of before we did.
   given = { active: pairs[1]!.jwk, retiring: [pairs[0]!.publicJwk] };
   const tokens = await Promise.all(Array.from({ length: 30 }, () => pairs[1]!.sign()));
   assert.equal(new Set(await Promise.all(tokens.map(judge))), new Set(["ok"]));
-  assert.ok(asked <= 3, `asked ${asked} times`);
+  assert.ok(calls <= 3, `called ${calls} times`);
   assert.is(decodeProtectedHeader(await sign()).kid, "b");
   // Unknown kids cause at most ten loads per second.
-  const from = asked;
+  const from = calls;
   const began = performance.now();
   for (let i = 0; i < 5; i++) {
     await Promise.all([1, 2, 3, 4].map(async (n) => judge(await pairs[2]!.sign({ kid: `x${i}${n}` }))));
   }
   const seconds = (performance.now() - began) / 1000;
-  assert.ok(asked - from <= 2 + seconds * 12, `asked ${asked - from} times in ${seconds} s`);
+  assert.ok(calls - from <= 2 + seconds * 12, `called ${calls - from} times in ${seconds} s`);
   // Without any new name: within a second or two.
   given = { active: pairs[2]!.jwk, retiring: [pairs[1]!.publicJwk] };
   await until(async () => (await keys()).signing!.kid === "c", "the key set is read again", 4_000);
@@ -116,8 +116,8 @@ rotating("is read again before use after a while without use", async () => {
 
 rotating("keeps the last key set in use and logs once when a new one can't be read or is malformed", async () => {
   const pair = await pairOf("ES256", "a");
-  let answer: () => RotatingKeys | Promise<RotatingKeys> = () => ({ active: pair.jwk });
-  const { judge, keys, log } = open({ keys: () => answer() });
+  let provide: () => RotatingKeys | Promise<RotatingKeys> = () => ({ active: pair.jwk });
+  const { judge, keys, log } = open({ keys: () => provide() });
   const token = await pair.sign();
   assert.is(await judge(token), "ok");
   const unknown = await pair.sign({ kid: "x" });
@@ -129,13 +129,13 @@ rotating("keeps the last key set in use and logs once when a new one can't be re
     () => ({}) as RotatingKeys,
     () => ({ active: rsa.publicJwk }),
   ]) {
-    answer = bad;
+    provide = bad;
     assert.is(await judge(unknown), "token_invalid");
     assert.is(await judge(token), "ok");
   }
   assert.is(log.length, 1);
   assert.is(log[0]!.code, "keys_unavailable");
-  answer = () => new Promise(() => {}); // hangs
+  provide = () => new Promise(() => {}); // hangs
   const began = performance.now();
   while (performance.now() - began < 2_500) {
     assert.is(await judge(token), "ok");
@@ -151,19 +151,19 @@ rotating("ends a retiring key at its time even if the source can no longer be re
     { ...one!.publicJwk, exp: epoch + 60 },
     { ...old, exp: epoch + 120 },
   ];
-  let answer: () => RotatingKeys | Promise<RotatingKeys> = () => ({ active: two!.jwk, retiring });
-  const { judge, keys, log } = open({ keys: () => answer() });
+  let provide: () => RotatingKeys | Promise<RotatingKeys> = () => ({ active: two!.jwk, retiring });
+  const { judge, keys, log } = open({ keys: () => provide() });
   const tokens = await Promise.all([one!.sign(), hmacToken(old), two!.sign()]);
   const judged = () => Promise.all(tokens.map(judge));
   // Remembered by now.
   for (let turn = 0; turn < 3; turn++) assert.equal(await judged(), ["ok", "ok", "ok"]);
-  answer = () => {
+  provide = () => {
     throw new Error("damaged");
   };
   clock.now += 60;
   await until(async () => (await judge(tokens[0]!)) === "token_invalid", "the first is out of use", 4_000);
   assert.equal(await judged(), ["token_invalid", "ok", "ok"]);
-  answer = () => new Promise(() => {}); // hangs
+  provide = () => new Promise(() => {}); // hangs
   clock.now += 60;
   await until(async () => (await judge(tokens[1]!)) === "token_invalid", "the second is out of use", 4_000);
   assert.equal(await judged(), ["token_invalid", "token_invalid", "ok"]);
@@ -173,39 +173,39 @@ rotating("ends a retiring key at its time even if the source can no longer be re
   );
   assert.is(log.length, 1);
   // Nor does a key set that still has it bring a key back.
-  let asked = 0;
-  answer = () => {
-    asked++;
+  let calls = 0;
+  provide = () => {
+    calls++;
     return { active: two!.jwk, retiring: [{ ...one!.publicJwk, exp: epoch + 60 }] };
   };
-  await until(async () => (await keys(), asked > 0), "the key set is read again", 8_000);
+  await until(async () => (await keys(), calls > 0), "the key set is read again", 8_000);
   assert.equal(await judged(), ["token_invalid", "token_invalid", "ok"]);
 });
 
 rotating("causes one clear line of error when it is wrong from the start", async () => {
-  const good = secretJwk("a", "A");
+  const valid = secretJwk("a", "A");
   const ec = await pairOf("ES256", "e");
   const bad: [unknown, RegExp][] = [
     [null, /^setting keys returned no key set; accepted: /],
     [{}, /^setting keys\.active is not a JWK$/],
-    [{ active: { ...good, alg: undefined } }, /^setting keys\.active has no known alg; accepted: /],
-    [{ active: { ...good, alg: "none" } }, /^setting keys\.active has no known alg/],
-    [{ active: { ...good, alg: "toString" } }, /^setting keys\.active has no known alg/],
-    [{ active: { ...good, kid: "" } }, /^setting keys\.active is a JWK whose kid is not a name/],
-    [{ active: { ...good, k: "AAAA" } }, /^setting keys\.active is 3 bytes long; accepted: 32 or more/],
+    [{ active: { ...valid, alg: undefined } }, /^setting keys\.active has no known alg; accepted: /],
+    [{ active: { ...valid, alg: "none" } }, /^setting keys\.active has no known alg/],
+    [{ active: { ...valid, alg: "toString" } }, /^setting keys\.active has no known alg/],
+    [{ active: { ...valid, kid: "" } }, /^setting keys\.active is a JWK whose kid is not a name/],
+    [{ active: { ...valid, k: "AAAA" } }, /^setting keys\.active is 3 bytes long; accepted: 32 or more/],
     [{ active: ec.publicJwk }, /^setting keys\.active is a public key; accepted: a private key/],
     [{ active: { ...ec.jwk, use: "enc" } }, /^setting keys\.active is a JWK whose use is "enc"/],
     [
       { active: { ...ec.jwk, alg: "ES384" } },
       /^setting keys\.active is a key of type P-256, but algorithm ES384 needs/,
     ],
-    [{ active: good, retiring: [good] }, /^setting keys\.retiring\[0\] has the kid of another key of the key set$/],
-    [{ active: good, retiring: [{ ...rsa.jwk, n: "AA" }] }, /^setting keys\.retiring\[0\] /],
+    [{ active: valid, retiring: [valid] }, /^setting keys\.retiring\[0\] has the kid of another key of the key set$/],
+    [{ active: valid, retiring: [{ ...rsa.jwk, n: "AA" }] }, /^setting keys\.retiring\[0\] /],
     [
-      { active: good, retiring: [{ ...rsa.publicJwk, exp: "2030-01-01" }] },
+      { active: valid, retiring: [{ ...rsa.publicJwk, exp: "2030-01-01" }] },
       /^setting keys\.retiring\[0\] has an exp that is not a number; accepted: seconds/,
     ],
-    [{ active: good, retiring: good }, /^setting keys returned retiring or next keys that are not a list/],
+    [{ active: valid, retiring: valid }, /^setting keys returned retiring or next keys that are not a list/],
   ];
   for (const [given, message] of bad) assert.match(await problem({ keys: () => given as RotatingKeys }), message);
   assert.match(await problem({ keys: "x" as never }), /^setting keys is not a function; accepted: /);
@@ -221,17 +221,17 @@ rotating("causes one clear line of error when it is wrong from the start", async
 rotating("and jwkUrl go together", async () => {
   const there = await publisher(json({ keys: [rsa.publicJwk] }));
   const ec = await pairOf("ES256", "e");
-  let asked = 0;
+  let calls = 0;
   const given = () => {
-    asked++;
+    calls++;
     return { active: ec.jwk };
   };
   const { judge, sign } = open({ algorithm: "RS256", jwkUrl: there.url, keys: given });
   assert.is(await judge(await rsa.sign()), "ok");
   assert.is(await judge(await sign()), "ok");
-  const before = asked;
+  const before = calls;
   for (let i = 0; i < 5; i++) assert.is(await judge(await rsa.sign()), "ok");
-  assert.is(asked, before, "a key known there is not looked for here");
+  assert.is(calls, before, "a key known there is not looked for here");
   assert.is(there.hits, 1);
 });
 

@@ -93,12 +93,12 @@ secrets("is refused when it is a public or private key, however it is spelled", 
 
 secrets("is refused in a key set, too, if it is a public key", async () => {
   const spki = await exportSPKI((await generateKeyPair("ES256", { extractable: true })).publicKey);
-  const good = secretJwk("a", "A");
+  const valid = secretJwk("a", "A");
   const bad: JWK = { kty: "oct", kid: "b", alg: "HS512", k: Buffer.from(spki).toString("base64url") };
   const message = "is a public key, but algorithm HS512 needs a secret";
   assert.is(await problem({ keys: () => ({ active: bad }) }), `setting keys.active ${message}`);
-  assert.is(await problem({ keys: () => ({ active: good, next: [bad] }) }), `setting keys.next[0] ${message}`);
-  assert.is(await problem({ keys: () => ({ active: good, retiring: [bad] }) }), `setting keys.retiring[0] ${message}`);
+  assert.is(await problem({ keys: () => ({ active: valid, next: [bad] }) }), `setting keys.next[0] ${message}`);
+  assert.is(await problem({ keys: () => ({ active: valid, retiring: [bad] }) }), `setting keys.retiring[0] ${message}`);
 });
 
 secrets("may be any random text or bytes", () => {

@@ -15,16 +15,16 @@ const json = { "content-type": "application/json" };
 const login = { method: "POST", headers: json, body: '{"username":"ada","password":"correct horse"}' };
 
 /** Writes to a new connection, and returns what comes back until it is enough or the connection ends. */
-async function exchange(origin: string, text: string, isEnough: (answer: string) => boolean): Promise<string> {
+async function exchange(origin: string, text: string, isEnough: (received: string) => boolean): Promise<string> {
   const socket = net.connect(Number(new URL(origin).port), "127.0.0.1");
-  let [answer, hasEnded] = ["", false];
-  socket.on("data", (chunk: Uint8Array) => (answer += String(chunk)));
+  let [received, hasEnded] = ["", false];
+  socket.on("data", (chunk: Uint8Array) => (received += String(chunk)));
   socket.on("error", () => {});
   socket.on("close", () => (hasEnded = true));
   socket.write(text);
-  await until(() => hasEnded || isEnough(answer), "the response is there");
+  await until(() => hasEnded || isEnough(received), "the response is there");
   socket.destroy();
-  return answer;
+  return received;
 }
 
 async function withHost(host: Promise<Running>, use: (origin: string) => Promise<void>): Promise<void> {
@@ -41,10 +41,10 @@ const it = suite(`listener for node:http, ${runtime}`);
 it("responds to HTTP/1.0 without Host and closes the connection", async () => {
   const { endpoints } = await endpointsWith();
   await withHost(listenNode(toNodeListener(endpoints)), async (origin) => {
-    const answer = await exchange(origin, "GET /healthz HTTP/1.0\r\n\r\n", () => false);
-    assert.match(answer, /^HTTP\/1\.[01] 200 OK\r\n/);
-    assert.not.match(answer, /transfer-encoding/i);
-    assert.match(answer, /\r\n\r\n\{"status":"ok"\}$/);
+    const received = await exchange(origin, "GET /healthz HTTP/1.0\r\n\r\n", () => false);
+    assert.match(received, /^HTTP\/1\.[01] 200 OK\r\n/);
+    assert.not.match(received, /transfer-encoding/i);
+    assert.match(received, /\r\n\r\n\{"status":"ok"\}$/);
   });
 });
 
@@ -53,19 +53,19 @@ it("sends no body for HEAD, and the connection goes on", async () => {
   await withHost(listenNode(toNodeListener(endpoints)), async (origin) => {
     const head = "HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     const get = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    const answer = await exchange(origin, head + get, () => false);
-    assert.is(answer.match(/HTTP\/1\.1 200 OK/g)?.length, 2);
-    assert.is(answer.match(/\{"status":"ok"\}/g)?.length, 1);
+    const received = await exchange(origin, head + get, () => false);
+    assert.is(received.match(/HTTP\/1\.1 200 OK/g)?.length, 2);
+    assert.is(received.match(/\{"status":"ok"\}/g)?.length, 1);
   });
 });
 
 it("refuses a request with two Host headers", async () => {
   const { endpoints } = await endpointsWith();
   await withHost(listenNode(toNodeListener(endpoints)), async (origin) => {
-    const answer = await exchange(origin, "GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", (text) =>
+    const received = await exchange(origin, "GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", (text) =>
       text.endsWith("}"),
     );
-    assert.match(answer, /^HTTP\/1\.1 400 /);
+    assert.match(received, /^HTTP\/1\.1 400 /);
   });
 });
 
@@ -76,8 +76,8 @@ const expecting = (length: number): string =>
 it("lets a client that expects 100-continue go on", async () => {
   const { endpoints } = await endpointsWith();
   await withHost(listenNode(toNodeListener(endpoints)), async (origin) => {
-    const answer = await exchange(origin, `${expecting(13)}{"token":"x"}`, () => false);
-    assert.match(answer, "Token is invalid or expired");
+    const received = await exchange(origin, `${expecting(13)}{"token":"x"}`, () => false);
+    assert.match(received, "Token is invalid or expired");
   });
 });
 
@@ -177,8 +177,8 @@ it("ends the connection of a client that sends on and on after its refusal", asy
   const { endpoints } = await endpointsWith();
   await withHost(listenNode(toNodeListener(endpoints)), async (origin) => {
     const socket = net.connect(Number(new URL(origin).port), "127.0.0.1");
-    let [answer, hasEnded] = ["", false];
-    socket.on("data", (chunk: Uint8Array) => (answer += String(chunk)));
+    let [received, hasEnded] = ["", false];
+    socket.on("data", (chunk: Uint8Array) => (received += String(chunk)));
     socket.on("error", () => {});
     socket.on("close", () => (hasEnded = true));
     socket.write(
@@ -190,7 +190,7 @@ it("ends the connection of a client that sends on and on after its refusal", asy
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     await until(() => hasEnded, "the connection has ended");
-    assert.match(answer, /^HTTP\/1\.1 413 /);
+    assert.match(received, /^HTTP\/1\.1 413 /);
   });
 });
 

@@ -149,7 +149,7 @@ logins("succeed though the queue has filled up meanwhile, and leave a weak hash 
     assert.is(await first, 200);
     assert.is(await hashOf("ada"), weak);
     await letGo(2);
-    await until(() => answers.length > 0, "the rule is asked of the second");
+    await until(() => answers.length > 0, "the rule is called for the second");
     answers.shift()!(true);
     await letGo(1);
     assert.is(await second, 200);
@@ -292,9 +292,9 @@ async function multipart(form: FormData): Promise<{ body: ArrayBuffer; type: str
 
 logins("with a password over 4096 bytes fail like a wrong password", async () => {
   const { send } = await open({ ada: weak });
-  const answer = await send(JSON.stringify({ username: "ada", password: "x".repeat(4097) }), "application/json");
-  assert.is(answer.status, 400);
-  assert.equal(await answer.json(), { non_field_errors: ["Unable to log in with provided credentials."] });
+  const response = await send(JSON.stringify({ username: "ada", password: "x".repeat(4097) }), "application/json");
+  assert.is(response.status, 400);
+  assert.equal(await response.json(), { non_field_errors: ["Unable to log in with provided credentials."] });
 });
 
 logins.run();

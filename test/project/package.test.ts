@@ -300,9 +300,9 @@ if (runtime === "node") {
       await until(() => body() !== undefined || child.exitCode !== null, "the server tells its first user", 30_000);
       const url = `${/http:\S+\/jwt\//.exec(told)![0]}create/`;
       const headers = { "content-type": "application/json" };
-      const answer = await request(url, { method: "POST", headers, body: body()! });
-      assert.is(answer.statusCode, 200);
-      assert.equal(Object.keys((await answer.body.json()) as object), ["refresh", "access"]);
+      const response = await request(url, { method: "POST", headers, body: body()! });
+      assert.is(response.statusCode, 200);
+      assert.equal(Object.keys((await response.body.json()) as object), ["refresh", "access"]);
       const list = spawnSync(bin("jwt-endpoints"), ["user", "list"], { ...options, encoding: "utf8" });
       assert.match(list.stdout, /admin/);
     } finally {

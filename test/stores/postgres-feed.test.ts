@@ -147,7 +147,7 @@ else {
   notices.run();
 
   const states = suite("the state of a token in PostgreSQL");
-  states("is asked for where nothing is followed, or too long ago", async () => {
+  states("is read from the database where nothing is followed, or too long ago", async () => {
     const url = await freshUrl();
     const [writer, short] = [await open(url), await open(url, true)];
     const { id } = await writer.addUser({ username: "bob", passwordHash: "x", tokensValidFrom: 5 });
@@ -155,7 +155,7 @@ else {
     const state = await short.recentState!(id, [["blacklist", "j"]]);
     assert.equal(state, { tokensValidFrom: 5, wasRemoved: false, hasFact: true });
     assert.is(await hasFact(short, ["blacklist", "k"]), false);
-    assert.is(await hasFact(writer, ["other", "k"]), false, "kinds that are not held are asked for");
+    assert.is(await hasFact(writer, ["other", "k"]), false, "kinds that are not held are read from the database");
   });
 
   states("holds as long as a server whose clock is an hour behind takes a token for valid", async () => {

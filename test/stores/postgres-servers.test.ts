@@ -76,15 +76,15 @@ async function startServers(url: string, flags: string[]) {
     async post(server: number, endpoint: string, data: unknown, access?: string): Promise<Reply> {
       const authorization = access === undefined ? {} : { authorization: `Bearer ${access}` };
       const options = { method: "POST", headers: { ...headers, ...authorization }, dispatcher } as const;
-      const answer = await request(`${origins[server]}/${endpoint}/`, { ...options, body: JSON.stringify(data) });
-      const text = await answer.body.text();
-      return { status: answer.statusCode, body: (text === "" ? {} : JSON.parse(text)) as Reply["body"] };
+      const response = await request(`${origins[server]}/${endpoint}/`, { ...options, body: JSON.stringify(data) });
+      const text = await response.body.text();
+      return { status: response.statusCode, body: (text === "" ? {} : JSON.parse(text)) as Reply["body"] };
     },
     async guard(server: number, access: string): Promise<number> {
       const options = { headers: { authorization: `Bearer ${access}` }, dispatcher };
-      const answer = await request(`${origins[server]}/users/me/`, options);
-      await answer.body.text();
-      return answer.statusCode;
+      const response = await request(`${origins[server]}/users/me/`, options);
+      await response.body.text();
+      return response.statusCode;
     },
     async stop() {
       await dispatcher.close?.(); // not in the undici that Bun brings
@@ -137,24 +137,25 @@ async function interleave(servers: Servers, store: Store, grace: string, random:
     if (changing !== undefined) changing.isKept = true;
     const endedUser = ending === undefined ? undefined : (changing?.user ?? pick(names));
     const logins = below(3) === 0 ? [pick(names), pick(names)] : [];
-    const asked = Array.from({ length: 2 + below(6) }, () => {
+    const requested = Array.from({ length: 2 + below(6) }, () => {
       const lineage = pick(lineages);
       const index = below(3) === 0 ? below(lineage.tokens.length) : lineage.tokens.length - 1;
       const kind = lineage !== changing && below(8) === 0 ? "logout" : "refresh";
       return { lineage, index, kind, server: anywhere(), text: lineage.tokens[index]!.text };
     });
     // Some tokens are used at all servers at once.
-    for (const each of asked.filter(() => below(3) === 0)) {
-      for (const [server] of runtimes.entries()) asked.push({ ...each, server });
+    for (const each of requested.filter(() => below(3) === 0)) {
+      for (const [server] of runtimes.entries()) requested.push({ ...each, server });
     }
     const ends = new Set<Lineage>();
     const mayEnd = new Set<Lineage>();
-    for (const { lineage, index, kind } of asked) {
+    for (const { lineage, index, kind } of requested) {
       if (kind === "logout") ends.add(lineage);
       const successor = lineage.tokens[index + 1];
       if (kind === "logout" || grace !== "until-used" || successor === undefined) continue;
       if (successor.wasUsed) ends.add(lineage);
-      else if (asked.some((other) => other.kind === "refresh" && other.text === successor.text)) mayEnd.add(lineage);
+      else if (requested.some((other) => other.kind === "refresh" && other.text === successor.text))
+        mayEnd.add(lineage);
     }
     // A session that ends beside its change of the password may or may not have been in time.
     const mayFail = changing !== undefined && (ends.has(changing) || mayEnd.has(changing));
@@ -176,7 +177,7 @@ async function interleave(servers: Servers, store: Store, grace: string, random:
     const refusedBefore = new Set(lineages.filter(({ ended }) => ended === true));
     const [replies, fresh, hasEnded] = await Promise.all([
       Promise.all(
-        asked.map(({ kind, server, text }) =>
+        requested.map(({ kind, server, text }) =>
           servers.post(server, kind === "logout" ? "jwt/logout" : "jwt/refresh", { refresh: text }),
         ),
       ),
@@ -190,7 +191,7 @@ async function interleave(servers: Servers, store: Store, grace: string, random:
     if (ending === "change" && hasEnded) passwords.set(endedUser!, next);
     if (ending === "disable") disabled.add(endedUser!);
 
-    for (const [i, { lineage, index, kind }] of asked.entries()) {
+    for (const [i, { lineage, index, kind }] of requested.entries()) {
       const { status, body } = replies[i]!;
       if (kind === "logout") assert.is(status, 200, explain("logout"));
       else if (status === 400) {

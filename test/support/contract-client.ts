@@ -24,7 +24,7 @@ export interface Target {
   mount?: string;
   /** Returns whether the host refuses a path by itself, without a look at the endpoints. Default: false. */
   refusesPath?: (path: string) => boolean;
-  /** Whether each response is checked against `/openapi.json`. Hosts that answer some paths themselves have no such document. */
+  /** Whether each response is checked against `/openapi.json`. Hosts that respond to some paths themselves have no such document. */
   isDocumented?: boolean;
   send(path: string, request: TestRequest): Promise<TestResponse>;
 }

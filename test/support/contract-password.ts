@@ -23,13 +23,13 @@ export function addPasswordCases(
   it("set_password refuses a missing and a wrong password under the field's name, as Djoser does", async () => {
     const { access } = await logIn("correct horse");
     const wrong = ["Invalid password."];
-    const good = "a new Passw0rd, please";
+    const accepted = "a new Passw0rd, please";
     for (const [body, fields] of [
       [{}, { new_password: required, current_password: required }],
-      [{ new_password: good }, { current_password: required }],
+      [{ new_password: accepted }, { current_password: required }],
       [{ current_password: "wrong" }, { new_password: required, current_password: wrong }],
       [{ current_password: "correct horse" }, { new_password: required }],
-      [{ new_password: good, current_password: "wrong" }, { current_password: wrong }],
+      [{ new_password: accepted, current_password: "wrong" }, { current_password: wrong }],
       [{ new_password: "short", current_password: "wrong" }, { current_password: wrong }],
       [
         { new_password: "", current_password: null },

@@ -93,11 +93,11 @@ export const json =
     response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(value));
 
 /** Starts a publisher of keys on a free port; a test may change how it responds. */
-export async function publisher(answer: Respond) {
-  const state = { answer, hits: 0, url: "" };
+export async function publisher(respond: Respond) {
+  const state = { respond, hits: 0, url: "" };
   const server = http.createServer((_, response) => {
     state.hits++;
-    state.answer(response);
+    state.respond(response);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   server.unref();

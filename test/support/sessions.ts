@@ -49,9 +49,9 @@ export async function setUp(
       headers: { "content-type": "application/json", ...headers },
       body: JSON.stringify(data),
     };
-    const answer = await endpoints.fetch(new Request(`http://localhost/jwt/${endpoint}/`, init));
-    const body = (await answer.json()) as Pair & { non_field_errors?: string[]; detail?: string };
-    return { status: answer.status, body, text: body.non_field_errors?.[0] };
+    const response = await endpoints.fetch(new Request(`http://localhost/jwt/${endpoint}/`, init));
+    const body = (await response.json()) as Pair & { non_field_errors?: string[]; detail?: string };
+    return { status: response.status, body, text: body.non_field_errors?.[0] };
   };
   const logIn = async (username = "ada"): Promise<Pair> => {
     const { status, body } = await post("create", { username, password: "correct horse" });
@@ -62,8 +62,8 @@ export async function setUp(
   const verify = async (token: string) => (await post("verify", { token })).status;
   const guard = async (token: string): Promise<number> => {
     const headers = { authorization: `Bearer ${token}` };
-    const answer = endpoints.protect(() => new Response("in"))(new Request("http://localhost/me", { headers }));
-    return (await answer).status;
+    const response = endpoints.protect(() => new Response("in"))(new Request("http://localhost/me", { headers }));
+    return (await response).status;
   };
   return { endpoints, store, clock, log, post, logIn, refresh, verify, guard };
 }

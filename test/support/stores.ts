@@ -37,12 +37,12 @@ export const guest = (username: string) => ({ username, passwordHash: "pbkdf2_sh
 
 /** Waits until a store responds again. */
 export function hasRecovered(store: FileStore): Promise<void> {
-  const answers = async () =>
+  const responds = async () =>
     rejection(() => store.ping()).then(
       () => false,
       () => true,
     );
-  return until(answers, "it has recovered", 5000);
+  return until(responds, "it has recovered", 5000);
 }
 
 export async function rejection(action: () => unknown): Promise<{ code?: string; message: string; cause?: unknown }> {

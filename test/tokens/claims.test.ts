@@ -42,8 +42,8 @@ claims("of an access token are not taken at blacklist, nor those of a refresh to
 claims("may write user_id as text or as a number, and as nothing else", async () => {
   for (const user_id of ["1", 1]) assert.is(await plain.judge("refresh", await sign({ user_id })), "ok");
   for (const user_id of [undefined, null, "", 1.5, 1e300, true, [1], ["1"], {}, "2", 2, "01", " 1"]) {
-    const answer = await plain.judge("refresh", await sign({ user_id }));
-    assert.is(answer, "400 No active account found for the given token.", JSON.stringify(user_id));
+    const result = await plain.judge("refresh", await sign({ user_id }));
+    assert.is(result, "400 No active account found for the given token.", JSON.stringify(user_id));
   }
 });
 

@@ -60,12 +60,12 @@ tokens(
     const counts = { accepted: 0, refused: 0, stricter: 0 };
     await run("tokens", tokenCases, async (index, note) => {
       const random = randomOf(1, index);
-      const good = validToken(random);
-      let token = good;
+      const valid = validToken(random);
+      let token = valid;
       const other = () => validToken(random);
       for (let times = 1 + random.below(2); times > 0; times--) token = mutateToken(random, token, other);
-      note({ good, token });
-      if (index % 4 === 0) assert.is(await judge(fetch, "verify", good), 200, "an unchanged token was refused");
+      note({ valid, token });
+      if (index % 4 === 0) assert.is(await judge(fetch, "verify", valid), 200, "an unchanged token was refused");
       const status = await judge(fetch, "verify", token);
       const read = trimmed(token);
       const isGood = await joseAccepts(read, key, "HS256");
@@ -104,10 +104,10 @@ for (const [group, algorithm] of (["RS256", "ES256", "EdDSA"] as const).entries(
     const [one, two] = [await login(), await login()] as [Record<string, string>, Record<string, string>];
     await run(algorithm, asymmetricCases, async (index, note) => {
       const random = randomOf(2 + group, index);
-      const good = random.pick([one.access!, one.refresh!]);
-      const token = mutateToken(random, good, () => two.access!);
-      note({ good, token });
-      if (index % 10 === 0) assert.is(await judge(fetch, "verify", good), 200, "an unchanged token was refused");
+      const valid = random.pick([one.access!, one.refresh!]);
+      const token = mutateToken(random, valid, () => two.access!);
+      note({ valid, token });
+      if (index % 10 === 0) assert.is(await judge(fetch, "verify", valid), 200, "an unchanged token was refused");
       if ((await judge(fetch, "verify", token)) !== 200) return;
       assert.ok(await joseAccepts(trimmed(token), pair.publicKey, algorithm), "accepted, though jose refuses it");
     });

@@ -5,7 +5,7 @@ import { jti, now, open, secret, sign } from "../support/token-fixtures.ts";
 
 const secrecy = suite("secrecy");
 
-secrecy("no answer, error or log line holds a token or the key", async () => {
+secrecy("no response, error or log line holds a token or the key", async () => {
   const server = await open();
   const { access, refresh } = await server.login();
   const [head, body, signature] = refresh.split(".") as [string, string, string];

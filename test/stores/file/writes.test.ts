@@ -48,7 +48,7 @@ file("refuses to work once it is closed", async () => {
   const store = await openFileStore(temporaryFolder());
   const pending = store.putIfAbsent("k", "before", "x", later);
   await store.close();
-  assert.is(await pending, "x", "what was asked before is finished");
+  assert.is(await pending, "x", "a write requested before is finished");
   for (const action of [
     () => store.ping(),
     () => store.addUser(guest("ann")),
@@ -103,8 +103,8 @@ file("acknowledges nothing after a compaction until the folder is synced, and tr
       try {
         let refused = 0;
         for (let i = 0; tries === 0 && i < 100; i++) {
-          const answer = Promise.resolve(store.putIfAbsent("k", `old-${i}`, "x", 1));
-          refused = await answer.then(
+          const write = Promise.resolve(store.putIfAbsent("k", `old-${i}`, "x", 1));
+          refused = await write.then(
             () => 0,
             () => 1,
           );
