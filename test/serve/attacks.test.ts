@@ -91,6 +91,64 @@ it("a request id of odd bytes is not sent back, and breaks no line of the log", 
   for (const line of events) assert.match((JSON.parse(line) as { requestId: string }).requestId, /^[\w.:-]{1,64}$/);
 });
 
+it("odd names, passwords, session ids and paths of metrics get no 5xx, and break no line of the log", async () => {
+  const address = `127.0.0.1:${await freePort()}`;
+  const flags = ["--sessions", "true", "--metrics", address, "--audit-events", "login,login_failed,password_changed"];
+  const server = await serve(["--store", "memory:", ...flags]);
+  await until(() => server.output().includes("curl"), "the first user is made");
+  const password = passwordIn(server.output());
+  const { access } = JSON.parse((await server.send("/jwt/create/", logIn("admin", password))).text) as {
+    access: string;
+  };
+  const bearer = { ...json, authorization: `Bearer ${access}` };
+  const parts = [
+    "\n",
+    "\r\n",
+    "\x1b[2J",
+    "\0",
+    "\ud800",
+    "\udc00",
+    "\u202e",
+    "\u2028",
+    '"',
+    "\\",
+    "{",
+    "odd-marker",
+    "\u00e9",
+  ];
+  const odd = () => Array.from({ length: 1 + random.below(20) }, () => random.pick(parts)).join("");
+  await server.send("/jwt/create/", logIn("odd-marker\n\x1b[2J\u202e", "odd-marker")); // is well formed, so it is an event
+  const ok = new Set([200, 204, 400, 401, 404, 405, 406, 413]);
+  const check = (status: number, what: string) => assert.ok(ok.has(status), `${status} ${JSON.stringify(what)}`);
+  for (let i = 0; i < 60; i++) {
+    const name = i % 20 === 0 ? odd().padEnd(random.pick([64_000, 65_500, 70_000]), "odd-marker") : odd();
+    check((await server.send("/jwt/create/", logIn(name, odd()))).status, name);
+    const change = { current_password: random.pick([odd(), name, null, [name]]), new_password: odd() };
+    const body = JSON.stringify(change);
+    check((await server.send("/users/set_password/", { method: "POST", headers: bearer, body })).status, body);
+    const id = random.pick([encodeURIComponent(name.toWellFormed()).slice(0, 8000), "%00", "%ff", "..%2f", "%"]);
+    for (const method of ["GET", "DELETE"]) {
+      check((await server.send(`/jwt/sessions/${id}/`, { method, headers: bearer })).status, id);
+    }
+    const metrics = await fetch(`http://${address}/${random.pick(["metrics?", ""])}${id}`, {
+      method: random.pick(["GET", "POST", "DELETE"]),
+      headers: { accept: random.pick(["*/*", ";;q=9", "application/openmetrics-text;version=9"]) },
+    });
+    check(metrics.status, id);
+    assert.not.match(await metrics.text(), "odd-marker");
+  }
+  assert.is(JSON.parse((await server.send("/users/me/", { headers: bearer })).text).username, "admin");
+  assert.is(await server.stop(), 0);
+  const logged = server
+    .output()
+    .split("\n")
+    .filter((line) => line.includes("/jwt/sessions/"));
+  for (const line of [...logged, ...server.errors().trim().split("\n")])
+    assert.ok(typeof JSON.parse(line) === "object");
+  assert.not.match(server.errors(), "odd-marker");
+  assert.match(server.errors(), '"login_failed"');
+});
+
 it("thousands of addresses at the throttle fill no memory", async () => {
   const server = await serve(["--store", "memory:", "--trusted-proxies", "loopback", "--throttle", "20/min"]);
   /** Sends logins without a body from ever new addresses. Deno closes a connection after a body that came in pieces. */
