@@ -4,7 +4,8 @@ import fs from "node:fs";
 import { StoreError } from "../store.ts";
 import { type Disk, SyncError } from "./disk.ts";
 import { unavailable } from "./folder.ts";
-import { type JournalRecord, checkLine, isDamaged, isTorn, newline, parseRun, takenOut } from "./record.ts";
+import { parseRun } from "./lines.ts";
+import { type ReadRecord, checkLine, isDamaged, isTorn, newline, takenOut } from "./record.ts";
 import { UnknownRecordError } from "./replay.ts";
 
 const restore = "stop all that use it, then restore the file from a backup";
@@ -67,7 +68,7 @@ export function openJournal(file: string, generation: number, folder: string, wa
     const end = buffer.indexOf(newline, 1);
     const stop = end === -1 ? got : end;
     const json = buffer[0] === newline ? checkLine(buffer, 1, stop) : isTorn;
-    const head = json < 0 ? undefined : parseRun(buffer, [1], [json], stop)[0];
+    const head = json < 0 ? undefined : parseRun({ bytes: buffer, starts: [1], jsonStarts: [json], end: stop })[0];
     const { size } = fs.fstatSync(readFd);
     if (head?.k !== "head") throw damagedFile(size === 0 ? "it is empty" : "its first line is missing");
     const bytes = Number(head.bytes);
@@ -95,7 +96,7 @@ export function openJournal(file: string, generation: number, folder: string, wa
   }
 
   /** Takes records in order up to a seal. Returns the index of that one, or -1. */
-  function takeRun(records: JournalRecord[], starts: number[], take: (record: JournalRecord) => void): number {
+  function takeRun(records: ReadRecord[], starts: number[], take: (record: ReadRecord) => void): number {
     for (const [i, record] of records.entries()) {
       try {
         take(record);
@@ -113,7 +114,7 @@ export function openJournal(file: string, generation: number, folder: string, wa
   }
 
   /** Takes the lines of a chunk, which begins at `offset`, and returns how many bytes are done with. */
-  function takeLines(chunk: Buffer, reachesEnd: boolean, take: (record: JournalRecord) => void): number {
+  function takeLines(chunk: Buffer, reachesEnd: boolean, take: (record: ReadRecord) => void): number {
     let start = chunk[0] === newline ? 1 : 0; // of a line's text
     let done = 0;
     let starts: number[] = [];
@@ -121,7 +122,7 @@ export function openJournal(file: string, generation: number, folder: string, wa
     /** Takes the checked lines before `start`, and returns whether the reading goes on. */
     const takeChecked = (end: number): boolean => {
       if (starts.length === 0) return true;
-      const sealAt = takeRun(parseRun(chunk, starts, jsonStarts, end), starts, take);
+      const sealAt = takeRun(parseRun({ bytes: chunk, starts, jsonStarts, end }), starts, take);
       done = sealAt === -1 || sealAt + 1 === starts.length ? end : starts[sealAt + 1]! - 1;
       starts = [];
       jsonStarts = [];
@@ -148,7 +149,7 @@ export function openJournal(file: string, generation: number, folder: string, wa
     return done;
   }
 
-  function readChunk(size: number, bytes: number, take: (record: JournalRecord) => void): boolean {
+  function readChunk(size: number, bytes: number, take: (record: ReadRecord) => void): boolean {
     for (let length = bytes; ; length *= 2) {
       const buffer = Buffer.allocUnsafe(Math.min(length, size - offset));
       const got = fs.readSync(readFd, buffer, 0, buffer.length, offset);
@@ -175,7 +176,7 @@ export function openJournal(file: string, generation: number, folder: string, wa
      * @param take is given each record.
      * @returns whether there is more.
      */
-    readForward(take: (record: JournalRecord) => void, bytes = Infinity): boolean {
+    readForward(take: (record: ReadRecord) => void, bytes = Infinity): boolean {
       const { size, nlink } = fs.fstatSync(readFd);
       if (size < Math.max(seenSize, offset)) throw gotShorter();
       const end = offset + bytes;

@@ -6,7 +6,7 @@ import { createState } from "../state/index.ts";
 import { unavailable } from "./folder.ts";
 import type { Generations } from "./generations.ts";
 import { type Journal, openJournal } from "./journal.ts";
-import type { JournalRecord } from "./record.ts";
+import type { ReadRecord } from "./record.ts";
 import { applyRecord } from "./replay.ts";
 
 export type Outcome = { value: unknown } | { error: unknown };
@@ -23,12 +23,12 @@ export function createReader(folder: string, generations: Generations, warn: (li
   /** Outcomes of the writer's records, by `by`, once they have been read back in their place in the order. */
   const expected = new Map<string, Outcome | undefined>();
 
-  function take(record: JournalRecord): void {
+  function take(record: ReadRecord): void {
     records++;
     const isMine = record.by !== undefined && expected.has(record.by);
     try {
       const value = applyRecord(record, state, retention, folder);
-      if (isMine) expected.set(record.by!, { value });
+      if (isMine) expected.set(record.by!, { value: record.k === "add" ? record.u.user : value });
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       if (isMine) expected.set(record.by!, { error });

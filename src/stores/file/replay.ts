@@ -2,7 +2,7 @@
 import { StoreError } from "../store.ts";
 import type { Retention } from "../state/retention.ts";
 import type { State } from "../state/index.ts";
-import { type JournalRecord, rowFrom, sessionFrom, sessionRowFrom, userFrom } from "./record.ts";
+import { type JournalRecord, type ReadRecord, rowFrom, sessionFrom, sessionRowFrom } from "./record.ts";
 
 /** Thrown for a record that only a newer version writes. */
 export class UnknownRecordError extends Error {}
@@ -14,11 +14,11 @@ export const usersPerBatch = 1000;
  * @throws {StoreError} the outcome of a refused change, `USER_EXISTS` as a rule.
  * @throws {UnknownRecordError}
  */
-export function applyRecord(record: JournalRecord, state: State, retention: Retention, folder: string): unknown {
+export function applyRecord(record: ReadRecord, state: State, retention: Retention, folder: string): unknown {
   if (record.by !== undefined) retention.observe(record.at);
   switch (record.k) {
     case "add":
-      return state.addUser(userFrom(record.u), record.at, record.m);
+      return state.addEntry(record.u, record.at, record.m);
     case "set":
       return state.updateUser(record.id, record.c, record.x, record.m);
     case "rename":
@@ -40,7 +40,7 @@ export function applyRecord(record: JournalRecord, state: State, retention: Rete
     case "flush":
       return state.flushExpired(retention.horizon());
     case "batch":
-      return state.stageUsers(record.b, record.u.map(userFrom), record.at);
+      return state.stageEntries(record.b, record.u, record.at);
     case "commit":
       // A compaction may have dropped the batch, and its writer begun it anew since: it must not be added in part.
       if (state.stagedCount(record.b) !== record.n) {

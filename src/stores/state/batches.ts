@@ -1,20 +1,13 @@
 /** Users who are staged in parts and added together, all or none. All times are arguments, in seconds. */
 import type { User, UsernameMatching } from "../store.ts";
 import { foldUsername } from "../usernames.ts";
+import { type Directory, type Entry, createDirectory } from "./directory.ts";
 import { pause, runSlice } from "./slices.ts";
-import {
-  type Entry,
-  type UserMaps,
-  type Users,
-  createUserMaps,
-  entriesPerRow,
-  holdersOf,
-  joinHolders,
-  taken,
-} from "./users.ts";
+import { type Users, entriesPerRow, taken } from "./users.ts";
 
 /** Its users are indexed as they come, so that the commit itself takes no time. */
-interface Batch extends UserMaps {
+interface Batch {
+  directory: Directory;
   rows: Entry[][];
   size: number;
   /** Time of its newest part. */
@@ -41,12 +34,12 @@ export function createBatches(users: Users) {
     merging = undefined;
   }
 
-  /** Marks the users of all batches who want this id or this folded name. */
-  function recheck(id: string, key: string): void {
-    for (const { ids, names, unsure } of batches.values()) {
-      const sameId = ids.get(id);
+  /** Marks the users of all batches who want the id or the folded name of this entry. */
+  function recheck(entry: Entry): void {
+    for (const { directory, unsure } of batches.values()) {
+      const sameId = directory.sameId(entry);
       if (sameId !== undefined) unsure.add(sameId);
-      for (const entry of holdersOf(names.get(key))) unsure.add(entry);
+      for (const other of directory.sameName(entry)) unsure.add(other);
     }
   }
 
@@ -54,51 +47,41 @@ export function createBatches(users: Users) {
    * Checks the users of a batch that need it, in their order.
    * @throws {StoreError} `USER_EXISTS` for the first one that can't be added.
    */
-  function checkUnsure(
-    { rows, ids, names, unsure, isAllUnsure }: Batch,
-    at: number,
-    matching?: UsernameMatching,
-  ): void {
+  function checkUnsure({ rows, directory, unsure, isAllUnsure }: Batch, at: number, matching?: UsernameMatching): void {
     for (const row of rows) {
       for (const entry of row) {
         if (!isAllUnsure && !unsure.has(entry)) continue;
         const user = entry.user!;
-        const isTwice = ids.get(user.id) !== entry;
-        const key = foldUsername(user.username);
-        const own = holdersOf(names.get(key));
-        const earlier = isTwice ? own : own.slice(0, own.indexOf(entry));
-        const problem = users.refusal(user, matching, [...users.withFoldedName(key), ...earlier]);
+        const own = directory.sameName(entry);
+        const alike = [...users.findByFoldedName(foldUsername(user.username)), ...own.slice(0, own.indexOf(entry))];
+        const problem = users.refusal(user, matching, alike);
         if (problem !== undefined) throw problem;
-        if (isTwice) throw taken("id", user.id);
+        if (directory.sameId(entry) !== entry) throw taken("id", user.id);
         entry.user = Object.freeze(users.withName(user, at));
       }
     }
   }
 
-  function stageUser({ rows, ids, names, unsure }: Batch, user: User): void {
-    const entry: Entry = { user: Object.freeze(user) };
+  function stageEntry({ rows, directory, unsure }: Batch, entry: Entry): void {
     let row = rows[rows.length - 1]!;
     if (row.length >= entriesPerRow) rows.push((row = []));
     row.push(entry);
-    const key = foldUsername(user.username);
-    const isTwice = ids.get(user.id) !== undefined;
-    const alike = names.get(key);
-    if (isTwice || alike !== undefined || users.isInUse(user, key)) unsure.add(entry);
-    if (isTwice) return;
-    ids.set(user.id, entry);
-    names.set(key, alike === undefined ? entry : joinHolders(alike, entry));
+    const isTwice =
+      directory.meets(entry) && (directory.sameId(entry) !== undefined || directory.sameName(entry).length > 0);
+    if (isTwice || users.isInUse(entry)) unsure.add(entry);
+    directory.add(entry);
   }
 
   return {
     recheck,
     /** Adds users to a batch, which a commit adds to the store. */
-    stageUsers(name: string, part: readonly User[], at: number): void {
+    stageEntries(name: string, part: readonly Entry[], at: number): void {
       let batch = batches.get(name);
       if (batch === undefined) {
-        batch = { ...createUserMaps(), rows: [[]], size: 0, at, unsure: new Set(), isAllUnsure: false };
+        batch = { directory: createDirectory(), rows: [[]], size: 0, at, unsure: new Set(), isAllUnsure: false };
         batches.set(name, batch);
       }
-      for (const user of part) stageUser(batch, user);
+      for (const entry of part) stageEntry(batch, entry);
       batch.size += part.length;
       batch.at = at;
     },
@@ -113,14 +96,13 @@ export function createBatches(users: Users) {
       if (batch.isAllUnsure || batch.unsure.size > 0) checkUnsure(batch, at, matching);
       if (batch.size <= smallBatch) {
         for (const entry of batch.rows.flat()) {
-          const key = foldUsername(entry.user!.username);
-          recheck(entry.user!.id, key);
-          users.addEntry(entry, key);
+          recheck(entry);
+          users.addChecked(entry);
         }
         return batch.size;
       }
       for (const other of batches.values()) other.isAllUnsure = true;
-      users.absorb(batch.rows, batch);
+      users.absorb(batch.rows, batch.directory);
       merging ??= mergeAll();
       return batch.size;
     },

@@ -6,8 +6,8 @@
  * batch is indexed as it is staged.
  */
 import type { User, UserChanges, UsernameMatching } from "../store.ts";
-import { foldUsername } from "../usernames.ts";
 import { createBatches } from "./batches.ts";
+import { type Entry, entryOf } from "./directory.ts";
 import { createFacts } from "./facts.ts";
 import { createSessions } from "./sessions.ts";
 import { createUsers } from "./users.ts";
@@ -19,6 +19,10 @@ export function createState() {
   const { recheck, ...batches } = createBatches(users);
   const facts = createFacts();
   const { flushSessions, ...sessions } = createSessions();
+  function addEntry(entry: Entry, at: number, matching?: UsernameMatching): void {
+    users.addEntry(entry, at, matching);
+    recheck(entry);
+  }
   return {
     ...facts,
     ...sessions,
@@ -34,12 +38,15 @@ export function createState() {
     passwordHashes: users.passwordHashes,
     userCount: users.userCount,
     mergeNext: users.mergeNext,
+    /** Adds a user by an entry, which the store keeps. */
+    addEntry,
     addUser(wanted: User, at: number, matching?: UsernameMatching): User {
-      const key = foldUsername(wanted.username);
-      const user = users.addUser(wanted, key, at, matching);
-      recheck(user.id, key);
-      return user;
+      const entry = entryOf(wanted);
+      addEntry(entry, at, matching);
+      return entry.user!;
     },
+    stageUsers: (name: string, part: readonly User[], at: number): void =>
+      batches.stageEntries(name, part.map(entryOf), at),
     updateUser(
       id: string,
       changes: UserChanges,
@@ -48,7 +55,7 @@ export function createState() {
       at?: number,
     ): User | undefined {
       const user = users.updateUser(id, changes, expected, matching, at);
-      if (user !== undefined && changes.username !== undefined) recheck(id, foldUsername(user.username));
+      if (user !== undefined && changes.username !== undefined) recheck(entryOf(user));
       return user;
     },
     removeUser(id: string): boolean {

@@ -1,29 +1,7 @@
 /** The users in memory, found by id and by name. All times are arguments, in seconds. */
 import { StoreError, type User, type UserChanges, type UsernameMatching, completeUser } from "../store.ts";
 import { foldUsername, usernameDigest } from "../usernames.ts";
-import { type ShardedMap, createShardedMap, shardOfId, shardOfName } from "./sharded-map.ts";
-
-/** A user's entry in the list of all; empty once the user is removed. */
-export interface Entry {
-  user: User | undefined;
-}
-
-/** The users of one folded name: several where names differ by case alone. */
-export type Holders = Entry | Entry[];
-
-export const holdersOf = (holders: Holders | undefined): Entry[] => (holders === undefined ? [] : [holders].flat());
-export const joinHolders = (some: Holders, others: Holders): Holders => [some, others].flat();
-
-/** Entries by id and by folded name. */
-export interface UserMaps {
-  ids: ShardedMap<Entry>;
-  names: ShardedMap<Holders>;
-}
-
-export const createUserMaps = (): UserMaps => ({
-  ids: createShardedMap<Entry>(shardOfId),
-  names: createShardedMap<Holders>(shardOfName, joinHolders),
-});
+import { type Directory, type Entry, createDirectory } from "./directory.ts";
 
 /** Entries in a row of the list of all users: an array of a million takes long to grow. */
 export const entriesPerRow = 1000;
@@ -34,16 +12,9 @@ export type Users = ReturnType<typeof createUsers>;
 export function createUsers() {
   let rows: Entry[][] = [[]];
   let emptyEntries = 0;
-  const { ids, names } = createUserMaps();
+  const directory = createDirectory();
   const removedIds = new Set<string>();
   const formerNames = new Set<number>(); // as digests: of a removed user, neither name nor address is kept
-
-  function findUserByUsername(username: string, matching: UsernameMatching = "exact"): User | undefined {
-    const holders = names.get(foldUsername(username));
-    if (holders === undefined) return undefined;
-    if (Array.isArray(holders)) return holders.find(({ user }) => user!.username === username)?.user;
-    return matching === "case-insensitive" || holders.user!.username === username ? holders.user : undefined;
-  }
 
   /** Returns whether one of the users of a folded name has this name under the given matching. */
   const isAmong = (holders: Entry[], username: string, matching: UsernameMatching | undefined): boolean =>
@@ -61,34 +32,37 @@ export function createUsers() {
    */
   function refusal(user: User, matching: UsernameMatching | undefined, alike: Entry[]): StoreError | undefined {
     if (alike.length > 0 && isAmong(alike, user.username, matching)) return taken("username", user.username);
-    if (ids.get(user.id) !== undefined) return taken("id", user.id);
+    if (directory.findById(user.id) !== undefined) return taken("id", user.id);
     return removedIds.has(user.id) ? usedUp(user.id) : undefined;
   }
 
-  function nameEntry(entry: Entry, key: string, holders: Holders | undefined): void {
-    names.set(key, holders === undefined ? entry : joinHolders(holders, entry));
+  /** Checks an entry that may be refused, or whose user may get an issued-before mark. */
+  function check(entry: Entry, at: number, matching: UsernameMatching | undefined): void {
+    const user = entry.user!;
+    const problem = refusal(user, matching, directory.sameName(entry));
+    if (problem !== undefined) throw problem;
+    const marked = withName(user, at);
+    if (marked !== user) entry.user = Object.freeze(marked);
   }
 
-  function unnameEntry(entry: Entry): void {
-    const key = foldUsername(entry.user!.username);
-    const rest = holdersOf(names.get(key)).filter((other) => other !== entry);
-    if (rest.length === 0) names.delete(key);
-    else names.set(key, rest.length === 1 ? rest[0]! : rest);
-  }
+  /** Returns whether an id or a name is another user's, or has been. */
+  const isInUse = (entry: Entry): boolean =>
+    (directory.meets(entry) && (directory.sameId(entry) !== undefined || directory.sameName(entry).length > 0)) ||
+    (removedIds.size > 0 && removedIds.has(entry.user!.id)) ||
+    (formerNames.size > 0 && formerNames.has(usernameDigest(entry.user!.username)));
 
-  function addEntry(entry: Entry, key: string, holders: Holders | undefined): void {
+  /** Adds an entry whose user has been checked. */
+  function addChecked(entry: Entry): void {
     let row = rows[rows.length - 1]!;
     if (row.length >= entriesPerRow) rows.push((row = []));
     row.push(entry);
-    ids.set(entry.user!.id, entry);
-    nameEntry(entry, key, holders);
+    directory.add(entry);
   }
 
   function forget(entry: Entry): void {
-    unnameEntry(entry);
-    ids.delete(entry.user!.id);
+    directory.delete(entry);
     entry.user = undefined;
-    if (++emptyEntries < entriesPerRow || emptyEntries < ids.size()) return;
+    if (++emptyEntries < entriesPerRow || emptyEntries < directory.size()) return;
     const left = rows.flat().filter(({ user }) => user !== undefined);
     rows = [[]];
     for (let i = 0; i < left.length; i += entriesPerRow) rows.push(left.slice(i, i + entriesPerRow));
@@ -100,37 +74,24 @@ export function createUsers() {
   }
 
   return {
-    findUserByUsername,
-    findUserById: (id: string): User | undefined => ids.get(id)?.user,
-    /** Returns the entries of a folded name. */
-    withFoldedName: (key: string): Entry[] => holdersOf(names.get(key)),
+    findUserByUsername: directory.findUserByUsername,
+    findUserById: directory.findUserById,
+    findByFoldedName: directory.findByFoldedName,
     withName,
     refusal,
-    /** Returns whether an id or a name is another user's, or has been. */
-    isInUse: (user: User, key: string): boolean =>
-      ids.get(user.id) !== undefined ||
-      names.get(key) !== undefined ||
-      removedIds.has(user.id) ||
-      (formerNames.size > 0 && formerNames.has(usernameDigest(user.username))),
+    isInUse,
     /** @throws {StoreError} `USER_EXISTS` */
-    addUser(wanted: User, key: string, at: number, matching?: UsernameMatching): User {
-      const user = Object.freeze(withName(wanted, at));
-      const holders = names.get(key);
-      const problem = refusal(user, matching, holdersOf(holders));
-      if (problem !== undefined) throw problem;
-      addEntry({ user }, key, holders);
-      return user;
+    addEntry(entry: Entry, at: number, matching?: UsernameMatching): void {
+      if (directory.meets(entry) || removedIds.size > 0 || formerNames.size > 0) check(entry, at, matching);
+      addChecked(entry);
     },
-    /** Adds an entry whose user has been checked. */
-    addEntry: (entry: Entry, key: string): void => addEntry(entry, key, names.get(key)),
-    /** Adds many entries whose users have been checked, with maps of them that are not used any more. */
-    absorb(more: Entry[][], maps: UserMaps): void {
+    addChecked,
+    /** Adds many entries whose users have been checked, with a directory of them that is not used any more. */
+    absorb(more: Entry[][], theirs: Directory): void {
       for (const row of more) rows.push(row);
-      ids.absorb(maps.ids);
-      names.absorb(maps.names);
+      directory.absorb(theirs);
     },
-    /** Merges one shard of what was absorbed, and returns whether more are left. */
-    mergeNext: (): boolean => ids.mergeNext() || names.mergeNext(),
+    mergeNext: directory.mergeNext,
     /**
      * @param at absent in journals from before names were remembered.
      * @throws {StoreError} `USER_EXISTS`
@@ -142,30 +103,28 @@ export function createUsers() {
       matching?: UsernameMatching,
       at?: number,
     ): User | undefined {
-      const entry = ids.get(id);
+      const entry = directory.findById(id);
       if (entry === undefined) return undefined;
       const user = entry.user!;
       for (const [field, value] of Object.entries(expected)) {
         if (value !== undefined && user[field as keyof User] !== value) return user;
       }
       let changed = completeUser({ ...user, ...given(changes), id });
-      if (changed.username === user.username) entry.user = Object.freeze(changed);
-      else {
-        const key = foldUsername(changed.username);
-        const others = holdersOf(names.get(key)).filter((other) => other !== entry);
+      const isRenamed = changed.username !== user.username;
+      if (isRenamed) {
+        const others = directory.findByFoldedName(foldUsername(changed.username)).filter((other) => other !== entry);
         if (isAmong(others, changed.username, matching)) throw taken("username", changed.username);
         if (at !== undefined) {
           changed = withName(changed, at);
           formerNames.add(usernameDigest(user.username));
         }
-        unnameEntry(entry);
-        entry.user = Object.freeze(changed);
-        nameEntry(entry, key, names.get(key));
       }
+      entry.user = Object.freeze(changed);
+      if (isRenamed) directory.rename(entry);
       return changed;
     },
     removeUser(id: string): boolean {
-      const entry = ids.get(id);
+      const entry = directory.findById(id);
       if (entry === undefined) return false;
       formerNames.add(usernameDigest(entry.user!.username));
       removedIds.add(id);
@@ -174,13 +133,17 @@ export function createUsers() {
     },
     /** Removes a user as versions before removals were remembered did: id and name are free again. */
     dropUser(id: string): boolean {
-      const entry = ids.get(id);
+      const entry = directory.findById(id);
       if (entry !== undefined) forget(entry);
       return entry !== undefined;
     },
     wasRemoved(field: string, value: string): boolean {
       if (field === "id") return removedIds.has(value);
-      return field === "username" && formerNames.has(usernameDigest(value)) && findUserByUsername(value) === undefined;
+      return (
+        field === "username" &&
+        formerNames.has(usernameDigest(value)) &&
+        directory.findUserByUsername(value) === undefined
+      );
     },
     /** Returns what is remembered of removed users and former names, for a snapshot. */
     removed: () => ({ ids: [...removedIds], names: [...formerNames] }),
@@ -194,7 +157,7 @@ export function createUsers() {
     *passwordHashes(): Iterable<string> {
       for (const { passwordHash } of listUsers()) yield passwordHash;
     },
-    userCount: (): number => ids.size(),
+    userCount: directory.size,
   };
 }
 
