@@ -4,6 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { readdirSync, statSync } from "node:fs";
 import process from "node:process";
 import { type JwtEndpoints, createJwtEndpoints, createPasswords } from "../src/index.ts";
 import { type FileStore, openFileStore } from "../src/stores/file/index.ts";
@@ -152,12 +153,14 @@ async function openings(count: number): Promise<Row[]> {
   await store.addUsers(newUsers(count));
   await store.close();
   const fillMs = performance.now() - begin;
+  const journalBytes = readdirSync(folder).reduce((sum, name) => sum + statSync(`${folder}/${name}`).size, 0);
   const found = [];
   for (let round = 0; round < (count > users ? 3 : rounds); round++) {
     found.push(await measured<{ ms: number; bytes: number }>("--open", folder));
   }
   return [
     row(`add ${rounded(count)} users`, fillMs, "ms"),
+    row("journal for each", journalBytes / count, "bytes"),
     row(`open with ${rounded(count)} users`, median(found.map(({ ms }) => ms)), "ms"),
     row("memory for each", median(found.map(({ bytes }) => bytes)) / count, "bytes"),
   ];
