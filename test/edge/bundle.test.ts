@@ -12,7 +12,7 @@ const folder = buildPackage();
  * Minified and gzipped, in bytes: what is loaded at once, without the chunks that load when a setting needs them. A host
  * that brings its own store adds the handler alone.
  */
-const bounds = { handler: 50.75 * 1024, withMemoryStore: 54.75 * 1024 };
+const bounds = { handler: 51.25 * 1024, withMemoryStore: 56 * 1024 };
 
 /** Bundles with everything that is loaded at once in the entry's chunks, and returns their size and the parts of it. */
 async function measure(contents: string): Promise<{ gzipped: number; parts: [name: string, bytes: number][] }> {
