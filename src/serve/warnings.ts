@@ -1,4 +1,5 @@
 /** What the server warns its operator of at the start: ways to run it that are allowed and rarely meant. */
+import { availableParallelism } from "node:os";
 import type { LogEvent } from "../index.ts";
 import { type ServerOptions, isLoopback, secretsAmong } from "../program/options.ts";
 import { defaultLimits } from "../program/server-options.ts";
@@ -26,6 +27,15 @@ const warnings: Record<string, (options: ServerOptions, args: string[], runtime:
     const idle = fixedLimits.filter((limit) => limits[limit] !== defaultLimits[limit]);
     if (idle.length === 0) return undefined;
     return `${name} can't be given ${idle.join(", ")}: let a proxy in front limit that`;
+  },
+  more_hashes_than_cores({ settings, workers }) {
+    const { concurrency } = (settings["hashing"] ?? {}) as { concurrency?: number };
+    const cores = availableParallelism();
+    if (concurrency === undefined || concurrency * workers <= Math.max(cores, workers)) return undefined;
+    return (
+      `hashing.concurrency: ${concurrency}${workers > 1 ? ` in each of ${workers} workers` : ""} is more than the ${cores} ` +
+      "cores here: logins get no faster, and other requests wait longer"
+    );
   },
 };
 

@@ -547,7 +547,8 @@ export interface LogEvent {
     | "secret_on_command_line"
     | "open_config_file"
     | "open_without_proxy"
-    | "limit_not_supported";
+    | "limit_not_supported"
+    | "more_hashes_than_cores";
   message: string;
   userId?: string;
   error?: unknown;

@@ -1,5 +1,6 @@
 /** Flags and variables of the server. */
 import { writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -163,6 +164,19 @@ it("cause a warning for a secret on the command line and for an open address wit
   const [warning] = startWarnings(readOptions(["--signing-key=hunter2"], {}), ["--signing-key=hunter2"], served);
   const remedy = "use JWT_SIGNING_KEY or --signing-key-file";
   assert.is(warning!.message, `--signing-key shows a secret to every user of the machine; ${remedy}`);
+});
+
+it("cause a warning for more password hashes at once than the machine has cores", () => {
+  const told = (...args: string[]) => startWarnings(readOptions(args, {}), args, served).map(({ code }) => code);
+  const cores = availableParallelism();
+  assert.equal(told("--hashing-concurrency", String(cores)), []);
+  assert.equal(told("--hashing-concurrency", String(cores + 1)), ["more_hashes_than_cores"]);
+  assert.equal(
+    told("--hashing-concurrency", "1", "--workers", String(cores + 1)),
+    [],
+    "one each is the least there is",
+  );
+  assert.equal(told("--hashing-concurrency", "2", "--workers", String(cores + 1)), ["more_hashes_than_cores"]);
 });
 
 it("take their booleans without a value, and are turned off by --no-", () => {
