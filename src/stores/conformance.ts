@@ -331,8 +331,8 @@ export const storeCases: StoreCase[] = [
       const tries = Array.from({ length: 30 }, async (_, i) =>
         store.updateUser(id, { passwordHash: `new-${i}` }, { passwordHash: hash }),
       );
-      const answers = new Set((await Promise.all(tries)).map((user) => user?.passwordHash));
-      same([...answers], [(await store.findUserById(id))?.passwordHash], "all calls return the user that is stored");
+      const returned = new Set((await Promise.all(tries)).map((user) => user?.passwordHash));
+      same([...returned], [(await store.findUserById(id))?.passwordHash], "all calls return the user that is stored");
     },
   ],
   [
@@ -532,8 +532,8 @@ export const storeCases: StoreCase[] = [
         const tries = Array.from({ length: 100 }, async (_, i) =>
           store.putIfAbsent("race", `id-${round}`, `value-${i}`, soon()),
         );
-        const answers = new Set(await Promise.all(tries));
-        same([...answers], [await store.get("race", `id-${round}`)], "every call returns the stored value");
+        const returned = new Set(await Promise.all(tries));
+        same([...returned], [await store.get("race", `id-${round}`)], "every call returns the stored value");
       }
     },
   ],
@@ -578,8 +578,8 @@ export const storeCases: StoreCase[] = [
       await Promise.all(ids.map(async (id) => store.putIfAbsent("busy", id, "gone", past)));
       const flush = store.flushExpired();
       check((await store.get("busy", "id-0")) === undefined, "an expired fact is undefined");
-      const answers = new Set(await Promise.all(ids.map(async (id) => store.putIfAbsent("busy", id, "new", soon()))));
-      same([...answers], ["new"], "an expired fact can be written again at any moment");
+      const returned = new Set(await Promise.all(ids.map(async (id) => store.putIfAbsent("busy", id, "new", soon()))));
+      same([...returned], ["new"], "an expired fact can be written again at any moment");
       await flush;
       await store.flushExpired();
       for (const id of ids) same(await store.get("busy", id), "new", "what was written meanwhile stays");
