@@ -141,9 +141,17 @@ export async function startWorkers(
     onGivenUp();
   }
 
+  function send(child: ChildProcess, signal: NodeJS.Signals): void {
+    try {
+      process.kill(child.pid!, signal);
+    } catch {
+      // It has ended, and its event comes in a moment.
+    }
+  }
+
   function kill(): void {
     isStopping = true;
-    for (const child of running) process.kill(child.pid!, "SIGKILL");
+    for (const child of running) send(child, "SIGKILL");
   }
 
   const url = await add();
@@ -160,7 +168,7 @@ export async function startWorkers(
         const look = () => running.size === 0 && resolve();
         for (const child of running) {
           child.on("exit", look);
-          process.kill(child.pid!, "SIGTERM");
+          send(child, "SIGTERM");
         }
         look();
       }),
