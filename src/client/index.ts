@@ -184,15 +184,21 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
       renewal = undefined;
     }));
 
-  /** Returns the session, refreshed if that is due. While the server can't do that, the token at hand is used to its end. */
+  /**
+   * Returns the session, refreshed if that is due. While the server can't do that, the token at hand is used to its end.
+   * Returns `undefined` after another login meanwhile, since the call was another user's.
+   */
   async function currentSession(): Promise<Session | undefined> {
     const item = await storage.getItem(key);
     const session = learn(parseSession(item));
     if (session === undefined || isFresh(session)) return session;
-    return renew(item!, session).catch((error: unknown) => {
-      if (session.access === undefined || !(error instanceof JwtClientError)) throw error;
-      return session;
-    });
+    return renew(item!, session).then(
+      (renewed) => (renewed?.login === session.login ? renewed : undefined),
+      (error: unknown) => {
+        if (session.access === undefined || !(error instanceof JwtClientError)) throw error;
+        return session;
+      },
+    );
   }
 
   /**

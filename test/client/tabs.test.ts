@@ -120,6 +120,32 @@ it("repeats no request of one user with the token of another", async () => {
   }
 });
 
+it("sends no request of one user with the token of another who logs in meanwhile", async () => {
+  const server = await startServer();
+  try {
+    const storage = createStorage();
+    const other = createJwtClient({ url: server.origin, tokens: storage });
+    const sent: string[] = [];
+    const slow = createJwtClient({
+      url: server.origin,
+      tokens: storage,
+      async fetch(input, init) {
+        const response = await fetch(input, init);
+        sent.push(`${new URL(String(input)).pathname} ${response.status}`);
+        if (String(input).endsWith("refresh/")) await other.login({ ...credentials, username: "fiona" });
+        return response;
+      },
+    });
+    await slow.login(credentials);
+    age(storage);
+    assert.is((await slow.fetch("/users/me/")).status, 401);
+    assert.equal(sent.slice(1), ["/jwt/refresh/ 200", "/users/me/ 401"]);
+    assert.is((await slow.me())!.username, "fiona");
+  } finally {
+    await server.stop();
+  }
+});
+
 for (const carry of ["refresh", "refresh,access"]) {
   it(`keeps ${carry} in cookies: ten tabs, a reload, a logout`, async () => {
     const flags = ["--cookies-carry", carry, "--cookies-secure", "false", "--rotate-refresh-tokens", "true"];
