@@ -40,6 +40,7 @@ export function rotatingKeys(
   let set: KeySet | undefined;
   let setText: string | undefined; // the key set that `set` was made from, as JSON
   let readAt = -Infinity; // when the last finished reading began
+  let setAt = -Infinity; // when the reading of `set` began
   let beganAt = -Infinity;
   let reading: Promise<KeySet> | undefined;
   let next: Promise<KeySet> | undefined;
@@ -47,9 +48,11 @@ export function rotatingKeys(
 
   const isExpired = ({ exp = Infinity }: Key): boolean => now() >= exp * 1000;
 
-  async function use({ signing, verifying }: OwnKeys): Promise<KeySet> {
-    const own = { signing, verifying: verifying.filter((key) => !isExpired(key)) };
-    return (set = { ...(await setOf(own)), newer });
+  /** Puts the keys of a reading to use, unless those of a later one are: in a worker an earlier one may end later. */
+  async function use({ signing, verifying }: OwnKeys, text = setText, began = setAt): Promise<void> {
+    const made = await setOf({ signing, verifying: verifying.filter((key) => !isExpired(key)) });
+    if (began < setAt) return;
+    [set, setText, setAt] = [{ ...made, newer }, text, began];
   }
 
   /** Reads the key set. Rejects only while there is no set yet: later a failure leaves every key in use until its own end. */
@@ -59,11 +62,8 @@ export function rotatingKeys(
     try {
       const given = await within(readingMs, (async () => read())());
       const text = String(JSON.stringify(given));
-      // In a worker an earlier reading may end later.
-      if (set === undefined || (text !== setText && began >= readAt)) {
-        await use(await load(given));
-        setText = text;
-      }
+      if (set === undefined || text !== setText) await use(await load(given), text, began);
+      else setAt = Math.max(setAt, began);
       isFailing = false;
     } catch (error) {
       if (set === undefined) {

@@ -4,7 +4,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { jwks } from "../../src/endpoints/jwks.ts";
 import type { KeySet } from "../../src/keys/key-set.ts";
+import { rotatingKeys } from "../../src/keys/rotating.ts";
+import { parseSettings } from "../../src/settings/parse.ts";
 import type { RotatingKeys } from "../../src/settings/types.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
 import {
   clock,
   epoch,
@@ -26,6 +29,7 @@ rotating.before.each(() => {
   clock.now = epoch;
 });
 
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const kids = ({ verifying }: KeySet) => verifying.map(({ kid }) => kid);
 
 rotating("signs with the active key and verifies with all, each with its own algorithm", async () => {
@@ -233,6 +237,33 @@ rotating("and jwkUrl go together", async () => {
   for (let i = 0; i < 5; i++) assert.is(await judge(await rsa.sign()), "ok");
   assert.is(calls, before, "a key known there is not looked for here");
   assert.is(there.hits, 1);
+});
+
+rotating("is that of the latest reading in a worker, even if an earlier one ends later", async () => {
+  const settings = parseSettings({ store: memoryStore(), signingKey: secret });
+  const navigator = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: { userAgent: "Cloudflare-Workers" }, configurable: true });
+  try {
+    let [current, loadMs] = ["first", 0];
+    const keys = rotatingKeys(settings, () => current as never, {
+      async load(given) {
+        await pause(loadMs);
+        return { signing: given as never, verifying: [] };
+      },
+      setOf: async (own) => own as KeySet,
+    });
+    const { newer } = await keys();
+    [current, loadMs] = ["withdrawn", 500];
+    const slow = newer!();
+    await pause(200);
+    [current, loadMs] = ["newest", 0];
+    const latest = await newer!();
+    assert.is(latest.signing as unknown, "newest");
+    assert.is((await slow).signing as unknown, "newest");
+  } finally {
+    if (navigator === undefined) delete (globalThis as { navigator?: unknown }).navigator;
+    else Object.defineProperty(globalThis, "navigator", navigator);
+  }
 });
 
 rotating.run();
