@@ -23,7 +23,7 @@ const indented = (stack: string): string =>
  */
 export function eventLine(event: AuditEvent | LogEvent, isTerminal: boolean): string {
   const { time = new Date().toISOString(), error, ...rest } = event as Partial<AuditEvent & LogEvent>;
-  const stack = error instanceof Error ? (error.stack ?? String(error)) : undefined;
+  const stack = error instanceof Error ? String(error.stack ?? error) : undefined; // a host may make it a list
   if (!isTerminal) return JSON.stringify({ time, level: "info", ...rest, error: stack });
   const { event: name, level = "info", code, message, ...details } = rest;
   const shown = Object.entries(details).flatMap(([key, value]) =>

@@ -222,7 +222,9 @@ it("writes one line on a terminal and indents the stack, whatever text an error 
   ];
   const text = () => Array.from({ length: random.below(12) }, () => random.pick(parts)).join("");
   for (let i = 0; i < 2000; i++) {
-    const details = { userId: text(), error: random.chance(0.5) ? new Error(text()) : undefined };
+    const error = new Error(text());
+    if (random.chance(0.1)) Object.defineProperty(error, "stack", { value: [text()] }); // as `prepareStackTrace` may
+    const details = { userId: text(), error: random.chance(0.5) ? error : undefined };
     const event = { level: "error", code: "internal_error", message: text(), ...details } as unknown as LogEvent;
     const [first, ...stack] = eventLine(event, true).split("\n");
     assert.match(first!, /^\d\d:\d\d:\d\d {2}error {2}internal_error {2}/);
