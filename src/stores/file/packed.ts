@@ -151,7 +151,7 @@ function takeRows(cursor: Cursor, end: number): Entry[] | undefined {
 
 const beginOfAdd = '{"k":"add","u":[';
 const endOfSnapshotLine = ',"at":0}';
-const beginOfBatch = /\{"k":"batch","b":"[^"\\]*","u":\[/y;
+const beginOfBatch = /\{"k":"batch","b":"[ !#-[\]-~]*","u":\[/y;
 
 /** Returns whether a line may be one that adds users: by the first letter of its kind. */
 export function mayAddUsers(bytes: Buffer, jsonStart: number): boolean {
@@ -174,6 +174,7 @@ export function unpackLine(cursor: Cursor, end: number): ReadRecord | undefined 
   const u = isAdd ? (packRow(cursor) ?? parseRow(cursor, end)) : takeRows(cursor, end);
   if (u === undefined) return undefined;
   const rest = text.slice(cursor.at - from, end - from);
+  if (/[^ -~]/.test(rest)) return undefined; // the text has a character for each byte
   if (isAdd && rest === endOfSnapshotLine) return { k: "add", u: u as Entry, at: 0 };
   return { ...(JSON.parse(`${text.slice(start - from, usersStart - from)}0${rest}`) as ReadRecord), u } as ReadRecord;
 }

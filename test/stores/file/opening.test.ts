@@ -1,7 +1,9 @@
+import { Buffer } from "node:buffer";
 import fs from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { type JournalRecord, type UserRow, encodeRecord } from "../../../src/stores/file/record.ts";
 import type { NewUser, User } from "../../../src/stores/store.ts";
 import { randomFrom } from "../../support/random.ts";
 import { temporaryFolder } from "../../support/runtime.ts";
@@ -115,6 +117,22 @@ opening("refuses a journal in which a byte of one user has changed", async () =>
   bytes[at] = 113;
   overwrite(journal(folder), bytes);
   assert.is((await rejection(() => using(folder, () => {}))).code, "STORE_DAMAGED");
+});
+
+opening("reads a batch whatever its name and its other members are, before its users and after them", async () => {
+  const u = Array.from({ length: 60 }, (_, i): UserRow => [`id-${i}`, `name-${i}`, "", "!".repeat(40), 1, null]);
+  for (const b of ["plain", "é", "\u{1f600}", 'a"b']) {
+    const folder = temporaryFolder();
+    const head = (bytes: number) =>
+      encodeRecord({ k: "head", generation: 1, bytes: String(bytes).padStart(15, "0"), at: 0 });
+    const records: JournalRecord[] = [
+      { k: "batch", b, u, at: 1, by: b },
+      { k: "commit", b, n: u.length, at: 1, by: "w2" },
+    ];
+    const bytes = Buffer.concat([head(head(0).length), ...records.map((record) => encodeRecord(record))]);
+    fs.writeFileSync(path.join(folder, "journal-000001.jsonl"), bytes, { mode: 0o600 });
+    await using(folder, async (store) => assert.is(all(store.listUsers()).length, u.length, b));
+  }
 });
 
 opening("bounds the bytes that one user's password changes and logins take up", async () => {
