@@ -9,7 +9,10 @@ import { format } from "node:util";
 import type { HttpResponse, HttpRequest } from "../index.ts";
 import { isPromise } from "../maybe-promise.ts";
 
-/** The most bytes that a pipe takes from several processes without mixing them (POSIX's PIPE_BUF). */
+/**
+ * The most bytes that a pipe takes from several processes without mixing them (POSIX's PIPE_BUF). A process that writes alone
+ * sends larger pieces, because each write costs as much as the lines of many requests.
+ */
 const pipeBytes = 4096;
 /** How many characters wait for a slow reader before lines are dropped. */
 const waitingLimit = 1 << 20;
@@ -26,6 +29,8 @@ export interface LineWriter {
   write(lines: string): void;
   /** Queues a whole line that may wait for others for a moment. */
   collect(line: string): void;
+  /** Lets pieces be larger from now on, since no other process of this server writes to the stream. */
+  writeAlone(): void;
   /**
    * Waits until the lines written so far are out.
    * @param ms the longest wait, in milliseconds.
@@ -39,6 +44,7 @@ export interface LineWriter {
  * @param name the stream's name, for the line that reports dropped lines.
  */
 export function createLineWriter(name: string, send: Send): LineWriter {
+  let isShared = true;
   let waiting = ""; // the next batch
   let batch = ""; // being sent, in pieces
   let sent = 0; // characters of the batch
@@ -64,7 +70,7 @@ export function createLineWriter(name: string, send: Send): LineWriter {
       }
     }
     const start = sent;
-    sent = endOfPiece(batch, start);
+    sent = isShared ? endOfPiece(batch, start) : batch.length;
     send(batch.slice(start, sent), (error) => {
       if (error !== undefined && error !== null) failures++;
       out += sent - start;
@@ -108,6 +114,9 @@ export function createLineWriter(name: string, send: Send): LineWriter {
     },
     collect(line) {
       if (accept(line) && !isSending) collecting ??= setTimeout(beginSending, collectMs);
+    },
+    writeAlone() {
+      isShared = false;
     },
     async drain(ms) {
       const [end, failed] = [taken, failures];

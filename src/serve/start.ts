@@ -60,6 +60,7 @@ export async function start(runtime: Runtime): Promise<void> {
     const isWorker = workerCount() !== undefined;
     if (options.workers > 1 && !isWorker) return await watchWorkers(started, fork, end);
 
+    if (!isWorker) output.stdout.writeAlone();
     const underWay = new Set<HttpRequest>();
     const served = withDocs(endpoints.handle, options);
     const handle = options.requestLog ? withRequestLog(served, underWay, output) : withUnderWay(served, underWay);
