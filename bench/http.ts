@@ -9,6 +9,7 @@
  * The main figure is requests per second of the server's own CPU time. Ratios are taken within a round, against the bare
  * server given the same bodies, and their median is told.
  */
+import { openFileStore } from "../src/stores/file/index.ts";
 import { projectRoot, temporaryFolder } from "../test/support/runtime.ts";
 import { median } from "../test/support/statistics.ts";
 import { claimsOf, makeTokens, signHs256 } from "../test/support/tokens.ts";
@@ -71,6 +72,13 @@ function subjectsOf(servers: Map<string, Pinned>, refreshOf: (server: string) =>
   );
 }
 
+/** Adds the user of the tokens: of one who is missing, the store asks the disk at every request. */
+async function addUser(folder: string): Promise<void> {
+  const store = await openFileStore(folder);
+  await store.addUser({ id: "1", username: "ada", passwordHash: "!" });
+  await store.close();
+}
+
 /** Proves that a server checks what all are measured with: the signature of a token, and its `exp`. */
 async function checkRefusals(title: string, { url, prefix }: Server): Promise<void> {
   const expired = signHs256(secret, claimsOf("access", -60));
@@ -99,7 +107,9 @@ async function measure(): Promise<void> {
     for (const title of Object.keys(contestants)) {
       servers.set(title, await startPeer(title, "bench/lib/contestants.ts", title));
     }
-    servers.set(ours, await startOursIn(projectRoot, ["--store", `file:${temporaryFolder()}`]));
+    const folder = temporaryFolder();
+    servers.set(ours, await startOursIn(projectRoot, ["--store", `file:${folder}`]));
+    await addUser(folder);
     const notes = await addDjoser(servers, 1);
     for (const [title, server] of servers) if (title !== bare) await checkRefusals(title, server);
     const refreshTokens = new Map<string, string>();
