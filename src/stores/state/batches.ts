@@ -66,8 +66,7 @@ export function createBatches(users: Users) {
     let row = rows[rows.length - 1]!;
     if (row.length >= entriesPerRow) rows.push((row = []));
     row.push(entry);
-    const isTwice =
-      directory.meets(entry) && (directory.sameId(entry) !== undefined || directory.sameName(entry).length > 0);
+    const isTwice = directory.clashes(entry);
     if (isTwice || users.isInUse(entry)) unsure.add(entry);
     directory.add(entry);
   }

@@ -57,6 +57,14 @@ export function createDirectory() {
   const findByFoldedName = (key: string, hash = hashText(key)): Entry[] =>
     names.all(hash).filter(({ user }) => foldUsername(user!.username) === key);
 
+  /** Returns whether the id or the folded name has the hash of another's. If not, both are new. */
+  const meets = (entry: Entry): boolean =>
+    ids.first(entry.idHash) !== undefined || names.first(entry.nameHash) !== undefined;
+  /** Returns the first entry with the same id as this one. */
+  const sameId = (entry: Entry): Entry | undefined => findById(entry.user!.id, entry.idHash);
+  /** Returns the entries with the same folded name as this one. */
+  const sameName = (entry: Entry): Entry[] => findByFoldedName(foldUsername(entry.user!.username), entry.nameHash);
+
   return {
     findById,
     findByFoldedName,
@@ -74,13 +82,11 @@ export function createDirectory() {
       const exact = alike.find((other) => other.username === username);
       return exact ?? (matching === "case-insensitive" && alike.length === 1 ? alike[0] : undefined);
     },
-    /** Returns whether the id or the folded name has the hash of another's. If not, both are new. */
-    meets: (entry: Entry): boolean =>
-      ids.first(entry.idHash) !== undefined || names.first(entry.nameHash) !== undefined,
-    /** Returns the first entry with the same id as this one. */
-    sameId: (entry: Entry): Entry | undefined => findById(entry.user!.id, entry.idHash),
-    /** Returns the entries with the same folded name as this one. */
-    sameName: (entry: Entry): Entry[] => findByFoldedName(foldUsername(entry.user!.username), entry.nameHash),
+    meets,
+    sameId,
+    sameName,
+    /** Returns whether another entry has the same id or the same folded name as this one. */
+    clashes: (entry: Entry): boolean => meets(entry) && (sameId(entry) !== undefined || sameName(entry).length > 0),
     add(entry: Entry): void {
       ids.add(entry.idHash, entry);
       names.add(entry.nameHash, entry);

@@ -47,7 +47,7 @@ export function createUsers() {
 
   /** Returns whether an id or a name is another user's, or has been. */
   const isInUse = (entry: Entry): boolean =>
-    (directory.meets(entry) && (directory.sameId(entry) !== undefined || directory.sameName(entry).length > 0)) ||
+    directory.clashes(entry) ||
     (removedIds.size > 0 && removedIds.has(entry.user!.id)) ||
     (formerNames.size > 0 && formerNames.has(usernameDigest(entry.user!.username)));
 
