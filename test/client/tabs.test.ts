@@ -95,21 +95,22 @@ it("tells listeners of a login as another user, here and in another tab, and not
   }
 });
 
+/** A `fetch` that lets another client log in as fiona after each response whose end and status match. */
+const fionaAfter =
+  (through: typeof fetch, responses: RegExp, other: JwtClient): typeof fetch =>
+  async (input, init) => {
+    const response = await through(input, init);
+    if (responses.test(`${String(input)} ${response.status}`)) await other.login({ ...credentials, username: "fiona" });
+    return response;
+  };
+
 it("repeats no request of one user with the token of another", async () => {
   const server = await startServer();
   try {
     const storage = createStorage();
     const other = createJwtClient({ url: server.origin, tokens: storage });
     const { requests, fetch } = recordingFetch();
-    const slow = createJwtClient({
-      url: server.origin,
-      tokens: storage,
-      async fetch(input, init) {
-        const response = await fetch(input, init);
-        if (response.status === 401) await other.login({ ...credentials, username: "fiona" });
-        return response;
-      },
-    });
+    const slow = createJwtClient({ url: server.origin, tokens: storage, fetch: fionaAfter(fetch, / 401$/, other) });
     await slow.login(credentials);
     spoil(storage);
     assert.is((await slow.fetch("/users/me/")).status, 401);
@@ -125,21 +126,16 @@ it("sends no request of one user with the token of another who logs in meanwhile
   try {
     const storage = createStorage();
     const other = createJwtClient({ url: server.origin, tokens: storage });
-    const sent: string[] = [];
+    const { requests, fetch } = recordingFetch();
     const slow = createJwtClient({
       url: server.origin,
       tokens: storage,
-      async fetch(input, init) {
-        const response = await fetch(input, init);
-        sent.push(`${new URL(String(input)).pathname} ${response.status}`);
-        if (String(input).endsWith("refresh/")) await other.login({ ...credentials, username: "fiona" });
-        return response;
-      },
+      fetch: fionaAfter(fetch, /refresh\/ /, other),
     });
     await slow.login(credentials);
     age(storage);
     assert.is((await slow.fetch("/users/me/")).status, 401);
-    assert.equal(sent.slice(1), ["/jwt/refresh/ 200", "/users/me/ 401"]);
+    assert.equal(requests.slice(1), ["POST /jwt/refresh/ 200", "GET /users/me/ 401"]);
     assert.is((await slow.me())!.username, "fiona");
   } finally {
     await server.stop();
