@@ -66,7 +66,7 @@ TokenObtainPairView.throttle_scope = "login"
 export const startLimitedDjango = (workers: number, iterations: number) =>
   startDjoser(workers, iterations, { settings, urls });
 
-if (process.argv[1]?.endsWith("limited.ts")) {
+if (process.argv[1]?.includes("limited")) {
   process.once("SIGTERM", () => process.exit(0));
   await serveFastify(Number(process.argv[2]));
 }
