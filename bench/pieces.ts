@@ -1,6 +1,8 @@
 /**
  * What each piece of a verify costs under load: the runtime's bare server, then one piece more at a time until all that the
- * core does is there, then the server program itself without and with its log. Each is a process of its own, in turns.
+ * core does is there, then the server program itself without and with its log. Each is a process of its own, in turns. The
+ * last row is the bare server with nothing but a token's signature and claims, which no other server of ours can be ahead of
+ * unless it also reads and responds faster than the bare one.
  *
  * The pieces stand on the same plain server as the bare one. On Node the server program reads bodies and writes
  * responses in a faster way, so it may take less than the sum of the pieces.
@@ -26,7 +28,7 @@ import { memoryStore } from "../src/stores/memory.ts";
 import { verifyToken } from "../src/tokens/verify.ts";
 import { projectRoot, runtime } from "../test/support/runtime.ts";
 import { median } from "../test/support/statistics.ts";
-import { serveFetch, serveNode } from "./lib/contestants.ts";
+import { parseJson, serveFetch, serveNode } from "./lib/contestants.ts";
 import { type Measured, measureUnder, startUndici, startWrk, reportResponses } from "./lib/load.ts";
 import { type Pinned, pinLoads, pinned, startOursIn, startPeer, stopAll } from "./lib/programs.ts";
 import { type Column, digits, report } from "./lib/results.ts";
@@ -35,6 +37,7 @@ import { bare, progressOf, quick, rotated, roundsOr, secret, tidy } from "./lib/
 /** The pieces in the order in which they are added. Each server has those before its own too. */
 const pieces = ["body read and parsed", "headers", "route", "fields", "token", "look-ups", "response"] as const;
 type Piece = (typeof pieces)[number];
+const tokenAlone = "bare, and the token alone";
 
 const small: HttpResponse = { status: 200, headers: { "content-type": "application/json" }, body: "{}" };
 const limit = 65_536;
@@ -107,6 +110,13 @@ async function serveUpTo(last: Piece): Promise<void> {
   serveNode(createServer((message, response) => void respond(message, response)));
 }
 
+/** The bare server with the check of a token. */
+async function serveTokenAlone(): Promise<void> {
+  const settings = parseSettings({ store: memoryStore(), signingKey: secret, log: () => {} });
+  const keySet = await keysFrom(settings)();
+  await parseJson(({ token }) => void verifyToken(settings, keySet, token));
+}
+
 const columns: Column[] = [
   { key: "piece", title: "with" },
   { key: "us", title: "µs", text: digits(1) },
@@ -127,6 +137,7 @@ async function measure(): Promise<void> {
     const withoutLog = [...flags, "--request-log", "false"];
     servers.set("the server program, no log", pinned(await startOursIn(projectRoot, withoutLog)));
     servers.set("its log", pinned(await startOursIn(projectRoot, flags)));
+    servers.set(tokenAlone, pinned(await startPeer(tokenAlone, "bench/pieces.ts", "--serve", tokenAlone)));
     pinLoads();
     const found = new Map([...servers.keys()].map((title) => [title, [] as Measured[]]));
     const step = progressOf("pieces", rounds, servers.size);
@@ -144,7 +155,7 @@ async function measure(): Promise<void> {
     let before = least;
     const rows = [...servers.keys()].map((piece) => {
       const mine = times(piece);
-      const adds = median(mine.map((time, round) => time - before[round]!));
+      const adds = median(mine.map((time, round) => time - (piece === tokenAlone ? least : before)[round]!));
       before = mine;
       const toBare = median(mine.map((time, round) => least[round]! / time));
       return { piece, us: tidy(median(mine)), adds: tidy(adds), to_bare: tidy(toBare) };
@@ -161,5 +172,5 @@ async function measure(): Promise<void> {
 const served = process.argv[process.argv.indexOf("--serve") + 1];
 if (process.argv.includes("--serve")) {
   process.once("SIGTERM", () => process.exit(0));
-  await serveUpTo(served as Piece);
+  await (served === tokenAlone ? serveTokenAlone() : serveUpTo(served as Piece));
 } else await measure();
