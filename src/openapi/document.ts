@@ -5,6 +5,7 @@
 import { type ErrorCode, type ErrorData, fail, throttled } from "../errors.ts";
 import { mediaTypes } from "../http/negotiate.ts";
 import { renderError } from "../http/render.ts";
+import { recordsRotations } from "../settings/check.ts";
 import type { ApiDescription, ApiRoute, Settings } from "../settings/types.ts";
 import { type Operation, type Schema, cookieNames, isSliding, objectOf, operations } from "./operations.ts";
 
@@ -142,10 +143,7 @@ function successOf(settings: Settings, row: Operation): Record<string, Schema> {
 
 /** Whether a refresh may be refused for the rotations before it. */
 const limitsRotations = (settings: Settings): boolean =>
-  settings.throttleRotations !== false &&
-  settings.rotateRefreshTokens &&
-  settings.blacklistAfterRotation !== false &&
-  !isSliding(settings);
+  settings.throttleRotations !== false && recordsRotations(settings) && !isSliding(settings);
 
 /** Returns why a request may fail, and whether that is rendered as Simple JWT does in both profiles. */
 function codesOf(settings: Settings, route: ApiRoute, row: Operation): [code: ErrorCode, isBearer: boolean][] {

@@ -1,5 +1,6 @@
 /** Reads settings from flags and environment, by the names in the settings schema: flags first, then the environment. */
 import { type JwtEndpointsSettings, SettingError, describeSettings } from "../index.ts";
+import { recordsRotations } from "../settings/check.ts";
 import { didYouMean } from "../settings/describe.ts";
 import { isMemoryStore } from "../stores/open.ts";
 import { convert, readSecret } from "./values.ts";
@@ -27,18 +28,10 @@ export const guards = {
  * Returns the guards that do something beside the given settings: of one that does nothing, the start would warn.
  * @param settings as given, not parsed.
  */
-export function guardsFor({
-  signingKey,
-  keys,
-  rotateRefreshTokens = false,
-  blacklistAfterRotation,
-  authTokenClasses,
-}: Partial<JwtEndpointsSettings>): Partial<typeof guards> {
-  if ((signingKey ?? keys) === undefined) return {};
+export function guardsFor(settings: Partial<JwtEndpointsSettings>): Partial<typeof guards> {
+  if ((settings.signingKey ?? settings.keys) === undefined) return {};
   const { throttleRotations: _, ...others } = guards;
-  const recordsRotations =
-    rotateRefreshTokens && blacklistAfterRotation !== false && authTokenClasses?.[0] !== "SlidingToken";
-  return recordsRotations ? guards : others;
+  return recordsRotations(settings) && settings.authTokenClasses?.[0] !== "SlidingToken" ? guards : others;
 }
 
 /** What the server program is started with. */

@@ -3,6 +3,7 @@
  * `state.ts` has looked up; each returns the code of the contract's error that comes first, or `undefined`.
  */
 import type { ErrorCode } from "../errors.ts";
+import { recordsRotations } from "../settings/check.ts";
 import type { Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
 import {
@@ -76,8 +77,7 @@ export const isRefusedByUser = (claims: Claims, account: Account): boolean =>
 
 /** Whether a token may be rotated only once, so that its successor has to be looked up. */
 export function isSingleUse(settings: Settings, claims: Claims): boolean {
-  const { rotateRefreshTokens, blacklistAfterRotation, tokenTypeClaim } = settings;
-  return rotateRefreshTokens && blacklistAfterRotation !== false && claims[tokenTypeClaim] === "refresh";
+  return recordsRotations(settings) && claims[settings.tokenTypeClaim] === "refresh";
 }
 
 /** How far the clocks of several processes may be apart, in seconds. */

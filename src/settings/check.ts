@@ -13,6 +13,14 @@ interface Inconsistency {
 const lacks = ({ store }: Settings, method: keyof EndpointsStore): boolean => typeof store[method] !== "function";
 const quoted = (value: string): string => JSON.stringify(value);
 
+/**
+ * Whether rotations of refresh tokens are recorded, so that a used token can be told from one that was not.
+ * @param settings as given or as parsed.
+ */
+export const recordsRotations = (
+  settings: Partial<Pick<JwtEndpointsSettings, "rotateRefreshTokens" | "blacklistAfterRotation">>,
+): boolean => settings.rotateRefreshTokens === true && settings.blacklistAfterRotation !== false;
+
 /** What the setting `sessions` needs of a store. */
 const sessionMethods = ["addSession", "touchSession", "listSessions", "removeSession", "putIfAbsent", "get"] as const;
 /** Made when it is needed: the first list format of a process takes 9 ms. */
@@ -39,10 +47,7 @@ const inconsistencies: Inconsistency[] = [
       `jwkUrl can't be used with algorithm ${algorithm}; accepted: an algorithm with public keys, such as RS256 or ES256`,
   },
   {
-    holds: (settings) =>
-      settings.rotateRefreshTokens &&
-      settings.blacklistAfterRotation !== false &&
-      (lacks(settings, "putIfAbsent") || lacks(settings, "get")),
+    holds: (settings) => recordsRotations(settings) && (lacks(settings, "putIfAbsent") || lacks(settings, "get")),
     problem: () =>
       "blacklistAfterRotation can't be on: the store can't revoke tokens; accepted: false, or a store with putIfAbsent and get",
   },
