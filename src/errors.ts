@@ -89,6 +89,8 @@ export interface ErrorData {
   retryAfter?: number;
   /** Why the token was refused as each of the accepted types, for `access_token_invalid`. */
   reasons?: [type: "access" | "refresh" | "sliding", code: ErrorCode][];
+  /** Whose limit was reached, for `throttled`, where that is known. For the audit event; never sent. */
+  limited?: { userId: string; sessionId?: string };
 }
 
 /** An error that becomes a response. `isFailure` tells it from others. */
@@ -111,11 +113,12 @@ export function fail(
 /**
  * Makes the error of a throttled request.
  * @param milliseconds until the client may try again.
+ * @param limited whose limit was reached, if known.
  */
-export function throttled(milliseconds: number): JwtEndpointsError {
+export function throttled(milliseconds: number, limited?: ErrorData["limited"]): JwtEndpointsError {
   const retryAfter = Math.max(1, Math.ceil(milliseconds / 1000));
   const text = `Request was throttled. Expected available in ${retryAfter} second${retryAfter === 1 ? "" : "s"}.`;
-  return fail("throttled", { text, retryAfter });
+  return fail("throttled", { text, retryAfter, ...(limited && { limited }) });
 }
 
 /** Returns whether an error was made by {@link fail}, by this copy of the module or another. */

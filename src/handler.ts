@@ -115,7 +115,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   /** @param request `undefined` for a host's own resource. */
   function handleError(error: unknown, request?: HttpRequest, allow?: string, renderedBy = settings): HttpResponse {
     const failure = toFailure(error);
-    if (failure.data!.code === "throttled") audit?.record("throttled", request, {});
+    if (failure.data!.code === "throttled") audit?.record("throttled", request, failure.data!.limited ?? {});
     reports.requestFailed(failure, error, request?.url);
     return renderError(failure, renderedBy, allow, request !== undefined);
   }

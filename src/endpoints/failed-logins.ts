@@ -20,9 +20,10 @@ export interface FailedLogins {
   /**
    * Counts an attempt as failed until it is taken back, so that guesses at the same time count too. An unknown account is
    * treated alike.
+   * @param userId when the user is known already.
    * @throws `throttled`, with the seconds to wait.
    */
-  begin(username: string, client: string | undefined): Attempt;
+  begin(username: string, client: string | undefined, userId?: string): Attempt;
 }
 
 /** Creates the counts of the setting `throttleFailures`; `undefined` when it is off. */
@@ -43,7 +44,7 @@ export function createFailedLogins(settings: Settings): FailedLogins | undefined
     count < limit ? 0 : Math.min(longestDelay, 1000 * 2 ** Math.min(count - limit, 10));
 
   return {
-    begin(username, client) {
+    begin(username, client, userId) {
       const time = now();
       const account = accountOf(username);
       const own = `${client ?? ""} ${account}`;
@@ -57,7 +58,7 @@ export function createFailedLogins(settings: Settings): FailedLogins | undefined
       if (entry.count >= limit && wait > 0) {
         if (!entry.isRefused) log({ level: "warn", code: "throttled", message: "an account had many failed logins" });
         entry.isRefused = true;
-        throw throttled(wait);
+        throw throttled(wait, userId === undefined ? undefined : { userId });
       }
       Object.assign(entry, { count: entry.count + 1, last: time, isRefused: false });
       put(failures, key, entry);

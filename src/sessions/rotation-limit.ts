@@ -70,7 +70,7 @@ export function createRotationLimit({ throttleRotations, now, log }: Settings): 
         const message = "a session reached the limit of throttleRotations";
         log({ level: "warn", code: "throttled", message, userId });
       }
-      return throttled(wait);
+      return throttled(wait, { userId, sessionId: session });
     },
   };
 }

@@ -76,6 +76,31 @@ it("tell of a throttled request and of the host's revokeUser", async () => {
   assert.equal([events[1]!.client, events[2]!.userId, events[2]!.client], ["192.0.2.7", id, undefined]);
 });
 
+it("name the user and the session whose limit a request reached, where they are known", async () => {
+  const limits = { throttleFailures: "1/hour", throttleRotations: "1/hour", rotateRefreshTokens: true } as const;
+  const { post, events } = await audited({ ...limits, auditEvents: ["login", "throttled"] });
+  const pair = JSON.parse((await post("/jwt/create/", credentials)).text) as { access: string; refresh: string };
+  const successor = JSON.parse((await post("/jwt/refresh/", pair)).text) as { refresh: string };
+  await post("/jwt/refresh/", successor);
+  const bearer = { authorization: `Bearer ${pair.access}` };
+  const change = { current_password: "marked-wrong", new_password: "marked-new-password" };
+  for (let i = 0; i < 2; i++) await post("/users/set_password/", change, bearer);
+  await post("/jwt/create/", credentials);
+  for (let i = 0; i < 2; i++) await post("/jwt/create/", { ...wrong, username: "marked-name" });
+  const [login, ...throttled] = events;
+  assert.equal(
+    throttled.map(({ userId, sessionId, client, requestId }) => [userId, sessionId, client, requestId?.length]),
+    [
+      [login!.userId, login!.sessionId, "192.0.2.7", 36],
+      [login!.userId, undefined, "192.0.2.7", 36],
+      [undefined, undefined, "192.0.2.7", 36],
+      [undefined, undefined, "192.0.2.7", 36],
+    ],
+    "a rotation, a changed password, and logins, whose user is not looked up",
+  );
+  assert.not.match(JSON.stringify(events), /marked|eyJ/);
+});
+
 it("send a request's id back, and make one for an event of a request without a sane one", async () => {
   const { post, send, events } = await audited();
   const id = (response: { headers: Record<string, string> }) => response.headers["x-request-id"];
