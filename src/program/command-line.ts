@@ -64,7 +64,10 @@ export function readFlags(args: string[], definitions: Flags, problems: CommandL
   for (const token of tokens) {
     if (token.kind !== "option") continue;
     const { name, rawName: flag, value, inlineValue } = token;
-    if (!flags.includes(name) || !flag.startsWith("--")) throw problems.unknownFlag(flag, nearest(flag, definitions));
+    if (!flags.includes(name) || !flag.startsWith("--")) {
+      const shown = shownFlag(flag);
+      throw problems.unknownFlag(shown, nearest(shown, definitions));
+    }
     const definition = definitions[name]!;
     if (isBoolean(name)) {
       if (value !== undefined) throw problems.needlessValue(flag);
@@ -79,6 +82,9 @@ export function readFlags(args: string[], definitions: Flags, problems: CommandL
   if (positionals.length !== wanted.length) throw problems.argumentCount(positionals.length, wanted);
   return values;
 }
+
+/** Returns the part of an unknown flag that is a name. What follows, behind `=` or in a key that was not quoted, may be secret. */
+const shownFlag = (flag: string): string => /^-*[\w.-]{0,40}/.exec(flag)![0];
 
 /** Returns the hint for an unknown flag: the nearest one, with `no-` where that was typed and may be. */
 function nearest(flag: string, definitions: Flags): string {

@@ -40,9 +40,18 @@ export async function loadConfig(named: string | undefined): Promise<ConfigFile 
     const remedy = file.endsWith(".json") ? "is not a JSON object" : "has no object as its default export";
     throw new SettingError(`${file} ${remedy}; accepted: settings by their names`);
   }
-  const values = Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
+  const values = membersOf(file, found);
   checkValues(file, values);
   return { path: file, values, warning: secretWarning(file, values) };
+}
+
+/** @throws {SettingError} when the file's own code fails, in a getter. */
+function membersOf(file: string, found: object): Record<string, unknown> {
+  try {
+    return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
+  } catch (error) {
+    throw unreadable(file, error);
+  }
 }
 
 /** @throws {SettingError} when the working directory has several. */
@@ -90,12 +99,13 @@ async function importFile(file: string): Promise<unknown> {
 
 function unreadable(file: string, error: unknown): Error {
   if ((error as Error | undefined)?.name === "NotCapable") return error as Error; // Deno's, which names the permission
-  const { code, message = String(error) } = (error ?? {}) as NodeJS.ErrnoException;
+  const { code, message = error } = (error ?? {}) as Partial<NodeJS.ErrnoException>;
   if (code === "ERR_UNKNOWN_FILE_EXTENSION") {
     const remedy = "name it .js or .mjs, start with node --import tsx, or use Node 22.18 or later, Deno or Bun";
     return new SettingError(`${file}: Node ${process.versions.node} reads no TypeScript; ${remedy}`, { cause: error });
   }
-  const reason = code === "ENOENT" ? "is not there" : `can't be read: ${message.split("\n", 1)[0]}`;
+  const why = typeof message === "string" ? message.split("\n", 1)[0] : "its code throws a value that is no error";
+  const reason = code === "ENOENT" ? "is not there" : `can't be read: ${why}`;
   return new SettingError(`${file} ${reason}`, { cause: error });
 }
 

@@ -2,6 +2,7 @@
 import { type JwtEndpointsSettings, SettingError, describeSettings } from "../index.ts";
 import { recordsRotations } from "../settings/check.ts";
 import { didYouMean } from "../settings/describe.ts";
+import { quoted } from "../settings/values.ts";
 import { isMemoryStore } from "../stores/open.ts";
 import { convert, readSecret } from "./values.ts";
 import { type Flags, readFlags } from "./command-line.ts";
@@ -251,9 +252,7 @@ export function readOptions(
     throw new SettingError(`setting port: ${port} is not a port; accepted: 0 to 65535`);
   }
   if (metrics !== "" && !/^(\[[\da-f:]+\]|[^:\s]+):\d{1,5}$/i.test(metrics)) {
-    throw new SettingError(
-      `setting metrics: ${JSON.stringify(metrics)} is not an address; accepted: such as 127.0.0.1:9464`,
-    );
+    throw new SettingError(`setting metrics: ${quoted(metrics)} is not an address; accepted: such as 127.0.0.1:9464`);
   }
   if (workers < 1 || workers > 1024) {
     throw new SettingError(`setting workers: ${workers} is not a number of processes; accepted: 1 to 1024`);

@@ -1,6 +1,6 @@
 /** The table of the server program's own options, and the limits among them. */
 import { SettingError } from "../index.ts";
-import { parseDuration } from "../settings/values.ts";
+import { parseDuration, quoted } from "../settings/values.ts";
 import type { ServerOption } from "./server-flags.ts";
 
 /** The store where neither flag nor variable names one. */
@@ -124,7 +124,7 @@ export function readLimits(given: Record<keyof Limits, number | string>): Limits
   const inMs = (name: "headersTimeout" | "requestTimeout"): number => {
     const seconds = parseDuration(given[name]);
     if (seconds !== undefined && seconds <= mostTimeout) return Math.round(seconds * 1000);
-    const shown = JSON.stringify(given[name]);
+    const shown = quoted(given[name]);
     throw new SettingError(
       `setting ${name}: ${shown} is not a time limit; accepted: 0, or text such as "10s", up to "10m"`,
     );

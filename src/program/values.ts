@@ -1,6 +1,7 @@
 /** Reads the values that flags, variables and the files named by them hold. */
 import fs from "node:fs";
 import { type DescribedSetting, SettingError } from "../index.ts";
+import { quoted } from "../settings/values.ts";
 
 /**
  * Converts the text of a flag or variable to the value of its setting.
@@ -13,12 +14,12 @@ export function convert(
   if (fallback === false && text === "false") return false; // such as `throttle`, which takes a rate or false
   switch (form) {
     case "number":
-      if (!/^\d+$/.test(text)) throw new SettingError(`setting ${name}: ${JSON.stringify(text)} is not a whole number`);
+      if (!/^\d+$/.test(text)) throw new SettingError(`setting ${name}: ${quoted(text)} is not a whole number`);
       return Number(text);
     case "boolean":
       if (/^(true|1|yes|on)$/i.test(text)) return true;
       if (/^(false|0|no|off)$/i.test(text)) return false;
-      throw new SettingError(`setting ${name}: ${JSON.stringify(text)} is not a boolean; accepted: true or false`);
+      throw new SettingError(`setting ${name}: ${quoted(text)} is not a boolean; accepted: true or false`);
     case "list":
       return text === "*" ? text : text.split(",").map((part) => part.trim());
     case "file":
@@ -30,7 +31,7 @@ export function convert(
 
 /** Reads the value of a setting from a JSON file. */
 function readJson(name: string, file: string): unknown {
-  const shown = JSON.stringify(file);
+  const shown = quoted(file);
   let text: string;
   try {
     text = fs.readFileSync(file, "utf8");

@@ -2,6 +2,7 @@
 import { isSymmetric } from "../tokens/algorithms.ts";
 import { isWorker } from "../native.ts";
 import { defaultIterations } from "../passwords/formats.ts";
+import { quoted } from "./values.ts";
 import type { EndpointsStore, JwtEndpointsSettings, Settings } from "./types.ts";
 
 interface Inconsistency {
@@ -11,7 +12,6 @@ interface Inconsistency {
 }
 
 const lacks = ({ store }: Settings, method: keyof EndpointsStore): boolean => typeof store[method] !== "function";
-const quoted = (value: string): string => JSON.stringify(value);
 
 /**
  * Whether rotations of refresh tokens are recorded, so that a used token can be told from one that was not.

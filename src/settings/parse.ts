@@ -4,7 +4,7 @@ import { SettingError } from "../errors.ts";
 import { inconsistency } from "./check.ts";
 import { didYouMean, settingNames } from "./describe.ts";
 import { settingsSchema } from "./schema.ts";
-import { errorTexts } from "./values.ts";
+import { errorTexts, quoted } from "./values.ts";
 import type { JwtEndpointsSettings, Settings } from "./types.ts";
 
 /**
@@ -51,5 +51,5 @@ function parse<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOut
 /** Returns the offending value, quoted, unless it could be a secret or is a lump of data. */
 function shownValue(path: string, value: unknown): string {
   const plain = typeof value === "string" || typeof value === "number" || typeof value === "boolean";
-  return plain && !/key|store|url/i.test(path) ? `: ${JSON.stringify(value).slice(0, 80)}` : "";
+  return plain && !/key|store|url/i.test(path) ? `: ${quoted(value)}` : "";
 }

@@ -15,6 +15,12 @@ export type SettingForm = "text" | "number" | "duration" | "boolean" | "list" | 
 /** States the form of a schema whose type does not tell it. */
 const inForm = <T>(form: SettingForm) => v.metadata<T, { form: SettingForm }>({ form });
 
+/** Quotes the value of a setting for an error message, at most 80 letters of it. It must not be a secret. */
+export const quoted = (value: unknown): string => {
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 78)}…"` : text;
+};
+
 export const boolean = v.boolean("is not a boolean; accepted: true or false");
 
 export const text = v.string("is not text");
@@ -60,13 +66,13 @@ const unitSeconds: Record<string, number> = { ms: 0.001, s: 1, m: 60, h: 3600, d
 export function parseDuration(value: unknown): number | undefined {
   if (typeof value === "number") return Number.isFinite(value) && value >= 0 ? value : undefined;
   if (typeof value !== "string") return undefined;
-  if (/^\d+(\.\d+)?$/.test(value)) return Number(value);
+  if (/^\d+(\.\d+)?$/.test(value)) return parseDuration(Number(value));
   if (!/^(\d+(\.\d+)?(ms|s|m|h|d|w))+$/.test(value)) return undefined;
   let seconds = 0;
   for (const [, amount, unit] of value.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d|w)/g)) {
     seconds += Number(amount) * unitSeconds[unit!]!;
   }
-  return seconds;
+  return parseDuration(seconds);
 }
 
 const durationText = v.pipe(
@@ -77,9 +83,13 @@ const durationText = v.pipe(
   inForm<Duration>("duration"),
 );
 
+/** 100,000 days. Python has no time beyond the year 9999, and JavaScript none beyond the year 275,760. */
+const mostLifetime = 8_640_000_000;
+
 /** A duration of one second or more, in seconds. */
 export const lifetime = v.pipe(
   durationText,
+  v.check((value) => parseDuration(value)! <= mostLifetime, 'is too long; accepted: up to "100000d"'),
   v.transform((value) => parseDuration(value)!),
   v.minValue(1, "is too short; accepted: one second or more"),
 );
@@ -140,7 +150,8 @@ export const proxies = v.pipe(
       value === false ||
       (Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= 32) ||
       (Array.isArray(value) &&
-        (value.every(isProxy) || (value.length === 1 && /^([1-9]|[12]\d|3[0-2])$/.test(value[0])))),
+        (value.every(isProxy) ||
+          (value.length === 1 && typeof value[0] === "string" && /^([1-9]|[12]\d|3[0-2])$/.test(value[0])))),
     'is not a list of proxies; accepted: false, addresses, ranges such as "10.0.0.0/8", "loopback", or a number from 1 to 32',
   ),
   v.transform((value) => (Array.isArray(value) && /^\d+$/.test(value[0] ?? "") ? Number(value[0]) : value)),

@@ -7,6 +7,8 @@ import * as assert from "uvu/assert";
 import { guards, guardsFor, listOptions, readOptions } from "../../src/program/options.ts";
 import { defaultLimits } from "../../src/program/server-options.ts";
 import { startWarnings } from "../../src/serve/warnings.ts";
+import { parseSettings } from "../../src/settings/parse.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
 import { fileOf } from "../support/commands.ts";
 import { finished } from "../support/processes.ts";
 import { start, temporaryFolder } from "../support/runtime.ts";
@@ -18,6 +20,9 @@ it("refuse misspelt flags and variables and empty keys, naming the nearest and n
   const cases: [args: string[], env: Record<string, string>, message: string][] = [
     [["--colour", "hunter2"], {}, "setting --colour is not a flag of the server; see --help"],
     [["--stoer=hunter2"], {}, "setting --stoer is not a flag of the server; did you mean --store?"],
+    [["--=hunter2"], {}, "setting -- is not a flag of the server; see --help"],
+    [["--sign\x1b[2J\n=hunter2"], {}, "setting --sign is not a flag of the server; see --help"],
+    [["-----BEGIN hunter2"], {}, "setting -----BEGIN is not a flag of the server; see --help"],
     [["-p", "1"], {}, "setting -p is not a flag of the server; see --help"],
     [["--store", "--port", "0"], {}, "setting --store lacks its value; a value that begins with - takes --store="],
     [["--port"], {}, "setting --port lacks its value; a value that begins with - takes --port="],
@@ -42,6 +47,19 @@ it("refuse misspelt flags and variables and empty keys, naming the nearest and n
   }
   const { settings, store } = readOptions([], { JWT_ENDPOINTS_WORKERS: "2", JWT_STORE: "", JWT_PREFIX: "", JWTX: "1" });
   assert.equal([settings, store], [{}, "file:./data"]);
+});
+
+it("are quoted in errors up to 80 letters", () => {
+  const long = "x".repeat(100_000);
+  for (const name of ["port", "me", "texts", "headers-timeout", "metrics", "algorithm"]) {
+    assert.throws(
+      () => parseSettings({ ...readOptions([`--${name}=${long}`], {}).settings, store: memoryStore() } as never),
+      (error: Error) =>
+        (error.message.includes(`"${"x".repeat(77)}…"`) && error.message.length < 350) ||
+        assert.unreachable(error.message.slice(0, 500)),
+      name,
+    );
+  }
 });
 
 it("are read from flags before variables, and from variables before defaults", () => {

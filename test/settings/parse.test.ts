@@ -41,6 +41,7 @@ settings("stop the start with one line that names what is wrong, and never a sec
       /^setting trustedProxies is not a list of proxies/,
     ],
     [{ store, signingKey: secret, trustedProxies: ["010.1.1.1"] }, /^setting trustedProxies is not a list of proxies/],
+    [{ store, signingKey: secret, trustedProxies: [Symbol()] }, /^setting trustedProxies is not a list of proxies/],
     [{ store, signingKey: secret, trustedProxies: 0 }, /^setting trustedProxies: 0 is not a list of proxies/],
     [
       { store, signingKey: secret, cors: ["https://a.example/path"] },

@@ -24,6 +24,7 @@ const tables: Record<string, Table> = {
       ["1h30m", 5400],
       ["1d", 86_400],
       ["1w", 604_800],
+      ["100000d", 8_640_000_000],
       ["1500ms", 1.5],
       ["0.5h", 1800],
       [60, 60],
@@ -33,6 +34,8 @@ const tables: Record<string, Table> = {
     refuses: [
       ...all(notDuration, "5 minutes", "", "m", "5M", "-1s", "1h 30m", "1e3", -1, NaN, Infinity, null, true, {}),
       ...all(/^is too short; accepted: one second or more$/, 0, "0", "999ms", 0.5),
+      ...all(/^is too long; accepted: up to "100000d"$/, "100000d1s", 8_640_000_001, 1e308),
+      ...all(notDuration, "9".repeat(400), `${"9".repeat(400)}d`),
     ],
   },
   leeway: {
