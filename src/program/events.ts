@@ -10,6 +10,9 @@ import { type AuditEvent, type AuditEventName, type LogEvent, describeSettings }
 const plain = /^[\w.:@/-]+$/;
 /** Characters that a terminal obeys. An error of a store or a host may quote a client's text. */
 const obeyed = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
+/** Returns JSON in which characters that a terminal obeys are escaped. */
+export const jsonLine = (value: object | string): string =>
+  JSON.stringify(value).replace(obeyed, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
 /** Indents the lines of a stack, so that none looks like an event. */
 const indented = (stack: string): string =>
   stack
@@ -24,7 +27,7 @@ const indented = (stack: string): string =>
 export function eventLine(event: AuditEvent | LogEvent, isTerminal: boolean): string {
   const { time = new Date().toISOString(), error, ...rest } = event as Partial<AuditEvent & LogEvent>;
   const stack = error instanceof Error ? String(error.stack ?? error) : undefined; // a host may make it a list
-  if (!isTerminal) return JSON.stringify({ time, level: "info", ...rest, error: stack });
+  if (!isTerminal) return jsonLine({ time, level: "info", ...rest, error: stack });
   const { event: name, level = "info", code, message, ...details } = rest;
   const shown = Object.entries(details).flatMap(([key, value]) =>
     value === undefined ? [] : [`${key}=${plain.test(String(value)) ? value : JSON.stringify(value)}`],
