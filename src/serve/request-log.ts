@@ -8,6 +8,7 @@ import { setImmediate, setTimeout } from "node:timers";
 import { format } from "node:util";
 import type { HttpResponse, HttpRequest } from "../index.ts";
 import { isPromise } from "../maybe-promise.ts";
+import { jsonLine } from "../program/events.ts";
 
 /**
  * The most bytes that a pipe takes from several processes without mixing them (POSIX's PIPE_BUF). A process that writes alone
@@ -228,8 +229,8 @@ const urlLimit = 100;
 
 /**
  * Returns a function for the path that the log shows, as JSON. An unknown path is not shown, since it can hold a token. A
- * known path is told by the `Allow` header of its response, unless a segment is as long as a token, which a client may put
- * in place of an id.
+ * known path is told by the `Allow` header of its response, unless a segment is as long as a token. Ids of sessions are not
+ * shown either, since they belong to the audit log.
  */
 function createLoggedPaths(): (url: string, response: HttpResponse) => string {
   const known = new Map<string, string>(); // of routes, so that few requests need the pattern
@@ -237,8 +238,9 @@ function createLoggedPaths(): (url: string, response: HttpResponse) => string {
     if (headers.allow === undefined) return unknownPath;
     const found = known.get(url);
     if (found !== undefined) return found;
-    const path = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
-    const shown = /[^/]{65}/.test(path) ? unknownPath : JSON.stringify(path);
+    const whole = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
+    const path = whole.replace(/(\/jwt\/sessions\/)[^/]+(?=\/?$)/, "$1{id}");
+    const shown = /[^/]{65}/.test(path) ? unknownPath : jsonLine(path);
     if (known.size >= urlLimit) known.clear();
     known.set(url, shown);
     return shown;

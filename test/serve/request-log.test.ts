@@ -34,15 +34,32 @@ it("writes one JSON line for each request, without body, query or token, unless 
   await server.stop();
 
   // A preflight gets a response on any path.
-  const front = await serve(["--store", "memory:", "--cors", "https://app.example.org", "--prefix", "/auth"]);
+  const front = await serve([
+    "--store",
+    "memory:",
+    "--sessions",
+    "--cors",
+    "https://app.example.org",
+    "--prefix",
+    "/auth",
+  ]);
   const origin = "https://app.example.org";
   const preflight = { method: "OPTIONS", headers: { origin, "access-control-request-method": "POST" } };
-  for (const target of [`/auth/jwt/verify/${token}`, "/auth/jwt/verify/", `/${token}/jwt/verify`]) {
-    assert.is((await front.send(target, preflight)).status, 204);
-  }
-  await until(() => front.output().split('"OPTIONS"').length === 4, "three lines are there");
-  const paths = [...front.output().matchAll(/"path":"([^"]*)"/g)].map(([, logged]) => logged);
-  assert.equal(paths, ["[unknown]", "/auth/jwt/verify/", "[unknown]"]);
+  const logged: [sent: string, path: string][] = [
+    [`/auth/jwt/verify/${token}`, "[unknown]"],
+    ["/auth/jwt/verify/", "/auth/jwt/verify/"],
+    [`/${token}/jwt/verify`, "[unknown]"],
+    ["/auth/jwt/sessions/", "/auth/jwt/sessions/"],
+    ["/auth/jwt/sessions/0123456789abcdef/", "/auth/jwt/sessions/{id}/"],
+    [`/auth/jwt/sessions/${token}?all`, "/auth/jwt/sessions/{id}"],
+  ];
+  for (const [target] of logged) assert.is((await front.send(target, preflight)).status, 204);
+  await until(() => front.output().split('"OPTIONS"').length > logged.length, "all lines are there");
+  const paths = [...front.output().matchAll(/"path":"([^"]*)"/g)].map(([, shown]) => shown);
+  assert.equal(
+    paths,
+    logged.map(([, shown]) => shown),
+  );
   await front.stop();
 
   const quiet = await serve(["--store", "memory:", "--request-log", "false"]);
