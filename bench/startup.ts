@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import process from "node:process";
@@ -46,6 +47,12 @@ const asText: Record<typeof runtime, string[]> = {
 
 type Command = [program: string, args: string[]];
 
+/** Returns the file that `npm start` runs of a tree that was built. Earlier versions have an ES module alone. */
+function builtServer(tree: string): string {
+  const file = path.join(tree, "dist/serve/node.cjs");
+  return existsSync(file) ? file : file.replace(/cjs$/, "js");
+}
+
 async function commands(): Promise<Map<string, Command>> {
   const folder = temporaryFolder();
   const store = await openFileStore(folder);
@@ -57,10 +64,7 @@ async function commands(): Promise<Map<string, Command>> {
   const all = new Map<string, Command>();
   if (runtime === "node") {
     build();
-    const built = (url: string, tree = projectRoot): Command => [
-      process.execPath,
-      [path.join(tree, "dist/serve/node.js"), ...flags, url],
-    ];
+    const built = (url: string, tree = projectRoot): Command => [process.execPath, [builtServer(tree), ...flags, url]];
     all.set("built, memory store", built("memory:"));
     all.set(`built, file store, ${rounded(users)} users`, built(filled));
     if (againstRef !== undefined) {

@@ -5,10 +5,12 @@
  * bundle for the edge, and need Node's `Buffer` while they load, which workers have only with Node compatibility.
  *
  * Then the programs are bundled, since a runtime takes longer to find and open a hundred modules than to run them. What a
- * program loads only when it needs it stays apart.
+ * program loads only when it needs it stays apart. The server of Node becomes CommonJS, which Node loads without its
+ * asynchronous loader and without reading every property of the built-in modules.
  */
-import { readFileSync } from "node:fs";
-import { build } from "esbuild";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { type BuildOptions, type Plugin, build, transform } from "esbuild";
 
 /** What boom calls of hoek here: `clone` is for an error given as the message, which `fail` never does. */
 const used = ["assert", "escapeHeaderAttribute"].map((name) => `exports.${name} = require("@hapi/hoek/${name}");`);
@@ -44,22 +46,82 @@ await build({
   ],
 });
 
-/** Programs bundled together share files, one for each set of programs that needs the same: the commands would add to them. */
-const programs = [["serve/node", "serve/deno", "serve/bun", "serve/fetch"], ["cli/main"]];
+const programs = {
+  outdir: "dist",
+  outbase: "dist",
+  bundle: true,
+  splitting: true,
+  chunkNames: "programs/[name]-[hash]",
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  // Loaded on demand, and large or native.
+  external: ["@node-rs/*", "@zxcvbn-ts/*", "pg", "prom-client"],
+} satisfies BuildOptions;
 
-for (const names of programs) {
-  await build({
-    entryPoints: names.map((name) => `dist/${name}.js`),
-    outdir: "dist",
-    outbase: "dist",
-    allowOverwrite: true,
-    bundle: true,
-    splitting: true,
-    chunkNames: "programs/[name]-[hash]",
-    format: "esm",
-    platform: "node",
-    target: "node20",
-    // Loaded on demand, and large or native. The command line starts the servers as they were bundled before it.
-    external: ["@node-rs/*", "@zxcvbn-ts/*", "pg", "prom-client", "../serve/*"],
+// Programs bundled together share files, one for each set of programs that needs the same: the commands would add to them.
+await bundleForNode("serve/node", withOneSharedFile("dist/serve/start.js"));
+await bundleForNode("cli/main", withoutServers());
+await build({
+  ...programs,
+  entryPoints: ["deno", "bun", "fetch"].map((name) => `dist/serve/${name}.js`),
+  allowOverwrite: true,
+});
+
+/** Bundles a program as CommonJS, and leaves an ES module under its former name that loads it. */
+async function bundleForNode(name: string, plugin: Plugin): Promise<void> {
+  const { outputFiles } = await build({
+    ...programs,
+    entryPoints: [`dist/${name}.js`],
+    outExtension: { ".js": ".cjs" },
+    plugins: [plugin],
+    write: false,
   });
+  for (const { path: file, text } of outputFiles) {
+    // esbuild splits ES modules alone, and would copy a built-in module to import its default export.
+    const synchronous = text
+      .replaceAll(/\bimport\("(\.[^"]+\.cjs)"\)/g, 'Promise.resolve().then(() => require("$1"))')
+      .replaceAll(/^import (\w+) from "(node:[^"]+)";$/gm, 'const $1 = require("$2");');
+    const { code } = await transform(synchronous, { format: "cjs", platform: "node", target: programs.target });
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, code);
+  }
+  writeFileSync(`dist/${name}.js`, `#!/usr/bin/env node\nimport "./${path.basename(name)}.cjs";\n`);
+}
+
+/**
+ * Lets all that a program loads on demand import one of its modules. esbuild makes a file for each set of modules that needs
+ * the same: so all that the program needs at its start is in one, instead of nine.
+ */
+function withOneSharedFile(shared: string): Plugin {
+  const onDemand = new Set<string>();
+  return {
+    name: "one shared file",
+    setup(bundler) {
+      bundler.onResolve({ filter: /^shared$/ }, () => ({ path: path.resolve(shared) }));
+      bundler.onResolve({ filter: /./ }, async ({ path: name, kind, pluginData, importer, resolveDir }) => {
+        if (kind !== "dynamic-import" || pluginData === onDemand) return undefined;
+        const found = await bundler.resolve(name, { kind, importer, resolveDir, pluginData: onDemand });
+        if (!found.external) onDemand.add(found.path);
+        return found;
+      });
+      bundler.onLoad({ filter: /./ }, ({ path: file }) => {
+        if (!onDemand.has(file)) return undefined;
+        return { contents: `${readFileSync(file, "utf8")}\nexport { start as shared } from "shared";\n` };
+      });
+    },
+  };
+}
+
+/** Lets the command line load the servers as they are bundled by themselves. */
+function withoutServers(): Plugin {
+  return {
+    name: "without servers",
+    setup({ onResolve }) {
+      onResolve({ filter: /^\.\.\/serve\// }, ({ path: name }) => ({
+        path: name.replace("node.js", "node.cjs"),
+        external: true,
+      }));
+    },
+  };
 }

@@ -4,6 +4,6 @@
 program=$1
 shift
 if [ -e node_modules/tsx ]; then exec node --import tsx "src/$program.ts" "$@"; fi
-if [ -e "dist/$program.js" ]; then exec node "dist/$program.js" "$@"; fi
+if [ -e "dist/$program.cjs" ]; then exec node "dist/$program.cjs" "$@"; fi
 echo "jwt-endpoints: dist/$program.js is not built; run: npm ci && npm run build && npm prune --omit=dev" >&2
 exit 1

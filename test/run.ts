@@ -188,7 +188,7 @@ function programs(): string[] {
   const { bin: commands } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8")) as {
     bin: Record<string, string>;
   };
-  const ofCommands = Object.values(commands).map((file) => file.replace("./dist/", "src/").replace(/js$/, "ts"));
+  const ofCommands = Object.values(commands).map((file) => file.replace("./dist/", "src/").replace(/cjs$/, "ts"));
   const fixtures = fs.readdirSync(path.join(root, "test/fixtures")).filter((name) => /^store-.*\.ts$/.test(name));
   return ["src/serve/node.ts", ...ofCommands, ...fixtures.map((name) => `test/fixtures/${name}`)];
 }

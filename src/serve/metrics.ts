@@ -1,5 +1,4 @@
 /** Figures for Prometheus, in OpenMetrics text, at an address of their own. Loaded only with `--metrics`. */
-import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { setInterval } from "node:timers";
 import process from "node:process";
@@ -9,6 +8,7 @@ import { after, isPromise } from "../maybe-promise.ts";
 import { firstKeySet, readStoredKeys } from "../program/key-file.ts";
 import { type ServerOptions, isLoopback } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
+import { version } from "../program/version.ts";
 import { storeFolder } from "../stores/open.ts";
 import type { Handle } from "../http/message.ts";
 import { tellFigures } from "./workers.ts";
@@ -46,16 +46,6 @@ function keyTimeOf({ store, settings }: ServerOptions): number | undefined {
   }
 }
 
-/** Returns this package's version; "unknown" where Deno may not read the file. */
-function packageVersion(): string {
-  try {
-    return (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string })
-      .version;
-  } catch {
-    return "unknown";
-  }
-}
-
 /** Creates the figures of this process. */
 export function createMetrics(options: ServerOptions): Metrics {
   const registry = new prom.Registry<typeof contentType>();
@@ -82,7 +72,7 @@ export function createMetrics(options: ServerOptions): Metrics {
     registers,
     aggregator: "max",
   })
-    .labels(`${process.release.name} ${process.version}`, packageVersion())
+    .labels(`${process.release.name} ${process.version}`, version)
     .set(1);
   new prom.Gauge({
     name: "jwt_key_age_seconds",

@@ -248,7 +248,8 @@ const listen: Listen = (handle, { host, port, limits }) =>
 
 // Workers accept connections themselves. With the default policy, a connection handed to a worker that just died is lost.
 cluster.schedulingPolicy = cluster.SCHED_NONE;
-await start({
+// Not awaited: the build makes this CommonJS, which has no `await` at the top.
+void start({
   name: `Node ${process.versions.node}`,
   listen,
   fork: (env) => cluster.fork(env).process,

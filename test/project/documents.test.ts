@@ -41,7 +41,7 @@ function checkout(): string {
     symlinkSync(path.join(packages, ".bin", name), path.join(bin, name));
   }
   if (built !== undefined) symlinkSync(built, path.join(folder, "dist"));
-  symlinkSync("../../dist/cli/main.js", path.join(bin, "jwt-endpoints"));
+  symlinkSync("../../dist/cli/main.cjs", path.join(bin, "jwt-endpoints"));
   return folder;
 }
 

@@ -286,6 +286,14 @@ if (runtime === "node") {
     run(projectRoot, path.join(projectRoot, "node_modules/.bin/deno"), "check", ...entries, ...programs);
   });
 
+  it("reads a configuration file that is an ES module", () => {
+    const cwd = temporaryFolder();
+    const code = 'export default { prefix: await Promise.resolve("/auth") };';
+    writeFileSync(path.join(cwd, "jwt-endpoints.config.mjs"), code);
+    const shown = run(cwd, path.join(host, "node_modules/.bin/jwt-endpoints"), "--print-config");
+    assert.match(shown, /^prefix +file jwt-endpoints\.config\.mjs +\/auth$/m);
+  });
+
   it("has one program that serves and manages users", async () => {
     const bin = (name: string) => path.join(host, "node_modules/.bin", name);
     const environment = { ...process.env, JWT_STORE: "file:./served" };
