@@ -1,7 +1,7 @@
 /** Reads settings from flags and environment, by the names in the settings schema: flags first, then the environment. */
 import { type JwtEndpointsSettings, SettingError, describeSettings } from "../index.ts";
 import { recordsRotations } from "../settings/check.ts";
-import { didYouMean } from "../settings/describe.ts";
+import { didYouMean, flagOf } from "../settings/describe.ts";
 import { quoted } from "../settings/values.ts";
 import { isMemoryStore } from "../stores/open.ts";
 import { convert, readSecret } from "./values.ts";
@@ -74,21 +74,14 @@ export interface ConfigFile {
   warning: string | undefined;
 }
 
-/** `hashing.queue` -> `hashing-queue`, `accessTokenLifetime` -> `access-token-lifetime`. */
-const flagOf = (name: string): string =>
-  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(".", "-");
-
-/** `accessTokenLifetime` -> `JWT_ACCESS_TOKEN_LIFETIME`. */
-const envOf = (name: string): string => `JWT_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
+let listed: readonly ServerOption[] | undefined;
 
 /** Lists the server's own options and, after them, every setting that a flag can give. */
-export function listOptions(): ServerOption[] {
-  const settings = describeSettings().filter(({ form }) => form !== "none");
-  return [...serverOptions, ...settings.map((setting) => ({ ...setting, env: envOf(setting.name) }))].map((option) => ({
-    ...option,
-    flag: flagOf(option.name),
-  }));
-}
+export const listOptions = (): readonly ServerOption[] =>
+  (listed ??= [
+    ...serverOptions.map((option) => ({ ...option, flag: flagOf(option.name) })),
+    ...describeSettings().filter(({ form }) => form !== "none"),
+  ]);
 
 /**
  * Returns the flags of a command line that hold a secret: keys that are not public, and store URLs with a password.
@@ -104,11 +97,10 @@ export function secretsAmong(args: string[]): string[] {
   return secretOptions.filter((flag) => flag !== "verifying-key" && isSecret(flag));
 }
 
-/** All flags of the server. */
-const commandFlags = (): Flags => {
-  const options = listOptions();
-  return { ...serverFlags(options), ...fileFlags(options) };
-};
+let allFlags: Flags | undefined;
+
+/** Returns all flags of the server. */
+const commandFlags = (): Flags => (allFlags ??= { ...serverFlags(listOptions()), ...fileFlags(listOptions()) });
 
 /**
  * Reads a command line of the server.
