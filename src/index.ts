@@ -41,6 +41,7 @@ export type {
 } from "./settings/types.ts";
 export type { SettingForm } from "./settings/values.ts";
 export {
+  type MessageStore,
   type NewUser,
   type Session,
   type SessionStore,

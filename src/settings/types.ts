@@ -10,7 +10,7 @@ import type { ErrorCode, TextCode } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { PasswordOptions } from "../passwords/index.ts";
 import type { PasswordRules } from "../passwords/rules.ts";
-import type { SessionStore, StateStore, Store, User, UserStore } from "../stores/store.ts";
+import type { MessageStore, SessionStore, StateStore, Store, User, UserStore } from "../stores/store.ts";
 
 /**
  * The argument of `createJwtEndpoints`. Only `store` and a key are required.
@@ -507,15 +507,16 @@ export interface RotatingKeys {
 /**
  * What the endpoints need of a store: the two look-ups, and as much of {@link Store} as the settings in use require. A store
  * without `putIfAbsent` and `get` can't revoke tokens, so there is no `/jwt/blacklist/`. Without `wasRemoved`, verify judges
- * the tokens of removed users by the token alone. The methods of `SessionStore` are for `sessions` alone. A combination that
- * can't work stops the start.
+ * the tokens of removed users by the token alone. The methods of `SessionStore` are for `sessions` alone. With those of
+ * `MessageStore`, processes count together what throttles limit. A combination that can't work stops the start.
  */
 export interface EndpointsStore
   extends
     Pick<UserStore, "findUserByUsername" | "findUserById">,
     Partial<Pick<Store, "updateUser" | "wasRemoved" | "putIfAbsent" | "get" | "ping" | "passwordHashes">>,
     Partial<StateStore>,
-    Partial<SessionStore> {
+    Partial<SessionStore>,
+    Partial<MessageStore> {
   /**
    * Returns the user whose `userIdField` has this value. Needed when that field is neither `id` nor `username`. A token that
    * finds no user is then refused at verify, too. A value that one user had and the next one gets needs a `tokensValidFrom`

@@ -6,9 +6,18 @@
  * for (const [title, run] of storeCases) test(title, async () => run(await openMyStore()));
  * ```
  *
- * A case about an optional part does nothing for a store without it; the third member of its row returns the reason.
+ * A case about an optional part does nothing for a store without it; the third member of its row returns the reason. The
+ * cases about messages are in a table of their own, since they take two stores on the same data.
  */
-import { type NewUser, type Session, type SessionStore, type Store, type User, touchInterval } from "./store.ts";
+import {
+  type MessageStore,
+  type NewUser,
+  type Session,
+  type SessionStore,
+  type Store,
+  type User,
+  touchInterval,
+} from "./store.ts";
 
 const hash = "pbkdf2_sha256$1$salt$c3RvcmVzIG5ldmVyIGxvb2sgaW50byBoYXNoZXMuLi4=";
 const oddNames = [
@@ -675,4 +684,56 @@ export const storeCases: StoreCase[] = [
     withoutCount,
   ],
   ["resolves a ping", async (store) => void (await store.ping())],
+];
+
+/** A case about messages. It takes two stores, opened on the same data as by two processes; they may have served other cases. */
+export type MessageCase = [title: string, run: (one: MessageStore, other: MessageStore) => Promise<void>];
+
+/** Subscribes, and returns a function that waits for a number of texts with a beginning of their own and returns these. */
+function listenTo(store: MessageStore, beginning: string): (count: number) => Promise<string[]> {
+  const received: string[] = [];
+  store.subscribe((text) => {
+    if (text.startsWith(beginning)) received.push(text);
+  });
+  return async (count) => {
+    for (const end = Date.now() + 10_000; received.length < count && Date.now() < end;) await pause(10);
+    await pause(100); // for those that should not come
+    return received;
+  };
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** The cases for stores with the methods of `MessageStore`. */
+export const messageCases: MessageCase[] = [
+  [
+    "delivers messages to the other process, in the order of their sender, and not to the sender",
+    async (one, other) => {
+      const [mine, theirs] = [listenTo(one, "order "), listenTo(other, "order ")];
+      await pause(100); // a subscription may take a moment
+      const sent = Array.from({ length: 300 }, (_, i) => `order ${i}`);
+      for (const [i, text] of sent.entries()) {
+        one.publish(text);
+        if (i % 100 === 50) await pause(30);
+      }
+      same(await theirs(sent.length), sent, "the other process receives each once, in order");
+      same(await mine(0), [], "the sender receives none");
+      other.publish("order back");
+      same(await mine(1), ["order back"], "the other process sends, too");
+    },
+  ],
+  [
+    "delivers any text, equal ones as often as they were sent, and to every subscriber",
+    async (one, other) => {
+      const [first, second] = [listenTo(other, "text "), listenTo(other, "text ")];
+      await pause(100);
+      const long = "🦊\n".repeat(333);
+      const texts = ["", ...oddNames, "\0\r\n\u007f\ud800", '["x"]', "same", "same", long, long, long].map(
+        (text) => `text ${text}`,
+      );
+      for (const text of texts) one.publish(text);
+      same(await first(texts.length), texts, "a text arrives as it was sent");
+      same(await second(texts.length), texts, "a second subscriber receives the same");
+    },
+  ],
 ];

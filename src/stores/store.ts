@@ -210,8 +210,26 @@ export interface SessionStore {
   removeSession(id: string): MaybePromise<void>;
 }
 
-/** A whole store: users, facts about tokens, sessions where it records them. */
-export interface Store extends UserStore, TokenStore, Partial<StateStore>, Partial<SessionStore> {
+/**
+ * Messages between the processes of one store, an optional part: they carry what throttles count. A message may get lost, is
+ * a fraction of a second late, and is not kept. Both methods return at once and never throw.
+ */
+export interface MessageStore {
+  /**
+   * Sends a text to the subscribers of all other processes that have opened the store, after those sent before.
+   * @param text any characters, at most 1000.
+   */
+  publish(text: string): void;
+  /**
+   * Receives what other processes publish, until the store is closed.
+   * @param receive never throws. Who may write to the store may forge texts.
+   */
+  subscribe(receive: (text: string) => void): void;
+}
+
+/** A whole store: users, facts about tokens, sessions where it records them, messages where it has several processes. */
+export interface Store
+  extends UserStore, TokenStore, Partial<StateStore>, Partial<SessionStore>, Partial<MessageStore> {
   /**
    * Resolves when the store can serve.
    * @throws {StoreError} `STORE_UNAVAILABLE` when it can't.

@@ -1,8 +1,10 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { storeCases } from "../../src/stores/conformance.ts";
+import { messageCases, storeCases } from "../../src/stores/conformance.ts";
+import { openFileStore } from "../../src/stores/file/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import type { Store } from "../../src/stores/store.ts";
+import { temporaryFolder } from "../support/runtime.ts";
 import { stores } from "../support/stores.ts";
 
 for (const [name, open] of stores) {
@@ -19,6 +21,17 @@ for (const [name, open] of stores) {
   }
   it.run();
 }
+
+const messages = suite("store: file, messages");
+for (const [title, run] of messageCases) {
+  messages(title, async () => {
+    const folder = temporaryFolder();
+    const pair = [await openFileStore(folder), await openFileStore(folder)] as const;
+    await run(...pair);
+    await Promise.all(pair.map((store) => store.close()));
+  });
+}
+messages.run();
 
 const cases = suite("cases of a store");
 

@@ -1,10 +1,12 @@
 /** The conformance suite on a real PostgreSQL server: plain, over TLS, through PgBouncer, and two servers by turns. */
 import { suite } from "uvu";
-import { storeCases } from "../../src/stores/conformance.ts";
+import * as assert from "uvu/assert";
+import { messageCases, storeCases } from "../../src/stores/conformance.ts";
 import { connect } from "../../src/stores/postgres/connection.ts";
 import { migratePostgres, postgresStore } from "../../src/stores/postgres/index.ts";
 import { readPostgresUrl } from "../../src/stores/postgres/options.ts";
-import type { Store } from "../../src/stores/store.ts";
+import type { MessageStore, Store } from "../../src/stores/store.ts";
+import { until } from "../support/processes.ts";
 import { skipWithoutPostgres, startPooler, startPostgres } from "../support/postgres.ts";
 
 const server = await startPostgres({ tls: true });
@@ -73,6 +75,45 @@ else {
     for (const [title, run] of storeCases) it(title, () => run(opened[0]));
     it.run();
   }
+
+  const messages = suite("store: PostgreSQL, messages");
+  for (const [title, run] of messageCases) {
+    messages(title, async () => {
+      const { url, close } = await makeStore({});
+      const pair = [await postgresStore({ url }), await postgresStore({ url })] as const;
+      await run(pair[0] as Store & MessageStore, pair[1] as Store & MessageStore);
+      await Promise.all(pair.map((store) => store.close()));
+      await close();
+    });
+  }
+  messages("go on after every connection was ended", async () => {
+    const { url, close } = await makeStore({});
+    const database = await connect(readPostgresUrl(url));
+    const pair = [await postgresStore({ url }), await postgresStore({ url })] as const;
+    const received: string[] = [];
+    pair[1].subscribe!((text) => received.push(text));
+    for (let i = 0; i < 3; i++) {
+      await database.run("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()");
+      const isHeard = () => {
+        pair[0].publish!(`round ${i}`);
+        return received.includes(`round ${i}`);
+      };
+      await until(isHeard, "a message arrives");
+    }
+    await Promise.all([...pair, database].map((each) => each.close()));
+    await close();
+  });
+  messages("are no part of a store behind a pooler that passes none on, nor of one that ends soon", async () => {
+    const { url, close } = await makeStore({});
+    const direct = new URL(url);
+    direct.searchParams.set("pooler", "transaction");
+    for (const store of [await postgresStore({ url: direct.href }), await postgresStore({ url, endsSoon: true })]) {
+      assert.equal([store.publish, store.subscribe], [undefined, undefined]);
+      await store.close();
+    }
+    await close();
+  });
+  messages.run();
 
   const last = suite("the server of this suite");
   last("stops", async () => {

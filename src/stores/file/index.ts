@@ -19,11 +19,20 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { type Lag, defaultLag } from "../parameters.ts";
-import { type NewUser, type SessionStore, type Store, StoreError, type User, completeUser } from "../store.ts";
+import {
+  type MessageStore,
+  type NewUser,
+  type SessionStore,
+  type Store,
+  StoreError,
+  type User,
+  completeUser,
+} from "../store.ts";
 import { type Disk, createDisk, poolDisk } from "./disk.ts";
 import { createFollower } from "./follower.ts";
 import { networkFileSystemOf, openToOthers, unavailable } from "./folder.ts";
 import { createGenerations, sliceBytes } from "./generations.ts";
+import { createFileMessages } from "./messages.ts";
 import { createReader } from "./reader.ts";
 import { type Change, type UserRow, matchingField, rowFrom, sessionRowFrom } from "./record.ts";
 import { usersPerBatch } from "./replay.ts";
@@ -54,7 +63,8 @@ export interface FileStoreOptions extends Partial<Lag> {
 
 /** The store that `openFileStore` returns. */
 export type FileStore = Store &
-  SessionStore & {
+  SessionStore &
+  MessageStore & {
     /** Counters for benches and tests: `fdatasync` calls, records read and the journal's generation. */
     stats(): { syncs: number; records: number; generation: number };
   };
@@ -120,6 +130,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   const { maxLag = defaultLag.maxLag, whenBehind = defaultLag.whenBehind } = options;
   const follower = createFollower(reader, writer, generations, { folder, warn, maxLag, whenBehind });
   const { readOthers, state: readable, freshState } = follower;
+  const messages = createFileMessages(folder);
 
   async function append<T>(change: Change): Promise<T> {
     follower.requireOpen(); // the writer reads forward itself
@@ -204,6 +215,8 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
       return append<number>({ k: "flush" });
     },
     countFacts: () => reader.state().factCount(),
+    publish: messages.publish,
+    subscribe: messages.subscribe,
     async ping() {
       freshState();
       if (writer.lastFailure() !== undefined) await append({ k: "flush" });
@@ -212,6 +225,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     async close() {
       if (follower.isClosed()) return;
       follower.close();
+      messages.close();
       await writer.pump();
       disk.close();
       reader.close();

@@ -36,8 +36,8 @@ export interface Database {
   run: Run;
   /** All statements of a function or none. Work that takes its time is not cut short by the statement timeout. */
   transaction<T>(begin: string, work: (run: Run) => Promise<T>, options?: { isLong?: boolean }): Promise<T>;
-  /** A connection of its own for as long as it lasts. */
-  listen(channel: string, onNotice: () => void, onEnd: () => void): Promise<Listener>;
+  /** Opens a connection of its own for as long as it lasts. Each notice's payload is handed over. */
+  listen(channel: string, onNotice: (payload: string) => void, onEnd: () => void): Promise<Listener>;
   close(): Promise<void>;
 }
 
@@ -145,7 +145,7 @@ export async function connect(settings: ConnectionSettings, handedIn?: PostgresP
       };
       client.on("error", end);
       client.on("end", end);
-      client.on("notification", onNotice);
+      client.on("notification", ({ payload }) => onNotice(payload ?? ""));
       const run: Run = async <R>(text: string, values: unknown[] = []) => {
         try {
           return (await client.query(queryOf(text, values))).rows as R[];

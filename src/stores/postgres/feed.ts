@@ -6,6 +6,8 @@
  * transactions that it could not see yet; new is what the former snapshot could not see and the present one can.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { createMessages } from "../messages.ts";
+import type { MessageStore } from "../store.ts";
 import type { Database, Listener, Run } from "./connection.ts";
 import { clock, decoded } from "./facts.ts";
 import type { Recent } from "./recent.ts";
@@ -35,6 +37,8 @@ export interface Feed {
   syncedAt(): number;
   /** Tells the other servers, soon, that something was written. */
   announce(): void;
+  /** Messages between the servers; `undefined` behind a pooler that passes no notices on. */
+  messages: MessageStore | undefined;
   close(): Promise<void>;
 }
 
@@ -45,6 +49,9 @@ export interface Feed {
 export async function startFeed(database: Database, recent: Recent, kinds: readonly string[]): Promise<Feed> {
   const { schema } = database;
   const channel = `${database.where.schema}_news`;
+  const messages = createMessages(async (batches) => {
+    await database.run("select pg_notify($1, batch) from unnest($2::text[]) as batch", [channel, batches]);
+  });
   const sources = (condition: string): string => `
     select 'fact' as what, kind, id, expires_at as at from ${schema}.facts where kind = any($1) and ${condition}
     union all select 'mark', null, user_id, tokens_valid_from from ${schema}.marks where ${condition}
@@ -91,7 +98,8 @@ export async function startFeed(database: Database, recent: Recent, kinds: reado
   }
 
   async function connect(): Promise<Listener> {
-    const onNotice = (): void => {
+    const onNotice = (payload: string): void => {
+      if (payload !== "") return messages.receive(payload);
       hasNews = true;
       wake();
     };
@@ -169,9 +177,11 @@ export async function startFeed(database: Database, recent: Recent, kinds: reado
         database.run("select pg_notify($1, '')", [channel]).catch(() => {}); // the others poll besides
       }, noticeMs);
     },
+    messages: database.hasNotices ? messages : undefined,
     async close() {
       isClosed = true;
       clearTimeout(notice);
+      messages.close();
       wake();
       await following;
     },

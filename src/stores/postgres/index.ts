@@ -93,6 +93,7 @@ export async function postgresStore(options: PostgresStoreOptions): Promise<Stor
     ...facts,
     ...createSessions(database),
     ...createState(database, table, recent, feed, settings),
+    ...(feed?.messages && { publish: feed.messages.publish, subscribe: feed.messages.subscribe }),
     async ping() {
       const [row] = await database.run<{ readOnly: boolean }>(
         `select current_setting('transaction_read_only')::boolean as "readOnly"`,
