@@ -13,11 +13,14 @@ import { type MaybePromise, after } from "./maybe-promise.ts";
 import type { Reports } from "./reports.ts";
 import { type Route, throttleNames } from "./routes.ts";
 import type { Settings } from "./settings/types.ts";
+import type { ShareCounts } from "./shared-counts.ts";
 
 export interface DispatchOptions {
   /** `undefined` while no token travels in cookies. */
   readonly cookies: Cookies | undefined;
   readonly reports: Reports;
+  /** Shares what throttles count with the other processes of the store. */
+  readonly share: ShareCounts;
   /** Called before a password is checked. */
   readonly readStoredHashes: () => void;
   /** Renders an error by the given settings. */
@@ -29,11 +32,11 @@ export type Dispatch = (request: HttpRequest, route: Route | undefined) => Maybe
 
 export function createDispatch(context: Context, options: DispatchOptions): Dispatch {
   const { settings, clientOf } = context;
-  const { cookies, reports, readStoredHashes, handleError } = options;
+  const { cookies, reports, share, readStoredHashes, handleError } = options;
   const throttles = new Map(
     throttleNames.flatMap((name) => {
       const rate = settings[name];
-      return rate === false ? [] : [[name, createThrottle(rate, { ...settings, name })] as const];
+      return rate === false ? [] : [[name, createThrottle(rate, { ...settings, name, share })] as const];
     }),
   );
   // Both profiles refuse a bearer as Simple JWT's JWTAuthentication does, which Djoser leaves as it is.

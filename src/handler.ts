@@ -22,6 +22,7 @@ import { revokeUser } from "./sessions/revocation.ts";
 import { createRotationLimit } from "./sessions/rotation-limit.ts";
 import { parseSettings } from "./settings/parse.ts";
 import type { JwtEndpointsSettings, LoginRequest, Settings } from "./settings/types.ts";
+import { createSharedCounts } from "./shared-counts.ts";
 
 const shownSettings = [
   ...(["prefix", "responses", "usernameField", "hashing"] as const),
@@ -96,21 +97,22 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const { store } = settings;
   const passwords = createPasswords(settings.hashing);
   const audit = createAudit(settings);
+  const share = createSharedCounts(settings);
   const context: Context = {
     settings,
     store,
     passwords,
     keys: keysFrom(settings),
     clientOf: forwarding.clientOf,
-    failedLogins: createFailedLogins(settings),
-    rotations: createRotationLimit(settings),
+    failedLogins: createFailedLogins(settings, share),
+    rotations: createRotationLimit(settings, share),
     record: audit?.record,
   };
   const router = createRouter(context);
   const reports = createReports(settings, router.paths);
   const cookies = settings.cookies.carry.length > 0 ? createCookies(settings, forwarding.siteOf) : undefined;
   const readStoredHashes = createHashReader(context);
-  const dispatch = createDispatch(context, { cookies, reports, readStoredHashes, handleError });
+  const dispatch = createDispatch(context, { cookies, reports, share, readStoredHashes, handleError });
 
   /** @param request `undefined` for a host's own resource. */
   function handleError(error: unknown, request?: HttpRequest, allow?: string, renderedBy = settings): HttpResponse {

@@ -52,7 +52,7 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   const [username, password] = [fields[usernameField]!, fields.password!];
   const now = nowOf(settings);
   const client = context.clientOf(request);
-  const attempt = context.failedLogins?.begin(username, client);
+  const attempt = await context.failedLogins?.begin(username, client);
   const find = async () =>
     (await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching)) ?? undefined;
   const user = await find();

@@ -1,6 +1,8 @@
 /** Delays further guesses at the password of one account, and not the logins of those who know it. */
 import { throttled } from "../errors.ts";
 import type { Settings } from "../settings/types.ts";
+import type { ShareCounts } from "../shared-counts.ts";
+import { type Hmac, hmacOf } from "../tokens/hmac.ts";
 
 /** The longest delay, in milliseconds: a stranger's guesses never lock a new device of the owner out for longer. */
 const longestDelay = 60_000;
@@ -8,6 +10,8 @@ const longestDelay = 60_000;
 const mostEntries = 100_000;
 /** Names longer than any user's are counted by length alone, so that they can't fill the memory. */
 const longestName = 254;
+/** How long the store keeps the secret that {@link createFailedLogins} describes, in seconds: ten years. */
+const secretLifetime = 315_360_000;
 
 export interface Attempt {
   /** Takes the attempt back: the password was right, or it was not checked. */
@@ -23,53 +27,112 @@ export interface FailedLogins {
    * @param userId when the user is known already.
    * @throws `throttled`, with the seconds to wait.
    */
-  begin(username: string, client: string | undefined, userId?: string): Attempt;
+  begin(username: string, client: string | undefined, userId?: string): Promise<Attempt>;
 }
 
-/** Creates the counts of the setting `throttleFailures`; `undefined` when it is off. */
-export function createFailedLogins(settings: Settings): FailedLogins | undefined {
-  const { throttleFailures, usernameMatching, now, log } = settings;
+interface Failures {
+  count: number;
+  /** The time of the last one, in milliseconds. */
+  last: number;
+  /** Whether an attempt was refused since then, so that a series of refusals is logged once. */
+  isRefused: boolean;
+}
+
+/**
+ * Creates the counts of the setting `throttleFailures`.
+ *
+ * Other processes are told an HMAC of the account, since people type passwords into the field of the name. Its secret is a
+ * fact of the store, which all its processes find there whatever their keys are.
+ * @param share shares the counts with the other processes of the store.
+ * @returns `undefined` when it is off.
+ */
+export function createFailedLogins(settings: Settings, share: ShareCounts): FailedLogins | undefined {
+  const { store, throttleFailures, usernameMatching, now, log } = settings;
   if (throttleFailures === false) return undefined;
   const { limit, seconds } = throttleFailures;
-  const failures = new Map<string, { count: number; last: number; isRefused: boolean }>();
+  const failures = new Map<string, Failures>();
   const known = new Map<string, true>();
+  let hmac: Hmac | undefined;
 
   const accountOf = (username: string): string => {
     const name = username.normalize("NFKC");
     if (name.length > longestName) return `${name.length}`;
     return `=${usernameMatching === "exact" ? name : name.toLowerCase()}`;
   };
+  /** Returns what stands for an account: text that others can be told, once there is a secret. */
+  const keyOf = (username: string): string => {
+    const account = accountOf(username);
+    return hmac?.sign(encodeURIComponent(JSON.stringify(account))) ?? account; // ASCII, whatever the name
+  };
+
+  async function readSecret(): Promise<void> {
+    try {
+      const made = crypto.randomUUID() + crypto.randomUUID();
+      const secret = await store.putIfAbsent!("throttle", "secret", made, now() / 1000 + secretLifetime);
+      hmac = hmacOf("HS256", undefined, new TextEncoder().encode(secret));
+    } catch {
+      // The store takes no writes: this process counts by itself until a later login finds that it does.
+    }
+  }
   /** Failures up to the limit cost nothing; each further one doubles the delay: 1 s, 2 s, 4 s and so on. */
   const delayAfter = (count: number): number =>
     count < limit ? 0 : Math.min(longestDelay, 1000 * 2 ** Math.min(count - limit, 10));
 
+  /** Returns the failures that count at a time, which may be none. */
+  function find(key: string, time: number): Failures {
+    const entry = failures.get(key);
+    const isOver = entry === undefined || entry.last + seconds * 1000 <= time || entry.last > time;
+    return isOver ? { count: 0, last: time, isRefused: false } : entry;
+  }
+
+  function add(key: string, entry: Failures, time: number): void {
+    put(failures, key, Object.assign(entry, { count: entry.count + 1, last: time, isRefused: false }));
+  }
+
+  function takeBack(key: string): void {
+    const entry = failures.get(key);
+    if (entry !== undefined && --entry.count <= 0) failures.delete(key);
+  }
+
+  const sharing = store.putIfAbsent === undefined ? undefined : share;
+  const tellFailed = sharing?.("loginFailed", (key, at) => {
+    const time = now();
+    if (at + seconds * 1000 <= time) return;
+    const entry = find(key, time);
+    add(key, entry, entry.count === 0 ? at : Math.max(at, entry.last));
+  });
+  const tellTakenBack = sharing?.("loginTakenBack", takeBack);
+  const tellKnown = sharing?.("clientKnown", (key) => put(known, key, true));
+
   return {
-    begin(username, client, userId) {
+    async begin(username, client, userId) {
+      if (tellFailed !== undefined && hmac === undefined) await readSecret();
       const time = now();
-      const account = accountOf(username);
+      const account = keyOf(username);
       const own = `${client ?? ""} ${account}`;
       // A client that logged in before has a count of its own: others' failures don't delay it, its own do.
       const key = client !== undefined && known.has(own) ? own : account;
-      let entry = failures.get(key);
-      if (entry === undefined || entry.last + seconds * 1000 <= time || entry.last > time) {
-        entry = { count: 0, last: time, isRefused: false };
-      }
+      const entry = find(key, time);
       const wait = entry.last + delayAfter(entry.count) - time;
       if (entry.count >= limit && wait > 0) {
         if (!entry.isRefused) log({ level: "warn", code: "throttled", message: "an account had many failed logins" });
         entry.isRefused = true;
         throw throttled(wait, userId === undefined ? undefined : { userId });
       }
-      Object.assign(entry, { count: entry.count + 1, last: time, isRefused: false });
-      put(failures, key, entry);
+      add(key, entry, time);
+      const isShared = hmac !== undefined;
+      if (isShared) tellFailed?.(key, time);
       const forgive = () => {
-        if (--entry.count <= 0) failures.delete(key);
+        takeBack(key);
+        if (isShared) tellTakenBack?.(key, time);
       };
       return {
         forgive,
         succeed() {
           forgive();
-          if (client !== undefined) put(known, own, true);
+          if (client === undefined) return;
+          put(known, own, true);
+          if (isShared) tellKnown?.(own, time);
         },
       };
     },

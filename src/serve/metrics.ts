@@ -114,7 +114,8 @@ export function createMetrics(options: ServerOptions): Metrics {
           const done = (outcome: typeof ok) => outcome.observe((performance.now() - start) / 1000);
           try {
             const result = (store[method] as (...given: unknown[]) => unknown)(...args);
-            if (method === "putIfAbsent") revocations.labels(String(args[0])).inc();
+            // The secret under which throttles are shared is no revocation.
+            if (method === "putIfAbsent" && args[0] !== "throttle") revocations.labels(String(args[0])).inc();
             if (isPromise(result)) {
               result.then(
                 () => done(ok),

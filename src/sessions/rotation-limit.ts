@@ -1,6 +1,7 @@
 /** Limits how often a session rotates its refresh token: each rotation leaves a fact in the store until that token expires. */
 import { type JwtEndpointsError, throttled } from "../errors.ts";
 import type { Settings } from "../settings/types.ts";
+import type { ShareCounts } from "../shared-counts.ts";
 
 /**
  * The most sessions that are remembered, in some 15 MB. Beyond it those that rotated least recently are forgotten, half of
@@ -30,27 +31,44 @@ export interface RotationLimit {
 }
 
 /**
- * Creates the counts of the setting `throttleRotations`; each process counts for itself. A bucket is of one size whatever the
- * limit, and after a burst its session waits for one part of the time, not for all of it.
+ * Creates the counts of the setting `throttleRotations`. A bucket is of one size whatever the limit, and after a burst its
+ * session waits for one part of the time, not for all of it.
+ * @param share shares the counts with the other processes of the store.
  * @returns `undefined` when it is off.
  */
-export function createRotationLimit({ throttleRotations, now, log }: Settings): RotationLimit | undefined {
+export function createRotationLimit(
+  { throttleRotations, now, log }: Settings,
+  share?: ShareCounts,
+): RotationLimit | undefined {
   if (throttleRotations === false) return undefined;
   const { limit, seconds } = throttleRotations;
   const drainMs = (seconds * 1000) / limit;
   // Two generations: full, the younger replaces the older. Deleting one by one would leave holes that a Map has to skip.
   let [sessions, older] = [new Map<string, Bucket>(), new Map<string, Bucket>()];
 
-  /** Returns the bucket of a session as it is now. One from before the clock was set back keeps its level. */
-  function find(session: string): Bucket | undefined {
-    const bucket = sessions.get(session) ?? older.get(session);
+  const held = (session: string): Bucket | undefined => sessions.get(session) ?? older.get(session);
+
+  /** Returns the bucket of a session as it is at a time. One from before the clock was set back keeps its level. */
+  function find(session: string, time = now()): Bucket | undefined {
+    const bucket = held(session);
     if (bucket === undefined) return undefined;
-    const time = now();
     bucket.level = Math.max(0, bucket.level - Math.max(0, time - bucket.at) / drainMs);
     bucket.at = time;
     if (bucket.level === 0) bucket.isLogged = false;
     return bucket;
   }
+
+  function add(session: string, time: number): void {
+    const bucket = find(session, time) ?? { level: 0, at: time, isLogged: false };
+    bucket.level += 1;
+    if (sessions.size >= mostSessions / 2 && !sessions.has(session)) [sessions, older] = [new Map(), sessions];
+    sessions.set(session, bucket);
+  }
+
+  const tell = share?.("throttleRotations", (session, time) => {
+    const { level = 0, at = time } = held(session) ?? {};
+    if (level < limit) add(session, Math.max(at, time));
+  });
 
   return {
     waitOf(session) {
@@ -58,10 +76,9 @@ export function createRotationLimit({ throttleRotations, now, log }: Settings): 
       return Math.max(0, Math.floor(wait)); // a sum of fractions may be off by a fraction of a millisecond
     },
     count(session) {
-      const bucket = find(session) ?? { level: 0, at: now(), isLogged: false };
-      bucket.level += 1;
-      if (sessions.size >= mostSessions / 2 && !sessions.has(session)) [sessions, older] = [new Map(), sessions];
-      sessions.set(session, bucket);
+      const time = now();
+      add(session, time);
+      tell?.(session, time);
     },
     refusal(session, wait, userId) {
       const bucket = find(session);

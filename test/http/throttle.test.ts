@@ -123,6 +123,25 @@ it("remembers a bounded number of clients, and still counts the latest", () => {
   assert.throws(() => throttle("client 299999"));
 });
 
+it("counts what it still remembers of a client that comes back, so that the bound holds", () => {
+  const throttle = createThrottle({ limit: 10, seconds: 60 }, { name: "throttle", now: () => 1e12, log: () => {} });
+  const ask = (client: string) => {
+    try {
+      throttle(client);
+    } catch {
+      // at its limit
+    }
+  };
+  for (let i = 0; i < 10; i++) throttle("early");
+  for (let round = 0; round < 2; round++) {
+    // 50,000 requests make a generation; in the second round they are all remembered and none is new.
+    for (let i = 0; i < 5000; i++) for (let n = 0; n < 10; n++) ask(`client ${i}`);
+  }
+  for (let i = 0; i < 10; i++) throttle(`late ${i}`);
+  throttle("early"); // forgotten with the first generation
+  assert.throws(() => throttle("client 0"));
+});
+
 it("says once that requests come through a proxy that is not declared", async () => {
   const { post, log } = await endpointsWith({ throttle: "9/min", clientAddress: () => "10.0.0.1" });
   for (let i = 0; i < 2; i++) await post("/jwt/create/", credentials, { "x-forwarded-for": "1.1.1.1" });
