@@ -8,88 +8,12 @@
  * ```
  */
 import { JwtClientError, errorFrom, isObject } from "./error.ts";
-import { type Session, type TokenStorage, isFresh, memoryStorage, parseSession, sessionFrom } from "./session.ts";
+import { type Session, isFresh, memoryStorage, parseSession, sessionFrom } from "./session.ts";
+import type { JwtClient, JwtClientOptions, JwtUser } from "./types.ts";
 
 export { JwtClientError, type JwtClientErrorCode } from "./error.ts";
 export type { TokenStorage } from "./session.ts";
-
-/** What `createJwtClient` is given. */
-export interface JwtClientOptions {
-  /**
-   * Where the endpoints are, with their prefix: `https://api.example.org/auth`, or `/auth` on the page's own origin.
-   * @default ""
-   */
-  url?: string;
-  /**
-   * Where the tokens are kept: in `"memory"`, until the page is left; in a storage such as `localStorage`, which tabs share
-   * and every script of the page can read; or in a `"cookie"` that no script can read, with the server's setting
-   * `cookies.carry`.
-   * @default "memory"
-   */
-  tokens?: "memory" | "cookie" | TokenStorage;
-  /**
-   * The name of the item in the storage.
-   * @default "jwt-endpoints"
-   */
-  storageKey?: string;
-  /**
-   * Origins besides that of `url` that `fetch` may send the token to, such as `["https://files.example.org"]`.
-   * @default []
-   */
-  origins?: readonly string[];
-  /**
-   * The scheme in the `Authorization` header. Many sites with Djoser have `JWT`.
-   * @default "Bearer"
-   */
-  scheme?: string;
-  /** Sends the requests. The global `fetch` by default. */
-  fetch?: (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
-}
-
-/** What `/users/me/` shows, unless the server has other fields. */
-export interface JwtUser {
-  id: number | string;
-  username: string;
-  email: string;
-}
-
-/** The client of one user: logs in and out, and calls resources with a token that is fresh. */
-export interface JwtClient<User = JwtUser> {
-  /**
-   * Logs in.
-   * @param credentials the fields of the login: `{ username, password }`, or `{ email, password }` where users have that.
-   * @throws {JwtClientError} `invalid_credentials`, `invalid_fields`, `throttled`, `unavailable`, `network_error`.
-   */
-  login(credentials: Readonly<Record<string, string>>): Promise<void>;
-  /**
-   * Logs out: forgets the tokens, and has the server revoke them. Never rejects for want of a network.
-   * @returns whether the server has ended the session. If not, a cookie is still there: call it again later.
-   */
-  logout(): Promise<boolean>;
-  /**
-   * Returns the user, or `undefined` when nobody is logged in.
-   * @throws {JwtClientError} when the server can't tell.
-   */
-  me(): Promise<User | undefined>;
-  /**
-   * Sends a request as `fetch` does, with the access token of the session. Refreshes the token ahead of its expiry, once for
-   * all calls at the same time, and once more on a 401. When the session is over, the response is the server's 401.
-   * @param input a relative URL is resolved against the option `url`.
-   * @throws {TypeError} for an origin that must not get the token; what `fetch` throws.
-   * @throws {JwtClientError} when the token has expired and can't be refreshed for now. Nobody is logged out by that.
-   */
-  fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>;
-  /** Returns an access token, for a WebSocket or another client; `undefined` without one, or when a cookie carries it. */
-  accessToken(): Promise<string | undefined>;
-  /** Whether a session is there. `undefined` until that is known: a cookie or an asynchronous storage has to be tried first. */
-  readonly isLoggedIn: boolean | undefined;
-  /**
-   * Calls a listener with `isLoggedIn`: now, whenever it changes, and after each login, as that may be another user's. It
-   * hears of other tabs with the same storage, too.
-   * @returns a function that ends it.
-   */
-  subscribe(listener: (isLoggedIn: boolean | undefined) => void): () => void;
-}
+export type { JwtClient, JwtClientOptions, JwtUser } from "./types.ts";
 
 /** How long a refused tab waits for the tokens of another one that was faster, in milliseconds. */
 const patience = [0, 100, 300, 1000];
@@ -110,6 +34,12 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
   let known: boolean | undefined;
   let login: number | undefined;
   let renewal: Promise<Session | undefined> | undefined;
+
+  // A change of cookies has no event, so the tabs of a page tell each other. Elsewhere a channel would keep a program running.
+  const channel =
+    usesCookies && globalThis.document && globalThis.BroadcastChannel
+      ? new BroadcastChannel(`${key} ${url}`)
+      : undefined;
 
   function base(): URL {
     try {
@@ -158,6 +88,8 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     }
     return session;
   }
+
+  const stored = async (): Promise<Session | undefined> => parseSession(await storage.getItem(key));
 
   async function write(session: Session | undefined): Promise<Session | undefined> {
     await (session === undefined ? storage.removeItem(key) : storage.setItem(key, JSON.stringify(session)));
@@ -248,31 +180,51 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     });
   }
 
+  if (channel) {
+    channel.onmessage = () => {
+      // Another user's cookie may be there now, or none.
+      void write({ login: Math.random() })
+        .then(currentSession)
+        .catch(() => {}); // the next call tries again, and can tell its caller
+    };
+  }
+
+  async function me(): Promise<User | undefined> {
+    const before = await stored();
+    const response = await fetchWithToken(endpoint("users/me"), { headers: { accept: "application/json" } });
+    if (response.status === 401) {
+      const session = await stored();
+      // Whoever has logged in meanwhile is the user now.
+      if (session !== undefined && session.login !== before?.login) return me();
+      // A 401 to a user who is logged in has another cause, such as a scheme that the server does not know.
+      if (!stateOf(session)) return undefined;
+    }
+    const body: unknown = await response.json().catch(() => undefined);
+    if (!response.ok || !isObject(body)) throw errorFrom(response, body);
+    return body as User;
+  }
+
   return {
     async login(credentials) {
       const { response, body } = await post("create", credentials);
       await write(sessionOf(response, body));
+      channel?.postMessage("");
     },
     async logout() {
-      const { field = "refresh", refresh } = parseSession(await storage.getItem(key)) ?? {};
+      const { field = "refresh", refresh } = (await stored()) ?? {};
       await write(undefined);
       if (refresh === undefined && !usesCookies) return true;
       try {
         const { response } = await post("blacklist", { [field]: refresh });
         // A refused token is one that the server honours no longer.
-        return response.ok || response.status === 400 || response.status === 401;
+        const isEnded = response.ok || response.status === 400 || response.status === 401;
+        if (isEnded) channel?.postMessage("");
+        return isEnded;
       } catch {
         return false;
       }
     },
-    async me() {
-      const response = await fetchWithToken(endpoint("users/me"), { headers: { accept: "application/json" } });
-      // A 401 to a user who is logged in has another cause, such as a scheme that the server does not know.
-      if (response.status === 401 && !stateOf(parseSession(await storage.getItem(key)))) return undefined;
-      const body: unknown = await response.json().catch(() => undefined);
-      if (!response.ok || !isObject(body)) throw errorFrom(response, body);
-      return body as User;
-    },
+    me,
     fetch: fetchWithToken,
     accessToken: async () => (await currentSession())?.access || undefined,
     get isLoggedIn() {

@@ -42,24 +42,37 @@ export function sessionFrom(body: Record<string, unknown>, before: Session = { l
   const since = Date.now();
   if (token !== undefined)
     return { ...before, access: token, refresh: token, field: "token", since, ...freshness(token) };
-  return { ...before, access: access ?? "", ...(refresh && { refresh }), since, ...freshness(access) };
+  // The cookie that was sent may be that of another user, who logged in on another page.
+  const [user, earlier] = [userOf(access), userOf(before.access)];
+  const login = user && earlier && user !== earlier ? { login: Math.random() } : {};
+  return { ...before, ...login, access: access ?? "", ...(refresh && { refresh }), since, ...freshness(access) };
+}
+
+/** Returns what a token says. Nobody checks it here: the server does. */
+function claimsOf(token = ""): Record<string, unknown> {
+  try {
+    return Object(JSON.parse(atob(token.split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/"))));
+  } catch {
+    return {};
+  }
+}
+
+/** Returns whose token it is, as text, since older servers write a number; empty where no usual claim says so. */
+function userOf(token?: string): string {
+  const { user_id: id, sub = "" } = claimsOf(token);
+  return String(id ?? sub);
 }
 
 /**
  * Returns how long a token is used. Only the span between two times of the server counts, as the clock of a client may be
  * wrong by any amount.
  */
-function freshness(token = ""): { freshFor?: number } {
-  try {
-    const payload = token.split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/");
-    const { exp, iat } = JSON.parse(atob(payload)) as { exp: number; iat: number };
-    const lifetime = (exp - iat) * 1000;
-    // Renewed half a minute ahead, a short-lived token a tenth of its time. The times of a token are whole seconds, rounded
-    // down, so it may be a second older than it says.
-    return lifetime > 0 ? { freshFor: lifetime - Math.max(1000, Math.min(30_000, lifetime / 10)) } : {};
-  } catch {
-    return {};
-  }
+function freshness(token?: string): { freshFor?: number } {
+  const { exp, iat } = claimsOf(token) as { exp: number; iat: number };
+  const lifetime = (exp - iat) * 1000;
+  // Renewed half a minute ahead, a short-lived token a tenth of its time. The times of a token are whole seconds, rounded
+  // down, so it may be a second older than it says.
+  return lifetime > 0 ? { freshFor: lifetime - Math.max(1000, Math.min(30_000, lifetime / 10)) } : {};
 }
 
 /** Returns whether a session's access token can be sent as it is. */

@@ -157,31 +157,40 @@ for (const keeps of ["cookie", "storage"] as const) {
   });
 }
 
-it("a tab hears of logins and logouts in another one with the same storage", async () => {
-  const server = await begin();
-  const context = await browser.newContext();
-  try {
-    const [{ page }, { page: other }] = [
-      await openTab(context, server, "storage"),
-      await openTab(context, server, "storage"),
-    ];
-    const heard = async (states: unknown[]) => {
-      await page.waitForFunction((count) => (globalThis as unknown as PageScope).states.length >= count, states.length);
-      assert.equal(await statesOf(page), states);
-    };
-    await logIn(page);
-    await heard([false, true]);
-    await logIn(other, "fiona");
-    await heard([false, true, true]);
-    assert.is(await nameOf(page), "fiona");
-    assert.is(await logOut(other), true);
-    await heard([false, true, true, false]);
-    assert.is(await nameOf(page), undefined);
-  } finally {
-    await context.close();
-    await server.stop();
-  }
-});
+const kept = { storage: [], "refresh token in a cookie": ["refresh"], "tokens in cookies": ["refresh,access"] };
+for (const [name, carried] of Object.entries(kept)) {
+  it(`a tab hears of logins and logouts in another one with the same ${name}`, async () => {
+    const server = await begin(...carried.flatMap((fields) => ["--cookies-carry", fields]));
+    const context = await browser.newContext();
+    const keeps = carried.length > 0 ? "cookie" : "storage";
+    // A tab with cookies has to try them first.
+    const [start, ...untried] = keeps === "cookie" ? [undefined, undefined] : [false];
+    try {
+      const [{ page }, { page: other }] = [
+        await openTab(context, server, keeps),
+        await openTab(context, server, keeps),
+      ];
+      const heard = async (states: unknown[]) => {
+        await page.waitForFunction(
+          (count) => (globalThis as unknown as PageScope).states.length >= count,
+          states.length,
+        );
+        assert.equal(await statesOf(page), states);
+      };
+      await logIn(page);
+      await heard([start, true]);
+      await logIn(other, "fiona");
+      await heard([start, true, ...untried, true]);
+      assert.is(await nameOf(page), "fiona");
+      assert.is(await logOut(other), true);
+      await heard([start, true, ...untried, true, ...untried, false]);
+      assert.is(await nameOf(page), undefined);
+    } finally {
+      await context.close();
+      await server.stop();
+    }
+  });
+}
 
 it("a page at 127.0.0.1 is another site to a server at localhost, and gets no cookie", async () => {
   const server = await begin("--cookies-carry", "refresh");

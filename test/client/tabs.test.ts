@@ -14,6 +14,7 @@ import {
   recordingFetch,
   spoil,
   startServer,
+  wait,
 } from "./support.ts";
 
 const it = suite(`client in tabs on ${runtime}`);
@@ -137,6 +138,55 @@ it("sends no request of one user with the token of another who logs in meanwhile
     assert.is((await slow.fetch("/users/me/")).status, 401);
     assert.equal(requests.slice(1), ["POST /jwt/refresh/ 200", "GET /users/me/ 401"]);
     assert.is((await slow.me())!.username, "fiona");
+  } finally {
+    await server.stop();
+  }
+});
+
+it("returns as the user whoever logged in while it asked", async () => {
+  const server = await startServer();
+  try {
+    for (const [responses, disturb] of [
+      [/ 401$/, spoil],
+      [/refresh\/ /, age],
+    ] as const) {
+      const storage = createStorage();
+      const other = createJwtClient({ url: server.origin, tokens: storage });
+      const slow = createJwtClient({ url: server.origin, tokens: storage, fetch: fionaAfter(fetch, responses, other) });
+      await slow.login(credentials);
+      disturb(storage);
+      assert.is((await slow.me())!.username, "fiona");
+    }
+  } finally {
+    await server.stop();
+  }
+});
+
+it("notices at a refresh that the cookie is another user's, and sends no request of the first with it", async () => {
+  const flags = ["--cookies-carry", "refresh", "--cookies-secure", "false", "--access-token-lifetime", "2s"];
+  const server = await startServer(...flags);
+  try {
+    const browser = browserFetch();
+    const { requests, fetch } = recordingFetch(browser);
+    const [tab, other] = [0, 1].map(() => createJwtClient({ url: server.origin, tokens: "cookie", fetch })) as [
+      JwtClient,
+      JwtClient,
+    ];
+    const states: unknown[] = [];
+    tab.subscribe((isLoggedIn) => states.push(isLoggedIn));
+    await tab.login(credentials);
+    await other.login({ ...credentials, username: "fiona" });
+    await wait(1100);
+    assert.is((await tab.fetch("/users/me/")).status, 401);
+    assert.equal(requests.slice(2), ["POST /jwt/refresh/ 200", "GET /users/me/ 401"]);
+    assert.equal(states, [undefined, true, true]);
+    assert.is((await tab.me())!.username, "fiona");
+    await other.login(credentials);
+    await wait(1100);
+    assert.is((await tab.me())!.username, "ada", "at once, too");
+    await wait(1100);
+    assert.is((await tab.me())!.username, "ada");
+    assert.is(states.length, 4, "a refresh of the same user is no login");
   } finally {
     await server.stop();
   }
