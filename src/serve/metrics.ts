@@ -3,13 +3,14 @@ import { createServer } from "node:http";
 import { setInterval } from "node:timers";
 import process from "node:process";
 import prom from "prom-client";
-import type { HttpResponse, JwtEndpoints, Store } from "../index.ts";
+import type { HttpResponse, JwtEndpoints, Store, User } from "../index.ts";
 import { after, isPromise } from "../maybe-promise.ts";
 import { firstKeySet, readStoredKeys } from "../program/key-file.ts";
 import { type ServerOptions, isLoopback } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
 import { version } from "../program/version.ts";
 import { storeFolder } from "../stores/open.ts";
+import type { GuardedFact, LatestState } from "../stores/store.ts";
 import type { Handle } from "../http/message.ts";
 import { tellFigures } from "./workers.ts";
 
@@ -19,8 +20,41 @@ const tellMs = 1000;
 const buckets = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const contentType = prom.Registry.OPENMETRICS_CONTENT_TYPE;
 
-/** The methods of a store that requests wait for. */
-const timed = ["findUserByUsername", "findUserById", "updateUser", "putIfAbsent", "get", "ping"] as const;
+/** The methods of a store that requests wait for. A store has not all of them. */
+const timed = [
+  "findUserByUsername",
+  "findUserById",
+  "updateUser",
+  "putIfAbsent",
+  "get",
+  "recentState",
+  "latestState",
+  "addSession",
+  "touchSession",
+  "listSessions",
+  "removeSession",
+  "ping",
+] as const;
+
+/** Kinds of facts that revoke nothing: one spares a session, one holds the secret under which throttles are shared. */
+const notRevoking = ["kept", "throttle"];
+
+/** Returns what a call of the store has revoked: the kind of a fact, or all tokens of a user; `undefined` for nothing. */
+function revokedBy(method: (typeof timed)[number], args: unknown[], result: unknown): string | undefined {
+  if (method === "updateUser") {
+    const { tokensValidFrom } = args[1] as Partial<User>;
+    return typeof tokensValidFrom === "number" && result !== undefined ? "user" : undefined;
+  }
+  const [kind, value, standing] = method === "latestState" ? writtenBy(args, result) : [args[0], args[2], result];
+  const isWritten = (method === "latestState" || method === "putIfAbsent") && value !== undefined && value === standing;
+  return isWritten && !notRevoking.includes(String(kind)) ? String(kind) : undefined;
+}
+
+/** Returns the fact that a look-up was to write along, and the value that stands. */
+function writtenBy([, , write]: unknown[], result: unknown): [kind?: string, value?: string, standing?: string] {
+  const { key, value } = (write ?? {}) as Partial<GuardedFact>;
+  return [key?.[0], value, (result as LatestState).written];
+}
 
 export interface Metrics {
   /** Wraps a handler so that its requests are counted. */
@@ -60,7 +94,7 @@ export function createMetrics(options: ServerOptions): Metrics {
   const waits = times("jwt_hash_wait_seconds", "Time that a login waited for its password hash to begin.", []);
   const revocations = new prom.Counter({
     name: "jwt_revocations",
-    help: "Tokens, sessions and rotated refresh tokens that were recorded as revoked or used.",
+    help: "Tokens, sessions, users and rotated refresh tokens that were recorded as revoked or used.",
     labelNames: ["kind"],
     registers,
   });
@@ -103,32 +137,36 @@ export function createMetrics(options: ServerOptions): Metrics {
           registers,
           aggregator: "max", // workers share a store, and each holds all of it
           async collect() {
-            this.set(await countFacts());
+            try {
+              this.set(await countFacts());
+            } catch {
+              this.remove(); // the store is down, and the other figures are needed all the more
+            }
           },
         });
       }
-      const wrapped = timed.map((method) => {
+      const wrapped = timed.flatMap((method) => {
+        if (typeof store[method] !== "function") return [];
         const [ok, failed] = [storeCalls.labels(method, "ok"), storeCalls.labels(method, "failed")];
         const call = (...args: unknown[]): unknown => {
           const start = performance.now();
           const done = (outcome: typeof ok) => outcome.observe((performance.now() - start) / 1000);
           try {
             const result = (store[method] as (...given: unknown[]) => unknown)(...args);
-            // The secret under which throttles are shared is no revocation.
-            if (method === "putIfAbsent" && args[0] !== "throttle") revocations.labels(String(args[0])).inc();
-            if (isPromise(result)) {
-              result.then(
-                () => done(ok),
-                () => done(failed),
-              );
-            } else done(ok);
+            const succeed = (value: unknown) => {
+              done(ok);
+              const kind = revokedBy(method, args, value);
+              if (kind !== undefined) revocations.labels(kind).inc();
+            };
+            if (isPromise(result)) result.then(succeed, () => done(failed));
+            else succeed(result);
             return result;
           } catch (error) {
             done(failed);
             throw error;
           }
         };
-        return [method, call] as const;
+        return [[method, call] as const];
       });
       return { ...store, ...Object.fromEntries(wrapped) };
     },

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { StoreError } from "../../src/stores/store.ts";
 import { addContractUsers } from "../support/contract-client.ts";
+import { until } from "../support/processes.ts";
 import { credentials, endpointsWith } from "../support/endpoints.ts";
 
 const it = suite("failures");
@@ -37,6 +38,37 @@ it("responds 503 with Retry-After while the store is unavailable, and logs it", 
   assert.is((problem as StoreError).code, "STORE_UNAVAILABLE");
   isDown = false;
   assert.is((await post("/jwt/create/", credentials)).status, 200);
+});
+
+it("is not ready while the keys can't be read or no login finds a place in the queue", async () => {
+  let areThere = false;
+  const keys = () => {
+    if (!areThere) throw new Error("no such folder");
+    return { active: { kty: "oct", kid: "a", alg: "HS256", k: "q".repeat(43) } };
+  };
+  const statusOf = async ({ send }: Pick<Awaited<ReturnType<typeof endpointsWith>>, "send">) => {
+    const { status, text, headers } = await send("/readyz", {});
+    return [status, text, headers["retry-after"] !== undefined];
+  };
+  const withKeys = await endpointsWith({ keys, signingKey: undefined });
+  assert.equal(await statusOf(withKeys), [
+    503,
+    '{"detail":"The keys to verify tokens with are unavailable. Try again later."}',
+    true,
+  ]);
+  areThere = true;
+  assert.is((await statusOf(withKeys))[0], 200);
+
+  const busy = await endpointsWith({ hashing: { iterations: 2_000_000, concurrency: 1, queue: 1 } });
+  assert.is((await statusOf(busy))[0], 200);
+  const logins = [1, 2].map(() => busy.post("/jwt/create/", { username: "nobody", password: "x" }));
+  await until(() => busy.endpoints.loginQueue().waiting === 1, "the second login waits");
+  assert.is((await statusOf(busy))[0], 503);
+  assert.equal(
+    (await Promise.all(logins)).map(({ status }) => status),
+    [400, 400],
+  );
+  assert.is((await statusOf(busy))[0], 200);
 });
 
 it("responds a bare 500 to an unexpected error, with the cause in the log alone", async () => {
