@@ -59,6 +59,13 @@ const programs = {
   external: ["@node-rs/*", "@zxcvbn-ts/*", "pg", "prom-client"],
 } satisfies BuildOptions;
 
+/**
+ * Begins a program. Node 22.8 and later keep the compiled code for the next start, in a folder that only those can write to
+ * who can change the program as well; where there is none, nothing is kept.
+ */
+const cachingCode =
+  'require("node:module").enableCompileCache?.(require("node:path").join(__dirname, "../../node_modules/.cache/jwt-endpoints"));';
+
 // Programs bundled together share files, one for each set of programs that needs the same: the commands would add to them.
 await bundleForNode("serve/node", withOneSharedFile("dist/serve/start.js"));
 await bundleForNode("cli/main", withoutServers());
@@ -82,7 +89,8 @@ async function bundleForNode(name: string, plugin: Plugin): Promise<void> {
     const synchronous = text
       .replaceAll(/\bimport\("(\.[^"]+\.cjs)"\)/g, 'Promise.resolve().then(() => require("$1"))')
       .replaceAll(/^import (\w+) from "(node:[^"]+)";$/gm, 'const $1 = require("$2");');
-    const { code } = await transform(synchronous, { format: "cjs", platform: "node", target: programs.target });
+    const banner = file.endsWith(`${name}.cjs`) ? cachingCode : "";
+    const { code } = await transform(synchronous, { format: "cjs", platform: "node", target: programs.target, banner });
     mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, code);
   }

@@ -15,7 +15,7 @@ import * as assert from "uvu/assert";
 import { packAndInstall, run } from "../support/package.ts";
 import { familyOf, freePort, isAlive, isListening, until } from "../support/processes.ts";
 import { startPostgres } from "../support/postgres.ts";
-import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
+import { node24, projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
 
 const program = `
 import { createJwtEndpoints, describeSettings, SettingError, StoreError } from "jwt-endpoints";
@@ -292,6 +292,13 @@ if (runtime === "node") {
     writeFileSync(path.join(cwd, "jwt-endpoints.config.mjs"), code);
     const shown = run(cwd, path.join(host, "node_modules/.bin/jwt-endpoints"), "--print-config");
     assert.match(shown, /^prefix +file jwt-endpoints\.config\.mjs +\/auth$/m);
+  });
+
+  it("keeps its compiled code for the next start on Node 24", () => {
+    if (!existsSync(node24)) return console.log("skipped: Node 24 is not here; npm ci --prefix .ci/node24 brings it");
+    const installed = path.join(host, "node_modules/jwt-endpoints");
+    assert.match(run(host, node24, path.join(installed, "dist/cli/main.cjs"), "--version"), /^\d/);
+    assert.ok(existsSync(path.join(installed, "node_modules/.cache/jwt-endpoints")));
   });
 
   it("has one program that serves and manages users", async () => {
