@@ -35,13 +35,8 @@ const runtimes: Record<string, [command: [program: string, ...args: string[]], p
  * Run on Node alone: suites about the project's files and the pages it serves, which are the same on every runtime, and the
  * one that starts servers of all three runtimes itself.
  */
-const onNodeOnly = new Set([
-  "client/package.test.ts",
-  "console/browser.test.ts",
-  "serve/deploy.test.ts",
-  "stores/postgres-servers.test.ts",
-]);
-const isNodeOnly = (file: string): boolean => /^(project|edge)\//.test(file) || onNodeOnly.has(file);
+const onNodeOnly = new Set(["client/package.test.ts", "serve/deploy.test.ts", "stores/postgres-servers.test.ts"]);
+const isNodeOnly = (file: string): boolean => /^(project|edge)\/|\/browser\.test/.test(file) || onNodeOnly.has(file);
 
 /** Suites in which much depends on the runtime and that take few seconds: they run on the second Node too. */
 const onNode24 =
@@ -56,6 +51,7 @@ const isHere = (name: string): boolean => name !== "node24" || process.env.CI ==
 /** The suites of these folders run in one process, as they start none, change no globals and need no quiet. */
 const sharing = /^(endpoints|http|keys|openapi|passwords|sessions|settings|tokens)\//;
 const onItsOwn = new Set([
+  "openapi/browser.test.ts",
   ..."cookies embedding fuzz".split(" ").map((name) => `http/${name}.test.ts`),
   ..."command key-file remote rotating".split(" ").map((name) => `keys/${name}.test.ts`),
   ..."formats queue".split(" ").map((name) => `passwords/${name}.test.ts`),
@@ -145,6 +141,7 @@ async function runJob({ name, title, files }: Job): Promise<Run> {
     console.log(`\n── ${title}\nskipped: ${name} is not installed; ${bringing} brings it`);
     return { title, passed: 0, failed: 0, skipped: files.length, failures: [], seconds: 0, cpuSeconds: 0 };
   }
+  if (name.startsWith("node")) await bundling;
   const start = performance.now();
   const ended = await run(program, [...args, ...(isShared ? [place(suites)] : []), ...places]);
   const seconds = (performance.now() - start) / 1000;
@@ -161,9 +158,10 @@ async function runJob({ name, title, files }: Job): Promise<Run> {
   return { title, passed, failed, skipped, failures, seconds, cpuSeconds };
 }
 
-/** Parts of the paths of files that take long, the longest first. */
+/** Parts of the paths of files that take long, the longest first, whether they compute or wait for clocks. */
 const slow = (
-  "djoser/ project/package project/published file/crash serve/workers keys/command sessions/two-servers keys/key-file " +
+  "djoser/ project/published project/package keys/rotating browser edge/requests keys/command file/crash node/contract " +
+  "postgres-feed serve/workers project/documents keys/remote serve/limits sessions/two-servers keys/key-file " +
   "passwords/formats stores/postgres cli/ serve/ stores/ tokens/"
 ).split(" ");
 const rank = (file: string): number => {
@@ -193,9 +191,10 @@ function programs(): string[] {
   return ["src/serve/node.ts", ...ofCommands, ...fixtures.map((name) => `test/fixtures/${name}`)];
 }
 
-if (names.includes("node") || names.includes("node24")) {
-  await bundle(root, [suites, ...files.map((file) => `test/${file}`), ...programs()], bundles);
-}
+// The other runtimes start meanwhile.
+const bundling = names.some((name) => name.startsWith("node"))
+  ? bundle(root, [suites, ...files.map((file) => `test/${file}`), ...programs()], bundles)
+  : undefined;
 
 const runs: Run[] = [];
 async function work(): Promise<void> {
@@ -203,8 +202,8 @@ async function work(): Promise<void> {
     runs.push(await runJob(next));
   }
 }
-// Twice as many as cores, because most suites wait for processes, disks and clocks half of their time.
-await Promise.all(Array.from({ length: 2 * availableParallelism() }, work));
+// Three times as many as cores, because most suites wait for processes, disks and clocks more than half of their time.
+await Promise.all(Array.from({ length: 3 * availableParallelism() }, work));
 
 const [passed, failed, skipped] = counts.map((key) => sumOf(runs, key)) as [number, number, number];
 if (runs.length > slowestShown) {
