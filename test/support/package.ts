@@ -24,13 +24,14 @@ export function run(folder: string, command: string, ...args: string[]): string 
 }
 
 /**
- * Returns a copy of a folder that is made once in a run of all suites (`test/run.ts`); for a suite run alone, the folder.
+ * Returns a folder that is made once in a run of all suites (`test/run.ts`), and must not be changed; for a suite run alone,
+ * one of its own.
  * @param make fills the folder.
  */
-function onceInRun(name: string, make: (folder: string) => void): string {
+export function onceInRun(name: string, make: (folder: string) => void): string {
   const shared = process.env.TEST_BUNDLES;
-  const own = temporaryFolder();
   if (shared === undefined) {
+    const own = temporaryFolder();
     make(own);
     return own;
   }
@@ -52,19 +53,26 @@ function onceInRun(name: string, make: (folder: string) => void): string {
     Atomics.wait(clock, 0, 0, 100);
   }
   if (readFileSync(outcome, "utf8") !== "") throw new Error(`another suite failed to make ${name}`);
+  return folder;
+}
+
+/** Returns a copy of a folder. */
+function copyOf(folder: string): string {
+  const own = temporaryFolder();
   cpSync(folder, own, { recursive: true, verbatimSymlinks: true });
   return own;
 }
 
 /** Builds the package from a copy of the sources, and returns the folder of the copy. */
 export function buildPackage(): string {
-  return onceInRun("built", (copy) => {
+  const folder = onceInRun("built", (copy) => {
     for (const name of ["package.json", "tsconfig.json", "README.md", "src"]) {
       cpSync(path.join(projectRoot, name), path.join(copy, name), { recursive: true });
     }
     symlinkSync(path.join(projectRoot, "node_modules"), path.join(copy, "node_modules"));
     run(copy, "npm", "run", "build");
   });
+  return copyOf(folder);
 }
 
 /**
@@ -79,7 +87,8 @@ export function packAndInstall(): { host: string; tarball: string } {
     writeFileSync(path.join(host, "package.json"), '{"name":"host","private":true,"type":"module"}');
     run(host, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", tarballIn(made));
   });
-  return { host: path.join(folder, "host"), tarball: tarballIn(folder) };
+  const own = copyOf(folder);
+  return { host: path.join(own, "host"), tarball: tarballIn(own) };
 }
 
 const tarballIn = (folder: string): string =>

@@ -6,6 +6,7 @@ import process from "node:process";
 import { suite } from "uvu";
 import { type Database, connect } from "../../src/stores/postgres/connection.ts";
 import { readPostgresUrl } from "../../src/stores/postgres/options.ts";
+import { onceInRun } from "./package.ts";
 import { freePort, isListening, until } from "./processes.ts";
 import { temporaryFolder } from "./runtime.ts";
 
@@ -40,6 +41,17 @@ export async function findBinaries(): Promise<Binaries | undefined> {
 function run(program: string, args: string[], cwd: string): void {
   const { status, stderr, error } = spawnSync(program, args, { cwd, encoding: "utf8" });
   if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr} ${error?.message ?? ""}`);
+}
+
+/** Makes `data` in a folder: an empty cluster of databases. */
+function initialize(binaries: Binaries, folder: string): void {
+  const [data, password] = [path.join(folder, "data"), path.join(folder, "password")];
+  mkdirSync(data, { mode: 0o700 });
+  writeFileSync(password, databasePassword);
+  chmodSync(folder, 0o755);
+  if (isRoot) for (const file of [folder, data, password]) chownSync(file, nobody, nobody);
+  const initial = ["-U", superuser, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"];
+  run(...asNobody(binaries.initdb, [...initial, "-D", data, `--pwfile=${password}`]), folder);
 }
 
 function makeCertificates(folder: string): void {
@@ -100,17 +112,15 @@ export async function startPostgres({
   const binaries = given ?? (await findBinaries());
   if (binaries === undefined) return undefined;
   const data = path.join(folder, "data");
-  mkdirSync(data, { mode: 0o700 });
   chmodSync(folder, 0o755);
-  writeFileSync(path.join(folder, "password"), databasePassword);
   if (tls) makeCertificates(folder);
+  if (given !== undefined) initialize(given, folder);
+  else run("cp", ["-a", path.join(onceInRun("postgres", initialize.bind(undefined, binaries)), "data"), data], folder);
   if (isRoot) {
-    for (const name of ["", "data", "password", "server.key"]) {
+    for (const name of ["", "server.key"]) {
       if (existsSync(path.join(folder, name))) chownSync(path.join(folder, name), nobody, nobody);
     }
   }
-  const initial = ["-D", data, "-U", superuser, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"];
-  run(...asNobody(binaries.initdb, [...initial, `--pwfile=${path.join(folder, "password")}`]), folder);
   const port = await freePort();
   const base = {
     port,
