@@ -51,7 +51,7 @@ async function killRounds(lane: number, rounds: number, processes: number, compa
         const name = `w${round}.${n}`;
         const child = start("test/fixtures/store-writer.ts", [folder, String(compactAfter), name]);
         let output = "";
-        let delay: number | undefined = 20 + random() * 200;
+        let delay: number | undefined = 10 + random() * 80;
         child.stdout!.on("data", (chunk: Uint8Array) => {
           output += chunk.toString();
           if (delay !== undefined) setTimeout(() => child.kill("SIGKILL"), delay);
