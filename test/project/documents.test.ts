@@ -13,7 +13,7 @@ import * as assert from "uvu/assert";
 import { createPasswords, createJwtEndpoints } from "../../src/index.ts";
 import { openFileStore } from "../../src/stores/file/index.ts";
 import { type Block, blocksOf } from "../support/documents.ts";
-import { run } from "../support/package.ts";
+import { buildPackage, run } from "../support/package.ts";
 import { freePort } from "../support/processes.ts";
 import { environmentWith, projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
 
@@ -40,7 +40,7 @@ function checkout(): string {
   for (const name of readdirSync(path.join(packages, ".bin"))) {
     symlinkSync(path.join(packages, ".bin", name), path.join(bin, name));
   }
-  if (built !== undefined) symlinkSync(built, path.join(folder, "dist"));
+  symlinkSync(built, path.join(folder, "dist"));
   symlinkSync("../../dist/cli/main.cjs", path.join(bin, "jwt-endpoints"));
   return folder;
 }
@@ -205,9 +205,7 @@ else {
   const it = suite("commands in READMEs");
 
   it.before(() => {
-    const folder = checkout();
-    run(folder, "npm", "run", "build");
-    built = path.join(folder, "dist");
+    built = path.join(buildPackage(), "dist");
   });
 
   for (const block of blocks) {
