@@ -26,6 +26,8 @@ import { progressOf, quick, rotated, rounded, roundsOr, tidy, urlIn } from "./li
 
 const rounds = roundsOr(quick ? 1 : 5);
 const roundMs = quick ? 200 : 2000;
+/** How many processes a server has, in turn. */
+const processCounts = quick ? [2] : [1, 2, 4];
 const chains = 32;
 /** As many as Django's site of the tests has: what is measured here is all but the hash of a password. */
 const iterations = 1000;
@@ -183,10 +185,13 @@ async function bench(): Promise<void> {
     usesDatabase: store !== file,
     start: async (isRotating: boolean) => startOurs(store, processes, isRotating),
   });
-  const contestants: Contestant[] = [...[1, 2, 4].map(ours("file", file)), ...[1, 2, 4].map(ours("PostgreSQL", own))];
+  const contestants: Contestant[] = [
+    ...processCounts.map(ours("file", file)),
+    ...processCounts.map(ours("PostgreSQL", own)),
+  ];
   if (missing.length === 0) {
-    contestants.push(...[1, 2, 4].map(ours("PostgreSQL, Django's tables", shared)));
-    for (const processes of [1, 2, 4]) {
+    contestants.push(...processCounts.map(ours("PostgreSQL, Django's tables", shared)));
+    for (const processes of processCounts) {
       const args = ["-m", "gunicorn", "-w", String(processes), "--graceful-timeout", "1", "-b", "127.0.0.1:0", "wsgi"];
       const startSite = async (isRotating: boolean) =>
         spawn(python, args, {

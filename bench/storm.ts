@@ -36,8 +36,8 @@ const loginsAtOnce = 4 * cores;
 const hashesAtOnce = 8;
 
 const rounds = roundsOr(quick ? 1 : 5);
-const idleMs = quick ? 500 : 2000;
-const stormMs = quick ? 1500 : 6000;
+const idleMs = quick ? 200 : 2000;
+const stormMs = quick ? 500 : 6000;
 
 // The peers: verify and log in, as small as their documentation makes it.
 

@@ -16,7 +16,7 @@ import { bare, progressOf, quick, rotated, roundsOr, secret, tidy } from "./tool
 
 /** How much more time a request may take than before. */
 const tolerance = 1.05;
-const rounds = roundsOr(quick ? 5 : 15);
+const rounds = roundsOr(quick ? 2 : 15);
 const roundMs = 1000; // wrk counts in whole seconds
 const warmUpMs = quick ? 1000 : 3000;
 const [here, there] = ["work tree", "before"];
