@@ -2,7 +2,6 @@
 import { fail } from "../errors.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
 import { nodeBuffer } from "../native.ts";
-import { JsonError, parseJson } from "./json.ts";
 import type { HttpRequest } from "./message.ts";
 import { mediaTypes } from "./negotiate.ts";
 
@@ -42,14 +41,20 @@ export function readData(request: HttpRequest, limit: number): MaybePromise<unkn
 
 function parseJsonBody(text: string): unknown {
   if (text === "") return {};
+  let value: unknown;
   try {
-    const value = parseJson(text);
-    // `1.0` and `1` parse alike; a `Number` object tells a float from an int, whose Python name the error text contains.
-    return typeof value === "number" && /[.eE]/.test(text) ? new Number(value) : value;
-  } catch (error) {
-    if (error instanceof JsonError) throw fail("parse_error", { text: `JSON parse error - ${error.message}` });
-    throw error;
+    value = JSON.parse(text);
+  } catch {
+    return refuseJson(text);
   }
+  // `1.0` and `1` parse alike; a `Number` object tells a float from an int, whose Python name the error text contains.
+  return typeof value === "number" && /[.eE]/.test(text) ? new Number(value) : value;
+}
+
+/** @throws `parse_error`, by the promise: what describes the error is loaded for it. */
+async function refuseJson(text: string): Promise<never> {
+  const { describeJsonError } = await import("./json.ts");
+  throw fail("parse_error", { text: `JSON parse error - ${describeJsonError(text)}` });
 }
 
 /** Parses a form as Django's QueryDict does: the last value of a name counts, and invalid UTF-8 is replaced. */

@@ -1,28 +1,16 @@
 /**
- * `JSON.parse` with the error texts of Python's `json` module ("Expecting value: line 1 column 1 (char 0)"), which a Django
- * site sends. They name the position of an error, never the text there. Own code: no package has these texts.
+ * The error texts of Python's `json` module ("Expecting value: line 1 column 1 (char 0)"), which a Django site sends. They
+ * name the position of an error, never the text there. Own code: no package has these texts.
  */
-
-/** A text that is not JSON. The message is Python's. */
-export class JsonError extends Error {}
-
-/**
- * Parses JSON.
- * @throws {JsonError}
- */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new JsonError(describeError(text));
-  }
-}
 
 const literals: Record<string, string> = { n: "null", t: "true", f: "false" };
 const nonFinite = ["NaN", "Infinity", "-Infinity"];
 
-/** Returns the text for the first error, which it finds as Python's scanner does. A loop, since a body may nest deeply. */
-function describeError(text: string): string {
+/**
+ * Returns the text for the first error in what is no JSON, which it finds as Python's scanner does. A loop, since a body may
+ * nest deeply.
+ */
+export function describeJsonError(text: string): string {
   const at = (message: string, position: number): string => {
     // Python counts code points, JavaScript UTF-16 units.
     const before = Array.from(text.slice(0, position));
