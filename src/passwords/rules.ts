@@ -29,11 +29,14 @@ export const djangoPasswordRules: PasswordRules = async (password, { username, e
   return problems;
 };
 
-let common: Promise<ReadonlySet<string>> | undefined;
+let common: ReadonlySet<string> | undefined;
 
 /** The 49,000 most common passwords; loaded when the first password is changed, since it takes a while and some memory. */
-const commonPasswords = (): Promise<ReadonlySet<string>> =>
-  (common ??= import("@zxcvbn-ts/language-common").then(({ dictionary }) => new Set(dictionary["passwords-common"])));
+async function commonPasswords(): Promise<ReadonlySet<string>> {
+  if (common !== undefined) return common;
+  const { dictionary } = await import("@zxcvbn-ts/language-common");
+  return (common ??= new Set(dictionary["passwords-common"]));
+}
 
 /** Compares with the whole value and with each word in it, so with both sides of an email's `@`. */
 function isSimilar(password: string, value: string): boolean {

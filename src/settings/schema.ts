@@ -5,7 +5,7 @@
 import * as v from "valibot";
 import type { MaybePromise } from "../maybe-promise.ts";
 import { defaultIterations, formats, maxIterations, preferredFormats } from "../passwords/formats.ts";
-import { type PasswordRules, djangoPasswordRules } from "../passwords/rules.ts";
+import type { PasswordRules } from "../passwords/rules.ts";
 import type { User } from "../stores/store.ts";
 import { logToStandardError, safeLog } from "./log.ts";
 import type {
@@ -45,6 +45,9 @@ import {
   proxies,
   rateOrOff,
 } from "./values.ts";
+
+const djangoRules: PasswordRules<User> = async (password, user) =>
+  (await import("../passwords/rules.ts")).djangoPasswordRules(password, user);
 
 const hashing = v.strictObject(
   {
@@ -146,10 +149,7 @@ export const settingsSchema = v.strictObject(
     claims: v.optional(fn<ClaimsHook>("(user) => an object of claims")),
     me: v.optional(boolean, true),
     userFields: v.optional(fn<UserFieldsHook>("(user) => an object")),
-    passwordRules: v.optional(
-      fn<PasswordRules<User>>("(password, user) => a list of texts"),
-      () => djangoPasswordRules,
-    ),
+    passwordRules: v.optional(fn<PasswordRules<User>>("(password, user) => a list of texts"), () => djangoRules),
     setPasswordRetype: v.optional(boolean, false),
     logoutOnPasswordChange: v.optional(boolean, false),
     responses: v.optional(oneOf(["djoser", "simplejwt"]), "djoser"),
