@@ -17,7 +17,7 @@ import type { ShareCounts } from "./shared-counts.ts";
 
 export interface DispatchOptions {
   /** `undefined` while no token travels in cookies. */
-  readonly cookies: Cookies | undefined;
+  readonly cookies: (() => MaybePromise<Cookies>) | undefined;
   readonly reports: Reports;
   /** Shares what throttles count with the other processes of the store. */
   readonly share: ShareCounts;
@@ -64,9 +64,12 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
         if (cookies === undefined || session === undefined) {
           return after(POST(context, data, request), (result) => renderData(result, 200, allow));
         }
-        return cookies
-          .exchange(request, session, data, (filled) => POST(context, filled, request))
-          .then((result) => ({ ...renderData(result.data, 200, allow), cookies: result.cookies }));
+        return after(cookies(), ({ exchange }) =>
+          exchange(request, session, data, (filled) => POST(context, filled, request)).then((result) => ({
+            ...renderData(result.data, 200, allow),
+            cookies: result.cookies,
+          })),
+        );
       });
     }
     if (method === "OPTIONS") return renderData(route.metadata, 200, allow);
@@ -87,14 +90,17 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
     reading?.catch(() => {});
     let who: Authenticated;
     try {
-      who = await authenticateToken(context, readBearerToken(request, settings, cookies), {});
+      const token = readBearerToken(request, settings, cookies && (await cookies()));
+      who = await authenticateToken(context, token, {});
     } catch (error) {
       return handleError(error, request, allow, bearerSettings);
     }
     if (isPost) countRequest(request, route);
     const data = reading === undefined ? {} : await reading;
     const result = await endpoint(context, { ...who, data, id, request });
-    if (result === loggedOut && cookies !== undefined) return { ...renderEmpty(allow), cookies: cookies.cleared };
+    if (result === loggedOut && cookies !== undefined) {
+      return { ...renderEmpty(allow), cookies: (await cookies()).cleared };
+    }
     return result === undefined || result === loggedOut ? renderEmpty(allow) : renderData(result, 200, allow);
   }
 

@@ -8,18 +8,18 @@ import { createHashReader } from "./endpoints/stored-hashes.ts";
 import { SettingError, fail, toFailure } from "./errors.ts";
 import { readBearerToken } from "./http/bearer.ts";
 import { createForwarding } from "./http/client-address.ts";
-import { createCookies } from "./http/cookies.ts";
 import { withCors } from "./http/cors.ts";
 import { fetchWith, toResponse } from "./http/fetch.ts";
 import { type Handle, type HttpRequest, type HttpResponse, hasValidHost } from "./http/message.ts";
 import { renderError } from "./http/render.ts";
 import { keysFrom } from "./keys/key-set.ts";
-import { type MaybePromise, after, isPromise } from "./maybe-promise.ts";
+import { type MaybePromise, after, isPromise, onDemand } from "./maybe-promise.ts";
 import { type Passwords, createPasswords } from "./passwords/index.ts";
 import { createReports, reportSettings } from "./reports.ts";
 import { createRouter } from "./routes.ts";
 import { revokeUser } from "./sessions/revocation.ts";
 import { createRotationLimit } from "./sessions/rotation-limit.ts";
+import { prepareLookUp } from "./sessions/state.ts";
 import { parseSettings } from "./settings/parse.ts";
 import type { JwtEndpointsSettings, LoginRequest, Settings } from "./settings/types.ts";
 import { createSharedCounts } from "./shared-counts.ts";
@@ -110,7 +110,10 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   };
   const router = createRouter(context);
   const reports = createReports(settings, router.paths);
-  const cookies = settings.cookies.carry.length > 0 ? createCookies(settings, forwarding.siteOf) : undefined;
+  const loadCookies = onDemand(async () =>
+    (await import("./http/cookies.ts")).createCookies(settings, forwarding.siteOf),
+  );
+  const cookies = settings.cookies.carry.length > 0 ? loadCookies : undefined;
   const readStoredHashes = createHashReader(context);
   const dispatch = createDispatch(context, { cookies, reports, share, readStoredHashes, handleError });
 
@@ -141,7 +144,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   };
 
   const authenticate: JwtEndpoints["authenticate"] = async (request, options = {}) =>
-    authenticateToken(context, readBearerToken(request, settings, cookies), options);
+    authenticateToken(context, readBearerToken(request, settings, cookies && (await cookies())), options);
   const errorResponse = (error: unknown) => toResponse(handleError(error));
   return {
     settings: Object.fromEntries(shownSettings.map((name) => [name, settings[name]])) as JwtEndpoints["settings"],
@@ -168,7 +171,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
       const hashers = passwords.ready().catch((cause: Error) => {
         throw new SettingError(`setting hashing.preferred can't be used: ${cause.message}`, { cause });
       });
-      await Promise.all([context.keys(), store.ping?.(), hashers]);
+      await Promise.all([context.keys(), store.ping?.(), hashers, cookies?.(), prepareLookUp(settings)]);
       readStoredHashes();
     },
   };

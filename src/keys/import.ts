@@ -190,6 +190,13 @@ export async function belongTogether(signing: Key, verifying: Key): Promise<bool
   }
 }
 
+/** Returns the public half of a key. A JWK states both halves, and where they disagree nobody could verify its tokens. */
+export async function checkedHalf(setting: string, signing: Key): Promise<Key> {
+  const verifying = await publicHalf(signing);
+  if (signing.key === verifying.key || (await belongTogether(signing, verifying))) return verifying;
+  throw wrongKey(setting, "has a private and a public part that do not belong together");
+}
+
 /**
  * Returns a key as it is published (RFC 7517); a key without a name gets its thumbprint as `kid` (RFC 7638).
  * @returns `undefined` for a secret.

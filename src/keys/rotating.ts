@@ -2,11 +2,13 @@
  * A key set that changes while requests come: the setting `keys`. It is read once a second, a request waits for it only when
  * it is needed, and the last set stays in use while it can't be read.
  */
-import { fail } from "../errors.ts";
+import type { JWK } from "jose";
+import { SettingError, fail } from "../errors.ts";
 import { isWorker } from "../native.ts";
 import type { RotatingKeys, Settings } from "../settings/types.ts";
-import { SettingError } from "../errors.ts";
+import { isAlgorithm } from "../tokens/algorithms.ts";
 import type { Key, KeySet } from "../tokens/key.ts";
+import { checkedHalf, prepareKey, verifyingPart, wrongKey } from "./import.ts";
 
 /** How often the key set is read while requests come. */
 const pollMs = 1_000;
@@ -124,4 +126,43 @@ async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+/**
+ * Imports the keys that the setting `keys` returned.
+ * @param fixed the keys of `signingKey`, whose tokens stay valid.
+ */
+export async function loadKeySet(given: RotatingKeys, fixed: OwnKeys): Promise<OwnKeys> {
+  if (typeof given !== "object" || given === null) {
+    throw wrongKey("keys", "returned no key set; accepted: { active, retiring } of JWKs, or undefined");
+  }
+  const { active, retiring = [], next = [] } = given;
+  if (!Array.isArray(retiring) || !Array.isArray(next)) {
+    throw wrongKey("keys", "returned retiring or next keys that are not a list; accepted: a list of JWKs");
+  }
+  const kids = new Set<string>();
+  const load = async (setting: string, jwk: JWK, part: "private" | "public", exp?: unknown): Promise<Key> => {
+    if (typeof jwk !== "object" || jwk === null) throw wrongKey(setting, "is not a JWK");
+    const { alg, kid } = jwk;
+    if (exp !== undefined && !Number.isFinite(exp)) {
+      throw wrongKey(setting, "has an exp that is not a number; accepted: seconds since the epoch, or none");
+    }
+    if (!isAlgorithm(alg)) {
+      throw wrongKey(setting, "has no known alg; accepted: HS256, RS256, ES256, EdDSA and the like");
+    }
+    if (kid !== undefined) {
+      if (kids.has(kid)) throw wrongKey(setting, "has the kid of another key of the key set");
+      kids.add(kid);
+    }
+    const key = await prepareKey(setting, part === "private" ? jwk : verifyingPart(jwk), alg, part)();
+    return { ...key, needsKid: kid !== undefined, exp: exp as number | undefined };
+  };
+  const signing = await load("keys.active", active, "private");
+  const verifying = [await checkedHalf("keys.active", signing)];
+  for (const [index, jwk] of next.entries()) verifying.push(await load(`keys.next[${index}]`, jwk, "public"));
+  for (const [index, jwk] of retiring.entries()) {
+    const { exp } = (jwk ?? {}) as { exp?: unknown }; // the end of its use, which only a retiring key has
+    verifying.push(await load(`keys.retiring[${index}]`, jwk, "public", exp));
+  }
+  return { signing, verifying: [...verifying, ...fixed.verifying] };
 }

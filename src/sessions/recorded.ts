@@ -94,9 +94,9 @@ export async function sessionsOf({ settings, store }: SessionContext, user: User
   const isGoingOn = async ({ id, createdAt }: Session): Promise<boolean> => {
     if (exists(await store.get!("session", id))) return false;
     const isMarked = isIssuedBeforeMark({ auth_time: createdAt, iat: createdAt }, user) && !isMarkAhead(now, user);
-    return (
-      !isMarked || isKeptWith(await store.get!("kept", keptIdOf({ sid: id }, user.id, user.tokensValidFrom!)), user)
-    );
+    if (!isMarked) return true;
+    const kept = await store.get!("kept", keptIdOf({ sid: id }, user.id, user.tokensValidFrom!));
+    return exists(kept) && isKeptWith(kept!, user);
   };
   const sessions = await store.listSessions!(user.id);
   const states = await Promise.all(sessions.map(isGoingOn));

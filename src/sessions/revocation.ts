@@ -102,7 +102,7 @@ export async function changePassword(
     await store.putIfAbsent!(
       "kept",
       keptIdOf(own, user.id, tokensValidFrom),
-      passwordDigest({ ...user, passwordHash }),
+      await passwordDigest(passwordHash),
       Math.ceil(lastTokenEnd + settings.leeway),
     );
   }

@@ -6,14 +6,7 @@ import type { ErrorCode } from "../errors.ts";
 import { recordsRotations } from "../settings/check.ts";
 import type { Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
-import {
-  type Claims,
-  type Issue,
-  isIssuedBeforeMark,
-  isPasswordUnchanged,
-  sessionEnd,
-  userIdFrom,
-} from "../tokens/claims.ts";
+import { type Claims, type Issue, isIssuedBeforeMark, sessionEnd, userIdFrom } from "../tokens/claims.ts";
 
 /** The rotation of a refresh token as it is recorded: the successor, and when it was made. */
 export interface RecordedRotation extends Issue {
@@ -49,6 +42,8 @@ export interface Account {
   readonly wasRemoved: boolean;
   /** Whether the user may log in (`userAuthenticationRule`). Asked at `refresh`; otherwise true. */
   readonly mayLogIn: boolean;
+  /** The digest of the user's password. Looked up for `checkRevokeToken` alone. */
+  readonly passwordDigest?: string;
   /** Whether the token's session goes on past the user's issued-before mark: the one that changed the password. */
   readonly isKept?: boolean;
 }
@@ -80,6 +75,10 @@ export function isSingleUse(settings: Settings, claims: Claims): boolean {
   return recordsRotations(settings) && claims[settings.tokenTypeClaim] === "refresh";
 }
 
+/** Whether the user has another password than the one that the token was issued under; false without `checkRevokeToken`. */
+const isPasswordChanged = (settings: Settings, claims: Claims, { passwordDigest }: Account): boolean =>
+  settings.checkRevokeToken && (passwordDigest === undefined || claims[settings.revokeTokenClaim] !== passwordDigest);
+
 /** How far the clocks of several processes may be apart, in seconds. */
 const clockSkew = 5;
 
@@ -106,7 +105,7 @@ export function isUsedUp(settings: Settings, { rotation }: TokenFacts): boolean 
 export function verifyError(settings: Settings, claims: Claims, state: TokenState): ErrorCode | undefined {
   const { user, wasRemoved } = state.account;
   if (wasRemoved || isRevoked(claims, state) || isUsedUp(settings, state.facts)) return "verify_blacklisted";
-  if (user !== undefined && !isPasswordUnchanged(settings, claims, user)) return "password_changed";
+  if (user !== undefined && isPasswordChanged(settings, claims, state.account)) return "password_changed";
   return undefined;
 }
 
@@ -124,7 +123,7 @@ export function refreshError(
   const { user, mayLogIn } = state.account;
   if (user === undefined || !mayLogIn) return "no_active_account";
   if (isRevoked(claims, state)) return "token_blacklisted";
-  if (!isPasswordUnchanged(settings, claims, user)) return "password_changed";
+  if (isPasswordChanged(settings, claims, state.account)) return "password_changed";
   if (now >= sessionEnd(settings, claims)) return "token_expired";
   return undefined;
 }
@@ -136,6 +135,6 @@ export function bearerError(settings: Settings, claims: Claims, state: TokenStat
   if (userIdFrom(settings, claims) === undefined) return "no_user_claim";
   if (user === undefined) return "user_not_found";
   if (settings.checkUserIsActive && !user.isActive) return "user_inactive";
-  if (!isPasswordUnchanged(settings, claims, user)) return "password_changed";
+  if (isPasswordChanged(settings, claims, state.account)) return "password_changed";
   return undefined;
 }

@@ -73,6 +73,29 @@ export function lookUp(
   purpose: Purpose,
   plan?: RotationPlan,
 ): MaybePromise<TokenState> {
+  const state = lookUpState(context, claims, purpose, plan);
+  return context.settings.checkRevokeToken ? after(state, withPasswordDigest) : state;
+}
+
+/** Loads what {@link lookUp} needs under these settings, so that the first request does not wait for it. */
+export const prepareLookUp = async ({ checkRevokeToken }: Settings): Promise<void> =>
+  void (checkRevokeToken && (await passwordDigest("")));
+
+function withPasswordDigest(state: TokenState): MaybePromise<TokenState> {
+  const { account, facts } = state;
+  if (account.user === undefined) return state;
+  return after(passwordDigest(account.user.passwordHash), (digest) => ({
+    account: { ...account, passwordDigest: digest },
+    facts,
+  }));
+}
+
+function lookUpState(
+  context: SessionContext,
+  claims: Claims,
+  purpose: Purpose,
+  plan: RotationPlan | undefined,
+): MaybePromise<TokenState> {
   if (purpose === "verify" && context.store.recentState !== undefined) {
     const recent = lookUpRecent(context, claims);
     if (recent !== undefined) return recent;
@@ -111,7 +134,7 @@ function lookUpKept({ settings, store }: SessionContext, claims: Claims, account
   return after(store.get("kept", keptIdOf(claims, id, mark!)), (digest) => {
     if (!exists(digest)) return account;
     return after(account.user ?? store.findUserById(id), (user) =>
-      user && isKeptWith(digest, user) ? { ...account, isKept: true } : account,
+      user ? after(isKeptWith(digest!, user), (isKept) => (isKept ? { ...account, isKept } : account)) : account,
     );
   });
 }
@@ -120,7 +143,8 @@ function lookUpKept({ settings, store }: SessionContext, claims: Claims, account
  * Whether a `kept` fact is about the password that the user has. Of two changes in one millisecond, which have the same mark,
  * both have written their fact, and one has changed the password.
  */
-export const isKeptWith = (digest: string | undefined, user: User): boolean => digest === passwordDigest(user);
+export const isKeptWith = (kept: string, user: User): MaybePromise<boolean> =>
+  after(passwordDigest(user.passwordHash), (digest) => digest === kept);
 
 /**
  * Returns the id of the fact that keeps a session past an issued-before mark. Tokens without `sid` are told apart by their

@@ -2,9 +2,8 @@
  * The claims of a token: how new ones are made, which pass from a refresh token to its access tokens, and which a valid
  * token must have (RFC 7519 section 4.1; token types, `jti` and `user_id` as in Simple JWT).
  */
-import { md5 } from "@noble/hashes/legacy.js";
-import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { fail } from "../errors.ts";
+import { type MaybePromise, after, onDemand } from "../maybe-promise.ts";
 import type { Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
 
@@ -127,7 +126,7 @@ export async function loginClaims(
   };
   if (type === "sliding") claims[slidingTokenRefreshExpClaim] = Math.floor(iat + settings.slidingTokenRefreshLifetime);
   claims[settings.userIdClaim] = String(id);
-  if (settings.checkRevokeToken) claims[revokeTokenClaim] = passwordDigest(user);
+  if (settings.checkRevokeToken) claims[revokeTokenClaim] = await passwordDigest(user.passwordHash);
   if (issuer !== undefined) claims.iss = issuer;
   if (audience !== undefined) claims.aud = audience;
   if (settings.sessions || (type === "refresh" && settings.rotateRefreshTokens)) claims.sid = claims[settings.jtiClaim];
@@ -181,15 +180,11 @@ function derivedClaims(settings: Settings, type: TokenType, from: Claims, { jti,
   return claims;
 }
 
-/** Returns the MD5 of the stored hash in upper-case hex, which Simple JWT compares for `CHECK_REVOKE_TOKEN`. */
-export function passwordDigest(user: User): string {
-  return bytesToHex(md5(utf8ToBytes(user.passwordHash))).toUpperCase();
-}
+const loadDigest = onDemand(() => import("./password-digest.ts"));
 
-/** Whether the user still has the password that the token was issued under; true without `checkRevokeToken`. */
-export function isPasswordUnchanged(settings: Settings, claims: Claims, user: User): boolean {
-  return !settings.checkRevokeToken || claims[settings.revokeTokenClaim] === passwordDigest(user);
-}
+/** Returns the digest of a stored hash that Simple JWT compares for `CHECK_REVOKE_TOKEN`. */
+export const passwordDigest = (passwordHash: string): MaybePromise<string> =>
+  after(loadDigest(), ({ digestOf }) => digestOf(passwordHash));
 
 /** Sets a claim as an own property, whatever its name: assignment to `__proto__` would set the prototype. */
 function setClaim(claims: Claims, name: string, value: unknown): void {

@@ -14,6 +14,7 @@ import {
   verifyError,
 } from "../../src/sessions/rules.ts";
 import type { Settings } from "../../src/settings/types.ts";
+import { passwordDigest } from "../../src/tokens/claims.ts";
 
 const now = 1_850_000_000;
 const settings = {
@@ -180,11 +181,12 @@ const rows: Row[] = [
 const rules = suite("rules");
 
 for (const { what, account, facts = {}, ...row } of rows) {
-  rules(`decide by the contract's order: ${what}`, () => {
+  rules(`decide by the contract's order: ${what}`, async () => {
+    const digest = await passwordDigest(ada.passwordHash);
     const all = [
       { ...settings, ...row.settings },
       { ...claims, ...row.claims },
-      { account: { user: ada, wasRemoved: false, mayLogIn: true, ...account }, facts },
+      { account: { user: ada, wasRemoved: false, mayLogIn: true, passwordDigest: digest, ...account }, facts },
     ] as const;
     assert.equal(
       { verify: verifyError(...all), refresh: refreshError(...all, now), bearer: bearerError(...all) },
