@@ -85,10 +85,14 @@ async function bundleForNode(name: string, plugin: Plugin): Promise<void> {
     write: false,
   });
   for (const { path: file, text } of outputFiles) {
-    // esbuild splits ES modules alone, and would copy a built-in module to import its default export.
+    // esbuild splits ES modules alone. It would read each import through a getter at each use, and copy a built-in module to
+    // import its default export.
     const synchronous = text
       .replaceAll(/\bimport\("(\.[^"]+\.cjs)"\)/g, 'Promise.resolve().then(() => require("$1"))')
-      .replaceAll(/^import (\w+) from "(node:[^"]+)";$/gm, 'const $1 = require("$2");');
+      .replaceAll(/^import (\w+) from "(node:[^"]+)";$/gm, 'const $1 = require("$2");')
+      .replaceAll(/^import \{([^}]+)\} from "((?:node:|\.)[^"]+)";$/gm, (_, names: string, from: string) => {
+        return `const {${names.replaceAll(" as ", ": ")}} = require("${from}");`;
+      });
     const banner = file.endsWith(`${name}.cjs`) ? cachingCode : "";
     const { code } = await transform(synchronous, { format: "cjs", platform: "node", target: programs.target, banner });
     mkdirSync(path.dirname(file), { recursive: true });
