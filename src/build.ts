@@ -5,7 +5,7 @@
  * bundle for the edge, and need Node's `Buffer` while they load, which workers have only with Node compatibility.
  *
  * Then the programs are bundled, since a runtime takes longer to find and open a hundred modules than to run them. What a
- * program loads only when it needs it stays apart. The server of Node becomes CommonJS, which Node loads without its
+ * program loads only when it needs it stays apart. The server of Node and the commands become CommonJS, which Node loads without its
  * asynchronous loader and without reading every property of the built-in modules.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -60,8 +60,8 @@ const programs = {
 } satisfies BuildOptions;
 
 /**
- * Begins a program. Node 22.8 and later keep the compiled code for the next start, in a folder that only those can write to
- * who can change the program as well; where there is none, nothing is kept.
+ * Begins a program. Node 22.8 and later keep the compiled code for the next start. It lies in the package, since other users
+ * may write to the default, a folder for temporary files. Where the package is read-only, nothing is kept.
  */
 const cachingCode =
   'require("node:module").enableCompileCache?.(require("node:path").join(__dirname, "../../node_modules/.cache/jwt-endpoints"));';
