@@ -3,7 +3,7 @@ import { SettingError } from "../index.ts";
 import { shownUrl } from "../stores/open.ts";
 import { loadConfig } from "./config-file.ts";
 import { renderHelp, serverHelp } from "./help.ts";
-import { type GivenOption, checkVariables, giveOption, guards, listOptions, readServerFlags } from "./options.ts";
+import { type GivenOption, giveOption, guards, listOptions, readOptions, readServerFlags } from "./options.ts";
 import { secretOptions } from "./server-flags.ts";
 import { version } from "./version.ts";
 
@@ -32,16 +32,16 @@ interface Row {
 }
 
 async function givenOptions(args: string[], env: Record<string, string | undefined>): Promise<Row[]> {
-  checkVariables(env);
   const flags = readServerFlags(args);
   const config = await loadConfig(flags["config"]);
+  const { docs, console } = readOptions(args, env, config); // their defaults depend on the host
   const options = listOptions();
   const names = new Set(options.map(({ name }) => name.split(".", 1)[0]!));
   const hooks = Object.entries(config?.values ?? {}).filter(([name]) => !names.has(name));
   return [
     ...options.map((option): Row => {
       const { name, value, kind, source } = giveOption(option, flags, env, config);
-      const fallback = (guards as Record<string, unknown>)[name] ?? option.default;
+      const fallback = ({ ...guards, docs, console } as Record<string, unknown>)[name] ?? option.default;
       return { name, value: shownValue(option.flag, kind === "default" ? fallback : value), kind, source };
     }),
     ...hooks.map(([name, value]): Row => ({

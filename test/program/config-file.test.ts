@@ -116,6 +116,24 @@ it("is printed with all other settings by --print-config: value and source, with
   const column = text.indexOf("VALUE");
   for (const line of text.split("\n")) assert.match(line.slice(column - 2), /^ {2}\S/);
 
+  for (const [host, isOn] of [
+    ["127.0.0.1", "true"],
+    ["0.0.0.0", "false"],
+  ] as const) {
+    const shown = (await informationFor(["--host", host, "--print-config"], {}))
+      .split("\n")
+      .map((line) => line.split(/ {2,}/));
+    for (const name of ["docs", "console"])
+      assert.equal(
+        shown.find(([first]) => first === name),
+        [name, "default", isOn],
+      );
+  }
+  await informationFor(["--port", "99999", "--print-config"], {}).then(
+    () => assert.unreachable(),
+    (error: Error) => assert.match(error.message, /^setting port: 99999 is not a port/),
+  );
+
   const rows = JSON.parse(await informationFor([...args, "--print-config=json"], {})) as Record<string, unknown>[];
   assert.equal(
     rows.find(({ name }) => name === "port"),
