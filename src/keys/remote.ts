@@ -2,7 +2,7 @@
  * Keys that another party publishes: a JSON Web Key Set (RFC 7517 §5) at the URL of the setting `jwkUrl`. jose fetches, picks
  * and imports them; this file decides when: rarely, never for long, and so that no request waits for a URL that is down.
  */
-import type { JWSHeaderParameters } from "jose";
+import type { JWSHeaderParameters, createRemoteJWKSet } from "jose";
 import { fail } from "../errors.ts";
 import { isWorker } from "../native.ts";
 import type { Settings } from "../settings/types.ts";
@@ -26,45 +26,46 @@ const failureMs = 5_000;
 
 /** Makes the keys of a URL. The first request is made when the first token needs it. */
 export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string): RemoteKeys {
-  // With these times jose fetches only when `reload` is called.
-  const makeSet = async () => {
-    const { createRemoteJWKSet, customFetch } = await import("jose");
-    return createRemoteJWKSet(new URL(url), {
+  let set: ReturnType<typeof createRemoteJWKSet> | undefined;
+  async function keySet(): Promise<NonNullable<typeof set>> {
+    const jose = await import("jose");
+    // With these times jose fetches only when `reload` is called.
+    return (set ??= jose.createRemoteJWKSet(new URL(url), {
       timeoutDuration: responseMs,
       cacheMaxAge: Infinity,
       cooldownDuration: Infinity,
-      [customFetch]: fetchBounded,
-    });
-  };
-  let making: ReturnType<typeof makeSet> | undefined;
-  const keySet = () => (making ??= makeSet());
+      [jose.customFetch]: fetchBounded,
+    }));
+  }
   let names = new Set<unknown>();
   let fetchedAt = -Infinity;
   let failure: { at: number; error: unknown } | undefined;
   let loading: Promise<boolean> | undefined;
   let loadingSince = 0;
+  let beganAt = -Infinity;
 
-  /** Fetches the keys; callers share one request, except in a worker. Returns whether it succeeded, and never rejects. */
-  function load(): Promise<boolean> {
-    if (loading !== undefined && !isWorker()) return loading;
+  /** Fetches the keys. Returns whether there are newer ones now, and never rejects. */
+  async function loadNow(): Promise<boolean> {
+    const heldSince = fetchedAt;
     loadingSince = performance.now();
-    return (loading = keySet()
-      .then(async (set) => (await set.reload(), set))
-      .then(
-        (set) => {
-          names = new Set(set.jwks()!.keys.map(({ kid }) => kid));
-          fetchedAt = now();
-          failure = undefined;
-          return true;
-        },
-        (error: unknown) => {
-          failure = { at: now(), error };
-          log({ level: "warn", code: "keys_unavailable", message: "the keys at jwkUrl can't be fetched", error });
-          return false;
-        },
-      )
-      .finally(() => (loading = undefined)));
+    beganAt = now();
+    try {
+      const loaded = await keySet();
+      await loaded.reload();
+      names = new Set(loaded.jwks()!.keys.map(({ kid }) => kid));
+      fetchedAt = now();
+      failure = undefined;
+    } catch (error) {
+      if (fetchedAt !== heldSince) return true; // in a worker another fetch may have succeeded meanwhile
+      failure = { at: now(), error };
+      log({ level: "warn", code: "keys_unavailable", message: "the keys at jwkUrl can't be fetched", error });
+      return false;
+    }
+    return true;
   }
+  /** Callers share one fetch, except in a worker. */
+  const load = (): Promise<boolean> =>
+    isWorker() ? loadNow() : (loading ??= loadNow().finally(() => (loading = undefined)));
 
   /** Absolute, so that a clock that was set back causes a request, instead of trust for as long as it was ahead. */
   const since = (time: number): number => Math.abs(now() - time);
@@ -83,6 +84,8 @@ export function remoteKeys({ algorithm: alg, now, log }: Settings, url: string):
     if (age < freshMs) return;
     if (age < staleMs) {
       if (isCoolingDown()) return;
+      // In a worker a fetch ends with its request, so one request waits for it, and meanwhile the others do not.
+      if (isWorker()) return void (since(beganAt) >= responseMs && (await load()));
       const loaded = load();
       const patience = loadingSince + patienceMs - performance.now();
       // A URL that failed at the last request gets no patience.

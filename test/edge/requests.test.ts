@@ -15,22 +15,26 @@ import { type RunningWorker, buildWorker } from "./support.ts";
 
 const startWorker = await buildWorker("edge-requests.ts");
 const pair = await pairOf("RS256", "a");
+const other = await pairOf("RS256", "b");
 const responseMs = 300;
+let firstMs = responseMs;
 let fetches = 0;
+/** Key sets that are published one after another, before the usual one. */
+let scripted: object[] = [];
 
-const signToken = async (kid = "a"): Promise<string> =>
+const signToken = async (kid = "a", { jwk } = pair): Promise<string> =>
   new SignJWT({ token_type: "access", user_id: "1" })
     .setProtectedHeader({ alg: "RS256", typ: "JWT", kid })
     .setJti("0".repeat(32))
     .setIssuedAt()
     .setExpirationTime("1h")
-    .sign(await importJWK(pair.jwk, "RS256"));
+    .sign(await importJWK(jwk, "RS256"));
 
 /** Publishes the key as a key set, and as the setting `keys` takes it. Slow, so that requests meet while they wait. */
 const publisher = createServer(({ url }, response) => {
   fetches++;
-  const keys = url === "/jwks" ? { keys: [pair.publicJwk] } : { active: pair.jwk };
-  setTimeout(() => response.end(JSON.stringify(keys)), responseMs);
+  const keys = url === "/jwks" ? (scripted.shift() ?? { keys: [pair.publicJwk] }) : { active: pair.jwk };
+  setTimeout(() => response.end(JSON.stringify(keys)), fetches === 1 ? firstMs : responseMs);
 }).listen(0, "127.0.0.1");
 await once(publisher, "listening");
 const published = `http://127.0.0.1:${(publisher.address() as AddressInfo).port}`;
@@ -116,6 +120,37 @@ for (const flags of [[], ["nodejs_compat"], ["no_handle_cross_request_promise_re
     await onCold(texts, async (worker) => {
       assert.equal(await endFirst(worker, "verify", { token }), { 200: 20 });
     });
+  });
+
+  it(`renew the keys at a jwkUrl that is slow${title}`, async () => {
+    const token = await signToken();
+    await onCold({ JWK_URL: `${published}/jwks` }, async (worker) => {
+      assert.is((await post(worker, "verify", { token })).status, 200);
+      fetches = 0;
+      const later = { "x-clock-ahead": String(11 * 60_000) };
+      assert.equal(await statuses(() => post(worker, "verify", { token }, later)), { 200: 20 });
+      assert.is(fetches, 1, "while one request fetches, the others use the keys at hand");
+      assert.equal(await statuses(() => post(worker, "verify", { token })), { 200: 20 });
+      assert.is(fetches, 1);
+    });
+  });
+
+  it(`keep the keys of the later fetch where an earlier one ends last${title}`, async () => {
+    const [old, token] = [await signToken(), await signToken("b", other)];
+    const later = { keys: [other.publicJwk] };
+    for (const earlier of [{ keys: [pair.publicJwk] }, { error: "no key set" }]) {
+      await onCold({ JWK_URL: `${published}/jwks` }, async (worker) => {
+        [fetches, firstMs, scripted] = [0, 3 * responseMs, [earlier, later]];
+        const early = post(worker, "verify", { token: old });
+        await until(() => fetches > 0, "the first request fetches the keys");
+        firstMs = responseMs;
+        assert.is((await post(worker, "verify", { token })).status, 200);
+        assert.is((await early).status, 400);
+        assert.is((await post(worker, "verify", { token })).status, 200);
+        assert.is((await post(worker, "verify", { token: old })).status, 400);
+        assert.is(fetches, 2);
+      });
+    }
   });
 
   it(`wait for the setting keys each by itself${title}`, async () => {
