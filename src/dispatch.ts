@@ -21,8 +21,8 @@ export interface DispatchOptions {
   readonly reports: Reports;
   /** Shares what throttles count with the other processes of the store. */
   readonly share: ShareCounts;
-  /** Called before a password is checked. */
-  readonly readStoredHashes: () => void;
+  /** Called before a password is checked, which then awaits it. */
+  readonly readStoredHashes: () => Promise<void> | undefined;
   /** Renders an error by the given settings. */
   readonly handleError: (error: unknown, request: HttpRequest, allow: string, renderedBy: Settings) => HttpResponse;
 }
@@ -43,8 +43,7 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
   const bearerSettings: Settings = { ...settings, responses: "simplejwt" };
 
   /** Counts a request against the limit of its route, if there is one. */
-  function countRequest(request: HttpRequest, { throttledBy, checksPassword }: Route): void {
-    if (checksPassword) readStoredHashes();
+  function countRequest(request: HttpRequest, { throttledBy }: Route): void {
     const throttle = throttles.size > 0 && throttledBy !== undefined ? throttles.get(throttledBy) : undefined;
     if (throttle === undefined) return;
     const client = clientOf(request);
@@ -59,8 +58,10 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
     const { method } = request;
     const { POST, GET, allow, session } = route;
     if (method === "POST" && POST !== undefined) {
+      const hashes = route.checksPassword === true ? readStoredHashes() : undefined;
       countRequest(request, route);
-      return after(readData(request, settings.maxBodySize), (data) => {
+      const body = readData(request, settings.maxBodySize);
+      return after(hashes === undefined ? body : Promise.all([body, hashes]).then(([data]) => data), (data) => {
         if (cookies === undefined || session === undefined) {
           return after(POST(context, data, request), (result) => renderData(result, 200, allow));
         }
@@ -95,6 +96,7 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
     } catch (error) {
       return handleError(error, request, allow, bearerSettings);
     }
+    if (route.checksPassword === true) await readStoredHashes();
     if (isPost) countRequest(request, route);
     const data = reading === undefined ? {} : await reading;
     const result = await endpoint(context, { ...who, data, id, request });

@@ -153,6 +153,26 @@ for (const flags of [[], ["nodejs_compat"], ["no_handle_cross_request_promise_re
     }
   });
 
+  it(`read the stored hashes to the end${title}`, async () => {
+    const disk = temporaryFolder();
+    const readings = async ({ origin }: RunningWorker) => (await fetch(`${origin}/readings`)).json();
+    await onCold({}, async ({ origin }) => assert.is((await fetch(`${origin}/add-user`)).status, 200), disk);
+    const texts = { HASHES_URL: `${published}/hashes` };
+    const onWorker = (test: (worker: RunningWorker) => Promise<void>) => onCold(texts, test, disk);
+    await onWorker(async (worker) => {
+      fetches = 0;
+      assert.equal(await statuses(() => post(worker, "create", credentials)), { 200: 20 });
+      assert.equal([await readings(worker), fetches], [1, 1]);
+    });
+    await onWorker(async (worker) => {
+      assert.equal(await endFirst(worker, "create", credentials), { 200: 20 });
+      assert.is(await readings(worker), 0);
+      const later = { "x-clock-ahead": "5100" }; // now the reading counts as ended
+      assert.is((await post(worker, "create", credentials, later)).status, 200);
+      assert.equal([await readings(worker), fetches], [1, 2]);
+    });
+  });
+
   it(`wait for the setting keys each by itself${title}`, async () => {
     const token = await signToken();
     const texts = { KEYS_URL: `${published}/keys` };
