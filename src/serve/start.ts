@@ -1,4 +1,5 @@
 /** The server program, the same on every runtime: options, store, keys, first user, listen, log, stop. */
+import { isIP } from "node:net";
 import process from "node:process";
 import { setInterval } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -239,12 +240,13 @@ const cannotListen =
  * @param onMade called when the store has a user, or needs none.
  */
 async function announce(
-  url: string,
+  listening: string,
   { prepared, options, runtime, output }: Started,
   onMade: () => void,
 ): Promise<void> {
   for (const warning of startWarnings(options, serverArguments(process.argv), runtime)) logEvent(warning);
   const { endpoints, introduce } = prepared;
+  const url = urlByName(listening, options.host);
   const address = url + endpoints.settings.prefix;
   console.log(`address  ${address}/jwt/`);
   if (options.console) console.log(`console  ${url}/`);
@@ -265,6 +267,14 @@ async function announce(
       await sleep(introduceAgainMs);
     }
   }
+}
+
+/** Returns the URL under the name that `--host` gave, such as `localhost`; the same URL where that is an address. */
+function urlByName(listening: string, host: string): string {
+  if (isIP(host) !== 0) return listening;
+  const url = new URL(listening);
+  url.hostname = host;
+  return url.origin;
 }
 
 /** Words the first user's password, with a command to paste. */

@@ -36,6 +36,16 @@ it("reads flags before the environment", async () => {
   await server.stop();
 });
 
+it("prints the name that --host gave, which opens", async () => {
+  for (const host of ["localhost", "127.0.0.1"]) {
+    const server = await serve(["--store", "memory:", "--host", host], { JWT_SIGNING_KEY: secret });
+    const [, address, name] = /^address {2}(http:\/\/(.+):\d+)\/jwt\/$/m.exec(server.output())!;
+    assert.is(name, host);
+    assert.is((await fetch(`${address}/healthz`)).status, 200);
+    await server.stop();
+  }
+});
+
 it("stops with one line and exit code 1 for errors that the operator can fix", async () => {
   const blocker = net.createServer();
   await new Promise<void>((resolve) => blocker.listen(0, "127.0.0.1", resolve));
