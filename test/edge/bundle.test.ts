@@ -1,5 +1,5 @@
 /** What the core adds to a bundle. Prints the size and what it consists of; a bound keeps it from growing unseen. */
-import { readdirSync, rmSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -7,6 +7,7 @@ import { type BuildOptions, build } from "esbuild";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type * as Index from "../../src/index.ts";
+import type * as Rules from "../../src/passwords/rules.ts";
 import type * as Memory from "../../src/stores/memory.ts";
 import { pairOf } from "../support/key-fixtures.ts";
 import { buildPackage } from "../support/package.ts";
@@ -81,6 +82,31 @@ it("is nothing when nothing is used", async () => {
     `import { createJwtEndpoints } from ${index}; import { memoryStore } from ${memory}; console.log(1);`,
   );
   assert.ok(gzipped < 60, `${gzipped} bytes`);
+});
+
+it("leaves the list of common passwords out of one file, as README says", async () => {
+  const readme = readFileSync(path.join(folder, "src/http/README.md"), "utf8");
+  const [, name, replacement] = /`(no-passwords\.js)` with `(.+?)`/.exec(readme)!;
+  const [, replaced] = /`"alias": \{ "(.+?)": "\.\/no-passwords\.js" \}`/.exec(readme)!;
+  writeFileSync(path.join(folder, name!), replacement!);
+  const bundled = async (contents: string, alias: Record<string, string>): Promise<Uint8Array> => {
+    const stdin = { contents, resolveDir: folder };
+    const { outputFiles } = await build({ ...options, splitting: false, alias, write: false, stdin });
+    return outputFiles[0]!.contents;
+  };
+  const alias = { [replaced!]: path.join(folder, name!) };
+  const [whole, small] = [gzipSync(await bundled(handler, {})).length, gzipSync(await bundled(handler, alias)).length];
+  console.log(`in one file: ${(whole / 1024).toFixed(1)} KiB gzipped, ${(small / 1024).toFixed(1)} without the list`);
+  assert.ok(small <= 75 * 1024, `${small} bytes`);
+  const rules = `export * from ${JSON.stringify(path.join(folder, "dist/passwords/rules.js"))};`;
+  writeFileSync(path.join(folder, "rules.mjs"), await bundled(rules, alias));
+  const { djangoPasswordRules } = (await import(pathToFileURL(path.join(folder, "rules.mjs")).href)) as typeof Rules;
+  const owner = { username: "ada", email: "" };
+  assert.equal(await djangoPasswordRules("password123", owner), []);
+  assert.equal(await djangoPasswordRules("123", owner), [
+    "This password is too short. It must contain at least 8 characters.",
+    "This password is entirely numeric.",
+  ]);
 });
 
 it("has loaded what its settings need once it is ready", async () => {
