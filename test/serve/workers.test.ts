@@ -155,7 +155,7 @@ workers("leave no connection open without a response when they die, and no descr
     const [victim] = server.workers();
     process.kill(victim!, "SIGKILL");
     await until(() => server.workers().length === 2 && !server.workers().includes(victim!), "there is another");
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await new Promise((resolve) => setTimeout(resolve, 200));
   }
   isOver = true;
   await load;
