@@ -158,7 +158,7 @@ export const descriptions: Record<SettingName, Description> = {
       "every request. `0` turns the cache off.",
   ),
   throttle: setting(
-    "Logins allowed per client address, such as `20/min`. Further ones get 429. Each process counts for itself.",
+    "Logins allowed per client address, such as `20/min`. Further ones get 429. The processes of a store count together.",
     "off; `20/min` in the server",
   ),
   throttleRefresh: setting("Refreshes allowed per client address, such as `600/min`."),

@@ -53,6 +53,17 @@ cases("state why they are skipped for a store without sessions, or without a cou
   assert.equal(reasons, [...noSessions, "the store does not count its facts: it has no countFacts"]);
 });
 
+cases("about messages state why they are skipped, and refuse a store with one of the methods", async () => {
+  const store = memoryStore();
+  for (const [, run, skipReason] of messageCases) {
+    await run(store, store);
+    assert.is(skipReason(store), "the store carries no messages: it has no publish");
+    const half = { ...store, publish() {} };
+    const error = await run(half, half).catch(({ message }: Error) => message);
+    assert.is(error, "broken promise: a store with messages has both methods of MessageStore");
+  }
+});
+
 cases("refuse a store with a part of the sessions' methods", async () => {
   const failures: unknown[] = [];
   for (const [, run] of storeCases) {

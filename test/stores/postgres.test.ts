@@ -5,7 +5,7 @@ import { messageCases, storeCases } from "../../src/stores/conformance.ts";
 import { connect } from "../../src/stores/postgres/connection.ts";
 import { migratePostgres, postgresStore } from "../../src/stores/postgres/index.ts";
 import { readPostgresUrl } from "../../src/stores/postgres/options.ts";
-import type { MessageStore, Store } from "../../src/stores/store.ts";
+import type { Store } from "../../src/stores/store.ts";
 import { until } from "../support/processes.ts";
 import { skipWithoutPostgres, startPooler, startPostgres } from "../support/postgres.ts";
 
@@ -81,7 +81,7 @@ else {
     messages(title, async () => {
       const { url, close } = await makeStore({});
       const pair = [await postgresStore({ url }), await postgresStore({ url })] as const;
-      await run(pair[0] as Store & MessageStore, pair[1] as Store & MessageStore);
+      await run(...pair);
       await Promise.all(pair.map((store) => store.close()));
       await close();
     });
