@@ -86,11 +86,10 @@ const listen: Listen = (handle, { host: hostname, port }, reusePort) =>
 
 /** Writes to a stream of Deno's, since `process.stdout` blocks until the reader has read. */
 function sendTo(writer: Writer): Send {
-  const encoder = new TextEncoder();
-  const writeAll = async (text: string): Promise<void> => {
-    for (let bytes = encoder.encode(text); bytes.length > 0;) bytes = bytes.subarray(await writer.write(bytes));
+  const writeAll = async (bytes: Uint8Array): Promise<void> => {
+    for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await writer.write(rest));
   };
-  return (text, done) => void writeAll(text).then(() => done(), done);
+  return (bytes, done) => void writeAll(bytes).then(() => done(), done);
 }
 
 /** Returns this process's permissions as flags for a worker: all of a kind, or those of it that a worker needs. */

@@ -15,21 +15,27 @@ import { jsonLine } from "../program/events.ts";
  * sends larger pieces, because each write costs as much as the lines of many requests.
  */
 const pipeBytes = 4096;
-/** How many characters wait for a slow reader before lines are dropped. */
+/** How many bytes wait for a slow reader before lines are dropped. */
 const waitingLimit = 1 << 20;
+const newline = 10;
+const encoder = new TextEncoder();
+const encode = (text: string): Uint8Array => encoder.encode(text);
 /** How long collected lines wait for others, in milliseconds: a write for each turn of a busy event loop costs too much. */
 const collectMs = 20;
-/** How many characters of collected lines are sent without waiting: half of what a pipe holds. */
+/** How many bytes of collected lines are sent without waiting: half of what a pipe holds. */
 const enough = 32_768;
 
-/** Writes a text without blocking, and calls `done` afterwards, with the error if it failed. */
-export type Send = (text: string, done: (error?: unknown) => void) => void;
+/**
+ * Writes bytes without blocking, and calls `done` afterwards, with the error if it failed. The bytes are overwritten after
+ * that.
+ */
+export type Send = (bytes: Uint8Array, done: (error?: unknown) => void) => void;
 
 export interface LineWriter {
   /** Queues one or more whole lines. They are sent after the current turn of the event loop. */
   write(lines: string): void;
-  /** Queues a whole line that may wait for others for a moment. */
-  collect(line: string): void;
+  /** Queues a whole line, in two parts, that may wait for others for a moment. */
+  collect(start: Uint8Array, end: Uint8Array): void;
   /** Lets pieces be larger from now on, since no other process of this server writes to the stream. */
   writeAlone(): void;
   /**
@@ -41,38 +47,41 @@ export interface LineWriter {
 }
 
 /**
- * Creates the writer of one stream.
+ * Creates the writer of one stream. Lines are kept as bytes in two buffers, which take turns: as text they made
+ * garbage, and cost Deno twice as much.
  * @param name the stream's name, for the line that reports dropped lines.
  */
 export function createLineWriter(name: string, send: Send): LineWriter {
   let isShared = true;
-  let waiting = ""; // the next batch
-  let batch = ""; // being sent, in pieces
-  let sent = 0; // characters of the batch
+  let next = new Uint8Array(pipeBytes); // collects the next batch
+  let waiting = 0; // bytes of the next batch
+  let batch = new Uint8Array(pipeBytes); // is sent, in pieces
+  let [size, sent] = [0, 0]; // bytes of the batch
   let dropped = 0;
   let isSending = false;
   let isUrgent = false; // whether the next batch holds more than collected lines
   let collecting: ReturnType<typeof setTimeout> | undefined;
-  let [taken, out, failures] = [0, 0, 0]; // characters, characters, pieces
+  let [taken, out, failures] = [0, 0, 0]; // bytes, bytes, pieces
   const waiters = new Set<() => void>();
 
   function sendNext(): void {
-    if (sent === batch.length) {
+    if (sent === size) {
+      [size, sent] = [0, 0];
       if (dropped > 0) take(droppedLine());
-      else if (!isUrgent && waiting.length < enough) {
-        [batch, sent, isSending] = ["", 0, false];
-        if (waiting !== "") collecting = setTimeout(beginSending, collectMs);
+      else if (!isUrgent && waiting < enough) {
+        isSending = false;
+        if (waiting > 0) collecting = setTimeout(beginSending, collectMs);
         return;
       }
-      [batch, waiting, sent, isUrgent] = [waiting, "", 0, false];
-      if (batch === "") {
+      [batch, next, size, waiting, isUrgent] = [next, batch, waiting, 0, false];
+      if (size === 0) {
         isSending = false;
         return;
       }
     }
     const start = sent;
-    sent = isShared ? endOfPiece(batch, start) : batch.length;
-    send(batch.slice(start, sent), (error) => {
+    sent = isShared ? endOfPiece(batch.subarray(0, size), start) : size;
+    send(batch.subarray(start, sent), (error) => {
       if (error !== undefined && error !== null) failures++;
       out += sent - start;
       for (const look of waiters) look();
@@ -90,31 +99,44 @@ export function createLineWriter(name: string, send: Send): LineWriter {
     setImmediate(sendNext); // one system call for all lines of a turn
   }
 
-  function take(lines: string): void {
-    waiting += lines;
-    taken += lines.length;
+  function take(bytes: Uint8Array): void {
+    makeRoom(bytes.length);
+    next.set(bytes, waiting);
+    waiting += bytes.length;
+    taken += bytes.length;
   }
 
-  /** Takes lines if there is room, or counts them. */
-  function accept(lines: string): boolean {
-    if (dropped > 0 || waiting.length + batch.length - sent > waitingLimit) dropped++;
-    else take(lines);
+  function makeRoom(bytes: number): void {
+    if (waiting + bytes <= next.length) return;
+    const larger = new Uint8Array(Math.max(2 * next.length, waiting + bytes));
+    larger.set(next);
+    next = larger;
+  }
+
+  /** Returns whether there is room for another line; counts it otherwise. */
+  function accepts(): boolean {
+    if (dropped > 0 || waiting + size - sent > waitingLimit) dropped++;
     return dropped === 0;
   }
 
-  function droppedLine(): string {
+  function droppedLine(): Uint8Array {
     const [count, time] = [dropped, new Date().toISOString()];
     dropped = 0;
     const message = `${count} log lines were dropped: the reader of ${name} did not keep up`;
-    return `${JSON.stringify({ time, level: "warn", code: "log_lines_dropped", message })}\n`;
+    return encode(`${JSON.stringify({ time, level: "warn", code: "log_lines_dropped", message })}\n`);
   }
 
   return {
     write(lines) {
-      if (accept(lines)) beginSending();
+      if (!accepts()) return;
+      take(encode(lines));
+      beginSending();
     },
-    collect(line) {
-      if (accept(line) && !isSending) collecting ??= setTimeout(beginSending, collectMs);
+    collect(start, end) {
+      if (!accepts()) return;
+      take(start);
+      take(end);
+      if (!isSending) collecting ??= setTimeout(beginSending, collectMs);
     },
     writeAlone() {
       isShared = false;
@@ -141,17 +163,17 @@ export function createLineWriter(name: string, send: Send): LineWriter {
 }
 
 /** Returns the end of the lines from `start` that fit into one piece. A longer line is a piece of its own. */
-function endOfPiece(text: string, start: number): number {
-  if (text.length - start <= pipeBytes) return text.length;
-  const end = text.lastIndexOf("\n", start + pipeBytes - 1) + 1;
-  return end > start ? end : text.indexOf("\n", start) + 1 || text.length;
+function endOfPiece(bytes: Uint8Array, start: number): number {
+  if (bytes.length - start <= pipeBytes) return bytes.length;
+  const end = bytes.lastIndexOf(newline, start + pipeBytes - 1) + 1;
+  return end > start ? end : bytes.indexOf(newline, start) + 1 || bytes.length;
 }
 
 /** Writes to a stream of `node:process`. On Deno these block, so its entry file brings its own. */
 export const sendTo =
   (stream: NodeJS.WriteStream): Send =>
-  (text, done) =>
-    void stream.write(text, done);
+  (bytes, done) =>
+    void stream.write(bytes, done);
 
 export interface Output {
   stdout: LineWriter;
@@ -181,8 +203,9 @@ export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle
   };
 }
 
-/** The milliseconds of fast requests as text, by hundredths: to format a fraction takes longer than the rest of a line. */
-const fastTimes = Array.from({ length: 500 }, (_, hundredths) => String(hundredths / 100));
+const endOfLine = (hundredths: number): Uint8Array => encode(`${hundredths / 100}}\n`);
+/** The ends of the lines of fast requests, by hundredths of a millisecond. */
+const fastEnds = Array.from({ length: 500 }, (_, hundredths) => endOfLine(hundredths));
 
 /**
  * Does the same and writes a JSON line to standard output: time, method, path, status and milliseconds, but no query,
@@ -190,23 +213,19 @@ const fastTimes = Array.from({ length: 500 }, (_, hundredths) => String(hundredt
  */
 export function withRequestLog(handle: Handle, underWay: Set<HttpRequest>, { stdout }: Output): Handle {
   const pathOf = createLoggedPaths();
-  let stampedAt = 0;
-  let stamp = "";
-  // The middle of the last line: most requests are like the one before.
-  let [method, path, status, middle] = ["", "", 0, ""];
+  // What the last line begins with: most requests are like the one before, and come in the same millisecond.
+  let [time, method, path, status] = [0, "", "", 0];
+  let begin = encode("");
   function log(request: HttpRequest, response: HttpResponse, start: number): void {
     const hundredths = Math.round((performance.now() - start) * 100);
     const now = Date.now();
-    if (now !== stampedAt) {
-      stampedAt = now;
-      stamp = `{"time":"${new Date(now).toISOString()}","method":`;
-    }
     const shown = pathOf(request.url, response);
-    if (shown !== path || response.status !== status || request.method !== method) {
-      [method, path, status] = [request.method, shown, response.status];
-      middle = `${JSON.stringify(method)},"path":${path},"status":${status},"ms":`;
+    if (now !== time || shown !== path || response.status !== status || request.method !== method) {
+      [time, method, path, status] = [now, request.method, shown, response.status];
+      const stamp = new Date(now).toISOString();
+      begin = encode(`{"time":"${stamp}","method":${JSON.stringify(method)},"path":${path},"status":${status},"ms":`);
     }
-    stdout.collect(`${stamp}${middle}${fastTimes[hundredths] ?? hundredths / 100}}\n`);
+    stdout.collect(begin, fastEnds[hundredths] ?? endOfLine(hundredths));
   }
   return (request) => {
     const start = performance.now();

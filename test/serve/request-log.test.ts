@@ -4,9 +4,11 @@ import fs from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { createLineWriter } from "../../src/serve/request-log.ts";
 import { flushRegularly } from "../../src/serve/start.ts";
 import { openFileStore } from "../../src/stores/file/index.ts";
 import { makeToken } from "../support/contract-client.ts";
+import { randomFrom, seedFrom } from "../support/random.ts";
 import { secret } from "../support/contract-client.ts";
 import { environmentWith, runtime, start, temporaryFolder } from "../support/runtime.ts";
 import { freePort, isListening, until } from "../support/processes.ts";
@@ -124,6 +126,8 @@ it("keeps serving, and stops, while the reader of the log stalls, and counts the
     const dropped = () => told().reduce((sum, { message }) => sum + Number(/^\d+/.exec(message)![0]), 0);
     await until(() => linesOf('"/healthz"').length + dropped() === total + 1, "each line is there or counted");
     assert.ok(dropped() > 0 && dropped() < total, String(dropped()));
+    const times = linesOf('"/healthz"').map((line) => (JSON.parse(line) as { time: string }).time);
+    assert.equal(times, times.toSorted(), "each line is whole and in its place");
     assert.match(told()[0]!.message, /^\d+ log lines were dropped: the reader of standard output did not keep up$/);
   } finally {
     reader.kill("SIGKILL");
@@ -140,6 +144,31 @@ it("writes the last lines before the server ends", async () => {
   await askPipelined(Number(new URL(server.origin).port), count);
   assert.is(await server.stop(), 0);
   assert.is(server.output().split('"path":"/healthz"').length - 1, count);
+});
+
+it("sends each line once and in order, however slowly the bytes are taken", async () => {
+  const random = randomFrom(seedFrom());
+  for (const isAlone of [false, true]) {
+    let sent = "";
+    const writer = createLineWriter("the test", async (bytes, done) => {
+      await new Promise((resolve) => setTimeout(resolve, random.below(3)));
+      if (!isAlone && bytes.length > 4096)
+        assert.is(bytes.indexOf(10), bytes.length - 1, "a long line is sent by itself");
+      sent += new TextDecoder().decode(bytes); // as late as it may be read
+      done();
+    });
+    if (isAlone) writer.writeAlone();
+    let expected = "";
+    for (let i = 0; i < 3000; i++) {
+      const [start, end] = [`${i} `, `${"é".repeat(random.below(random.chance(0.02) ? 9000 : 60))}\n`];
+      expected += start + end;
+      if (random.chance(0.9)) writer.collect(new TextEncoder().encode(start), new TextEncoder().encode(end));
+      else writer.write(start + end);
+      if (random.chance(0.1)) await new Promise((resolve) => setTimeout(resolve, random.below(3)));
+    }
+    assert.ok(await writer.drain(60_000));
+    assert.is(sent, expected);
+  }
 });
 
 it("says once that expired facts can't be dropped", async () => {
