@@ -1,9 +1,8 @@
 /** `createJwtEndpoints`: wires settings, keys, store and passwords, and catches every error. */
 import { createAudit } from "./audit.ts";
 import { createDispatch } from "./dispatch.ts";
-import { type AuthenticateOptions, type Authenticated, authenticateToken } from "./endpoints/authenticate.ts";
+import { authenticateToken } from "./endpoints/authenticate.ts";
 import type { Context } from "./endpoints/endpoint.ts";
-import { createFailedLogins } from "./endpoints/failed-logins.ts";
 import { createHashReader } from "./endpoints/stored-hashes.ts";
 import { SettingError, fail, toFailure } from "./errors.ts";
 import { readBearerToken } from "./http/bearer.ts";
@@ -13,72 +12,17 @@ import { fetchWith, toResponse } from "./http/fetch.ts";
 import { type Handle, type HttpRequest, type HttpResponse, hasValidHost } from "./http/message.ts";
 import { renderError } from "./http/render.ts";
 import { keysFrom } from "./keys/key-set.ts";
+import { type JwtEndpoints, shownSettings } from "./jwt-endpoints.ts";
 import { type MaybePromise, after, isPromise, onDemand } from "./maybe-promise.ts";
-import { type Passwords, createPasswords } from "./passwords/index.ts";
+import { createPasswords } from "./passwords/index.ts";
 import { createReports, reportSettings } from "./reports.ts";
 import { createRouter } from "./routes.ts";
 import { revokeUser } from "./sessions/revocation.ts";
 import { createRotationLimit } from "./sessions/rotation-limit.ts";
 import { prepareLookUp } from "./sessions/state.ts";
 import { parseSettings } from "./settings/parse.ts";
-import type { JwtEndpointsSettings, LoginRequest, Settings } from "./settings/types.ts";
+import type { JwtEndpointsSettings, Settings } from "./settings/types.ts";
 import { createSharedCounts } from "./shared-counts.ts";
-
-const shownSettings = [
-  ...(["prefix", "responses", "usernameField", "hashing"] as const),
-  ...(["me", "sessions", "authTokenClasses", "cookies"] as const),
-];
-
-/** What `createJwtEndpoints` returns: the handler in its two forms, and what a host guards its own routes with. */
-export interface JwtEndpoints {
-  /** Handles a Fetch `Request`. Never rejects; needs no `this`. */
-  readonly fetch: (request: Request) => Promise<Response>;
-  /**
-   * The handler on plain objects, for servers that are faster without `Request` and `Response`. Never throws or rejects.
-   * @returns at once when body, keys and store do.
-   */
-  readonly handle: Handle;
-  /**
-   * Returns whether a path is one of the endpoints', for a host that leaves all others to routes of its own.
-   * @param url absolute, or starting with the path.
-   */
-  readonly hasRoute: (url: string) => boolean;
-  /**
-   * Verifies the access token of a request: from the `Authorization` header, or from the cookie if cookies carry it.
-   * @param request a Fetch `Request`, or the same parts of another server's.
-   * @returns the verified claims and the user.
-   * @throws a Boom error, 401 or 403, whose `data.code` says why; {@link JwtEndpoints.errorResponse} renders it.
-   */
-  readonly authenticate: (request: LoginRequest, options?: AuthenticateOptions) => Promise<Authenticated>;
-  /**
-   * Makes a fetch function that calls a handler for authenticated requests and refuses all others (RFC 6750):
-   * `endpoints.protect((request, { user }) => Response.json({ username: user.username }))`.
-   */
-  readonly protect: (
-    handler: (request: Request, who: Authenticated) => Response | Promise<Response>,
-    options?: AuthenticateOptions,
-  ) => (request: Request) => Promise<Response>;
-  /**
-   * Revokes every token that a user has, access tokens included. Call it when a password changes or an account is closed.
-   * @param id the user's `id` in the store.
-   * @returns whether the user exists.
-   * @throws {TypeError} when the store has no `updateUser`.
-   */
-  readonly revokeUser: (id: string) => Promise<boolean>;
-  /**
-   * Renders an error for a host's own resource: RFC 6750's 401 and 403 with `WWW-Authenticate`, 503 when the store is
-   * unavailable, otherwise a bare 500 with the cause in the log.
-   */
-  readonly errorResponse: (error: unknown) => Response;
-  /** Resolves when the keys are imported and the store is reachable; rejects otherwise. Await it before listening. */
-  readonly ready: () => Promise<void>;
-  /** Returns how busy the login queue is. */
-  readonly loginQueue: Passwords["load"];
-  /** Calls a function with the seconds that each login has waited in the queue, as its hash begins. One function at a time. */
-  readonly observeLoginWaits: Passwords["observeWaits"];
-  /** Settings that an operator may be shown, defaults filled in; none is secret. */
-  readonly settings: Pick<Settings, (typeof shownSettings)[number]>;
-}
 
 /**
  * Creates the endpoints. Instances share nothing: two with different settings can live side by side.
@@ -94,7 +38,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const forwarding = createForwarding(given);
   const settings: Settings = { ...given, clientAddress: forwarding.addressOf };
   reportSettings(input, settings);
-  const { store } = settings;
+  const { store, throttleFailures: rate } = settings;
   const passwords = createPasswords(settings.hashing);
   const audit = createAudit(settings);
   const share = createSharedCounts(settings);
@@ -104,7 +48,12 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     passwords,
     keys: keysFrom(settings),
     clientOf: forwarding.clientOf,
-    failedLogins: createFailedLogins(settings, share),
+    failedLogins:
+      rate === false
+        ? undefined
+        : onDemand(async () =>
+            (await import("./endpoints/failed-logins.ts")).createFailedLogins(settings, rate, share),
+          ),
     rotations: createRotationLimit(settings, share),
     record: audit?.record,
   };
@@ -171,7 +120,14 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
       const hashers = passwords.ready().catch((cause: Error) => {
         throw new SettingError(`setting hashing.preferred can't be used: ${cause.message}`, { cause });
       });
-      await Promise.all([context.keys(), store.ping?.(), hashers, cookies?.(), prepareLookUp(settings)]);
+      await Promise.all([
+        context.keys(),
+        store.ping?.(),
+        hashers,
+        cookies?.(),
+        context.failedLogins?.(),
+        prepareLookUp(settings),
+      ]);
       readStoredHashes();
     },
   };

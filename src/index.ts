@@ -3,7 +3,8 @@
  * imported from `jwt-endpoints/stores/memory` and `…/stores/file`.
  * @module
  */
-export { createJwtEndpoints, type JwtEndpoints } from "./handler.ts";
+export { createJwtEndpoints } from "./handler.ts";
+export type { JwtEndpoints } from "./jwt-endpoints.ts";
 export type { AuthenticateOptions, Authenticated } from "./endpoints/authenticate.ts";
 export type { HttpRequest, HttpResponse } from "./http/message.ts";
 export { type ErrorCode, type ErrorData, type JwtEndpointsError, SettingError, isFailure } from "./errors.ts";

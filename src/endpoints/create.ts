@@ -52,7 +52,8 @@ async function logIn(context: Context, data: unknown, request: LoginRequest): Pr
   const [username, password] = [fields[usernameField]!, fields.password!];
   const now = nowOf(settings);
   const client = context.clientOf(request);
-  const attempt = await context.failedLogins?.begin(username, client);
+  const failedLogins = await context.failedLogins?.();
+  const attempt = await failedLogins?.begin(username, client);
   const find = async () =>
     (await store.findUserByUsername(username.normalize("NFKC"), settings.usernameMatching)) ?? undefined;
   const user = await find();

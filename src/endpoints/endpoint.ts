@@ -17,7 +17,7 @@ export interface Context extends SessionContext {
   /** Records an audit event; `undefined` while nobody receives them. */
   readonly record?: RecordEvent | undefined;
   /** Counts failed logins by account, when that is on. */
-  readonly failedLogins?: FailedLogins | undefined;
+  readonly failedLogins?: (() => MaybePromise<FailedLogins>) | undefined;
   /** Returns what requests of one client share: its address, of IPv6 the /64; `undefined` when it is unknown. */
   readonly clientOf: (request: LoginRequest) => string | undefined;
 }

@@ -1,6 +1,6 @@
 /** Delays further guesses at the password of one account, and not the logins of those who know it. */
 import { throttled } from "../errors.ts";
-import type { Settings } from "../settings/types.ts";
+import type { Rate, Settings } from "../settings/types.ts";
 import type { ShareCounts } from "../shared-counts.ts";
 import { type Hmac, hmacOf } from "../tokens/hmac.ts";
 
@@ -44,12 +44,12 @@ interface Failures {
  * Other processes are told an HMAC of the account, since people type passwords into the field of the name. Its secret is a
  * fact of the store, which all its processes find there whatever their keys are.
  * @param share shares the counts with the other processes of the store.
- * @returns `undefined` when it is off.
  */
-export function createFailedLogins(settings: Settings, share: ShareCounts): FailedLogins | undefined {
-  const { store, throttleFailures, usernameMatching, now, log } = settings;
-  if (throttleFailures === false) return undefined;
-  const { limit, seconds } = throttleFailures;
+export function createFailedLogins(
+  { store, usernameMatching, now, log }: Settings,
+  { limit, seconds }: Rate,
+  share: ShareCounts,
+): FailedLogins {
   const failures = new Map<string, Failures>();
   const known = new Map<string, true>();
   let hmac: Hmac | undefined;

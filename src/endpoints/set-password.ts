@@ -92,7 +92,8 @@ function parseOrCollect(names: readonly string[], data: unknown, problems: Probl
  */
 async function checkCurrent(context: Context, password: string, user: User, request: LoginRequest): Promise<void> {
   const caller = callerOf(context, request);
-  const attempt = await context.failedLogins?.begin(user.username, caller.client, user.id);
+  const failedLogins = await context.failedLogins?.();
+  const attempt = await failedLogins?.begin(user.username, caller.client, user.id);
   const { ok } = await context.passwords.check(password, user.passwordHash, true, caller).catch((error: unknown) => {
     attempt?.forgive(); // the password was not checked
     throw error;
