@@ -74,6 +74,7 @@ export function createFailedLogins(
       // The store takes no writes: this process counts by itself until a later login finds that it does.
     }
   }
+
   /** Failures up to the limit cost nothing; each further one doubles the delay: 1 s, 2 s, 4 s and so on. */
   const delayAfter = (count: number): number =>
     count < limit ? 0 : Math.min(longestDelay, 1000 * 2 ** Math.min(count - limit, 10));
@@ -120,7 +121,7 @@ export function createFailedLogins(
         throw throttled(wait, userId === undefined ? undefined : { userId });
       }
       add(key, entry, time);
-      const isShared = hmac !== undefined;
+      const isShared = hmac !== undefined; // others are never told the name itself
       if (isShared) tellFailed?.(key, time);
       const forgive = () => {
         takeBack(key);

@@ -50,10 +50,9 @@ export function createThrottle(
   const tell = share?.(name, (key, time) => {
     if (time <= now() - span) return;
     const client = find(key);
-    const { times } = client;
-    const isLate = times.length > 0 && times.at(-1)! > time;
     add(key, client, time);
-    if (isLate) times.sort((a, b) => a - b);
+    const { times } = client;
+    if (times.at(-2)! > time) times.sort((a, b) => a - b); // it comes late
     // Processes that count at the same time allow more than the limit together. The newest times decide until when.
     if (times.length > limit) times.shift();
   });
