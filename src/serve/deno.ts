@@ -125,6 +125,8 @@ const running = start({
   fork,
   send,
   fixedLimits: ["headersTimeout", "requestTimeout", "maxHeaderSize", "maxConnections"],
+  // Each hash has a thread of its own, which competes with the one that serves: a refresh waited 20 times as long.
+  limitsHashes: true,
 });
 // Deno warns, once, that `Request.signal` is aborted after a response as well. Only logins that still wait read it.
 const { warn } = console;

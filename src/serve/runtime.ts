@@ -33,4 +33,6 @@ export interface Runtime {
   send?: Record<"stdout" | "stderr", Send>;
   /** The limits that this runtime's HTTP server does not have, or not with another value. */
   fixedLimits: readonly (keyof Limits)[];
+  /** Whether more password hashes at once than cores would delay all other requests, so that no more are computed. */
+  limitsHashes?: boolean;
 }

@@ -33,6 +33,7 @@ import {
   tellListening,
   whenReady,
   adaptToWorker,
+  withinCores,
   workerCount,
 } from "./workers.ts";
 
@@ -54,7 +55,7 @@ export async function start(runtime: Runtime): Promise<void> {
       return console.log(await informationFor(args, process.env));
     }
     const options = await loadOptions(args, process.env);
-    prepared = await prepare(options);
+    prepared = await prepare(options, runtime.limitsHashes);
     const { endpoints, store, readiness, auditLog } = prepared;
     readiness.isReady = false;
     const started: Started = { prepared, options, runtime, output };
@@ -114,9 +115,10 @@ export interface Prepared {
 
 /**
  * Prepares everything but the listening: checks the settings, opens the store, and makes a key where there is none.
+ * @param limitsHashes as in {@link Runtime}.
  * @throws {SettingError} for a wrong setting, before anything is opened or made.
  */
-export async function prepare(options: ServerOptions): Promise<Prepared> {
+export async function prepare(options: ServerOptions, limitsHashes = false): Promise<Prepared> {
   adaptToWorker(options);
   const endpointsWith = async (given: Partial<JwtEndpointsSettings>): Promise<JwtEndpoints> => {
     const settings = { ...options.settings, ...given } as unknown as JwtEndpointsSettings;
@@ -136,6 +138,7 @@ export async function prepare(options: ServerOptions): Promise<Prepared> {
     const endpoints = await endpointsWith({
       store: metrics?.timed(watched) ?? watched,
       log: logEvent,
+      ...(limitsHashes && withinCores(options)),
       ...(options.openapi && { openapi: describeApi }),
       ...(auditLog.record && { audit: auditLog.record }),
       ...(await keySettings(options, "make")),

@@ -4,8 +4,9 @@ import type { LogEvent } from "../index.ts";
 import { type ServerOptions, isLoopback, secretsAmong } from "../program/options.ts";
 import { defaultLimits } from "../program/server-options.ts";
 import type { Runtime } from "./runtime.ts";
+import { hashesPerWorker } from "./workers.ts";
 
-type Served = Pick<Runtime, "name" | "fixedLimits">;
+type Served = Pick<Runtime, "name" | "fixedLimits" | "limitsHashes">;
 
 /** A row returns its message, or `undefined` when it does not apply. */
 const warnings: Record<string, (options: ServerOptions, args: string[], runtime: Served) => string | undefined> = {
@@ -28,13 +29,16 @@ const warnings: Record<string, (options: ServerOptions, args: string[], runtime:
     if (idle.length === 0) return undefined;
     return `${name} can't be given ${idle.join(", ")}: let a proxy in front limit that`;
   },
-  more_hashes_than_cores({ settings, workers }) {
+  more_hashes_than_cores({ settings, workers }, _, { name, limitsHashes }) {
     const { concurrency } = (settings["hashing"] ?? {}) as { concurrency?: number };
     const cores = availableParallelism();
     if (concurrency === undefined || concurrency * workers <= Math.max(cores, workers)) return undefined;
+    const each = workers > 1 ? ` in each of ${workers} workers` : "";
     return (
-      `hashing.concurrency: ${concurrency}${workers > 1 ? ` in each of ${workers} workers` : ""} is more than the ${cores} ` +
-      "cores here: logins get no faster, and other requests wait longer"
+      `hashing.concurrency: ${concurrency}${each} is more than the ${cores} cores here: ` +
+      (limitsHashes === true
+        ? `${name} computes ${hashesPerWorker(workers)}${each}, since more would delay all other requests`
+        : "logins get no faster, and other requests wait longer")
     );
   },
 };

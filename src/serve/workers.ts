@@ -7,6 +7,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { setInterval } from "node:timers";
+import type { JwtEndpointsSettings } from "../index.ts";
 import type { ServerOptions } from "../program/options.ts";
 import { UsageError } from "../program/problem.ts";
 
@@ -51,6 +52,13 @@ export const workerPort = (): number | undefined => Number(process.env[portVaria
 
 /** Returns a worker's share of the password hashes that the machine can compute at once. */
 export const hashesPerWorker = (workers: number): number => Math.ceil(availableParallelism() / workers);
+
+/** Returns the checked setting `hashing`, if there is one, with no more hashes at once than the machine can compute. */
+export function withinCores({ settings, workers }: ServerOptions): Pick<Partial<JwtEndpointsSettings>, "hashing"> {
+  const hashing = settings.hashing as JwtEndpointsSettings["hashing"];
+  if (hashing?.concurrency === undefined) return {};
+  return { hashing: { ...hashing, concurrency: Math.min(hashing.concurrency, hashesPerWorker(workers)) } };
+}
 
 /** Tells the watcher where this worker listens. */
 export const tellListening = (url: string): void => void process.send?.({ url });

@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import { guards, guardsFor, listOptions, readOptions } from "../../src/program/options.ts";
 import { defaultLimits } from "../../src/program/server-options.ts";
 import { startWarnings } from "../../src/serve/warnings.ts";
+import { withinCores } from "../../src/serve/workers.ts";
 import { parseSettings } from "../../src/settings/parse.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { fileOf } from "../support/commands.ts";
@@ -195,6 +196,25 @@ it("cause a warning for more password hashes at once than the machine has cores"
     "one each is the least there is",
   );
   assert.equal(told("--hashing-concurrency", "2", "--workers", String(cores + 1)), ["more_hashes_than_cores"]);
+
+  const limiting = { ...served, name: "Deno 2", limitsHashes: true };
+  const hashingOf = (...args: string[]) => {
+    const options = readOptions(args, {});
+    return [withinCores(options).hashing?.concurrency, startWarnings(options, args, limiting)[0]?.message];
+  };
+  const more = String(cores + 1);
+  const computes = `is more than the ${cores} cores here: Deno 2 computes`;
+  const since = "since more would delay all other requests";
+  assert.equal(hashingOf("--hashing-concurrency", more), [
+    cores,
+    `hashing.concurrency: ${more} ${computes} ${cores}, ${since}`,
+  ]);
+  assert.equal(hashingOf("--hashing-concurrency", "2", "--workers", more), [
+    1,
+    `hashing.concurrency: 2 in each of ${more} workers ${computes} 1 in each of ${more} workers, ${since}`,
+  ]);
+  assert.equal(hashingOf("--hashing-concurrency", "1"), [1, undefined]);
+  assert.equal(hashingOf(), [undefined, undefined]);
 });
 
 it("take their booleans without a value, and are turned off by --no-", () => {
