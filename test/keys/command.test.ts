@@ -105,11 +105,11 @@ command("rotates twice under constant load on two servers without a failed verif
     await ran(folder, "rotate", "--algorithm", algorithm);
     await until(() => algorithms.has(algorithm), `tokens are signed with ${algorithm}`, 10_000);
   }
+  await until(() => verified > 100, "tokens are verified", 60_000);
   isOver = true;
   await Promise.all([renewing, ...verifying]);
   assert.equal(failures, []);
   assert.equal([...algorithms], ["HS256", "ES256", "HS384"]);
-  assert.ok(verified > 100, `${verified} verifications`);
   assert.is((await servers[1]!.post("refresh", { refresh })).status, 200, "nobody was logged out");
   for (const { child } of servers) child.kill();
 });

@@ -32,7 +32,7 @@ removal("stay removed in the file store: after a compaction, a restart, and in a
     },
     { compactAfter: 100 },
   );
-  assert.is(other.findUserById("id-3"), undefined); // reads what others have written
+  await until(() => other.findUserById("id-3") === undefined, "the other process has read it");
   await check(other, "in another process");
   await other.close();
   const text = fs.readFileSync(journal(folder), "utf8");

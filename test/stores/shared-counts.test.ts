@@ -51,7 +51,8 @@ const stopped = Date.now();
 
 /** Endpoints of one process. */
 async function processOn(store: Store, settings: Partial<JwtEndpointsSettings>) {
-  const { post, log } = await endpointsWith({ store, clientAddress, ...settings });
+  const { endpoints, post, log } = await endpointsWith({ store, clientAddress, ...settings });
+  await endpoints.ready(); // from then on it hears what the others count
   const logIn = async (client: string, data: object = wrong) =>
     (await post("/jwt/create/", data, { "x-client": client })).status;
   return { post, logIn, log };
