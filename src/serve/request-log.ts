@@ -20,8 +20,8 @@ const waitingLimit = 1 << 20;
 const newline = 10;
 const encoder = new TextEncoder();
 const encode = (text: string): Uint8Array => encoder.encode(text);
-/** How long collected lines wait for others, in milliseconds: a write for each turn of a busy event loop costs too much. */
-const collectMs = 20;
+/** How long collected lines wait for others, in milliseconds: each batch costs a write, a timer and, on Deno, a thread. */
+const collectMs = 100;
 /** How many bytes of collected lines are sent without waiting: half of what a pipe holds. */
 const enough = 32_768;
 
@@ -136,7 +136,9 @@ export function createLineWriter(name: string, send: Send): LineWriter {
       if (!accepts()) return;
       take(start);
       take(end);
-      if (!isSending) collecting ??= setTimeout(beginSending, collectMs);
+      if (isSending) return;
+      if (waiting < enough) collecting ??= setTimeout(beginSending, collectMs);
+      else beginSending();
     },
     writeAlone() {
       isShared = false;

@@ -76,7 +76,7 @@ it("keeps serving when the reader of the log has gone, or the disk is full", asy
   server.child.stderr!.destroy();
   for (let i = 0; i < 3; i++) {
     assert.is((await server.send("/healthz")).status, 200);
-    await new Promise((resolve) => setTimeout(resolve, 50)); // the line is written after the response
+    await new Promise((resolve) => setTimeout(resolve, 150)); // the line is written after the response
   }
   assert.is(await server.stop(), 0);
 
@@ -94,7 +94,7 @@ it("keeps serving when the reader of the log has gone, or the disk is full", asy
     );
   await until(async () => (await status()) === 200, "the server has started", 20_000);
   for (let i = 0; i < 3; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 150));
     assert.is(await status(), 200);
   }
   const ended = new Promise((resolve) => child.once("close", resolve));
