@@ -66,8 +66,8 @@ export function createRotationLimit(
   }
 
   const tell = share?.("throttleRotations", (session, time) => {
-    const { level = 0, at = time } = held(session) ?? {};
-    if (level < limit) add(session, Math.max(at, time));
+    const at = Math.max(held(session)?.at ?? 0, time);
+    if ((find(session, at)?.level ?? 0) < limit) add(session, at);
   });
 
   return {

@@ -177,6 +177,27 @@ it("keeps its counts when the clock is set back, and nobody waits for longer", (
   assert.is(waitOf("a"), 0);
 });
 
+it("counts each burst of another process, also when the bucket was full before", () => {
+  const clock = { ms: 0 };
+  const settings = parseSettings({
+    store: memoryStore(),
+    signingKey: secret,
+    now: () => clock.ms,
+    throttleRotations: "10/min",
+  });
+  let hear = (_session: string, _time: number): void => {};
+  const limit = createRotationLimit(settings, (_name, receive) => {
+    hear = receive;
+    return () => {};
+  })!;
+  for (const hour of [0, 1, 2]) {
+    clock.ms = hour * 3_600_000;
+    assert.is(limit.waitOf("a"), 0);
+    for (let i = 0; i < 12; i++) hear("b", clock.ms);
+    assert.is(limit.waitOf("b"), 6000, `hour ${hour}`);
+  }
+});
+
 it("allows whole numbers of rotations at rates that divide unevenly", () => {
   const { clock, count, waitOf } = limitOf("7/min");
   let allowed = 0;
