@@ -12,22 +12,20 @@ const mostWaiting = 20_000;
 export interface Messages extends MessageStore {
   /** Hands a batch of any process to the subscribers, unless it is this process's own or no batch at all. */
   receive(batch: string): void;
-  /** Sends what waits. */
-  flush(): void;
-  /** Sends nothing more. */
-  close(): void;
+  /** Sends what waits, and nothing more. */
+  close(): Promise<void> | undefined;
 }
 
 /**
  * Creates the messages of one opener of a store.
  * @param send sends batches to all processes: printable ASCII, one line each. While its promise is pending, texts wait.
  */
-export function createMessages(send: (batches: string[]) => void | Promise<void>): Messages {
+export function createMessages(send: (batches: string[]) => Promise<void> | undefined): Messages {
   const me = crypto.randomUUID();
   const receivers: ((text: string) => void)[] = [];
   let waiting: string[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let isSending = false;
+  let sending: Promise<void> | undefined;
   let isClosed = false;
   let counter = 0; // PostgreSQL delivers equal notices of one transaction once
 
@@ -52,16 +50,13 @@ export function createMessages(send: (batches: string[]) => void | Promise<void>
   function flush(): void {
     clearTimeout(timer);
     timer = undefined;
-    if (isSending || waiting.length === 0) return;
-    isSending = true;
-    const sent = send(takeBatches());
-    if (sent === undefined) isSending = false;
-    else void sent.catch(() => {}).finally(sendRest);
-  }
-
-  function sendRest(): void {
-    isSending = false;
-    if (waiting.length > 0 && !isClosed) timer ??= setTimeout(flush, collectMs);
+    if (sending !== undefined || waiting.length === 0) return;
+    sending = send(takeBatches())
+      ?.catch(() => {})
+      .then(() => {
+        sending = undefined;
+        if (waiting.length > 0 && !isClosed) timer ??= setTimeout(flush, collectMs);
+      });
   }
 
   return {
@@ -76,10 +71,11 @@ export function createMessages(send: (batches: string[]) => void | Promise<void>
     receive(batch) {
       for (const text of textsOf(batch, me)) for (const receive of receivers) receive(text);
     },
-    flush,
     close() {
       isClosed = true;
-      clearTimeout(timer);
+      const earlier = sending;
+      flush();
+      return earlier?.then(flush).then(() => sending) ?? sending;
     },
   };
 }

@@ -40,11 +40,12 @@ export function createFileMessages(folder: string): FileMessages {
     } catch {
       // The disk is full, or the folder can't be written: each process counts for itself meanwhile.
     }
+    return undefined;
   });
 
   function openPresent(): void {
     const present = minuteNow();
-    if (fd !== -1 && minute === present) return;
+    if (fd !== -1 && minute === present && fs.fstatSync(fd).nlink > 0) return; // somebody may have removed it
     closeFile();
     removeOthers(present);
     const opened = fs.openSync(path.join(folder, nameOf(present)), "a", 0o600);
@@ -59,9 +60,10 @@ export function createFileMessages(folder: string): FileMessages {
 
   /** Removes the files of other minutes. Clocks of processes are read at different moments, so the next one may be there. */
   function removeOthers(present: number): void {
-    for (const name of fs.readdirSync(folder)) {
+    for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
+      const { name } = entry;
       const [, found] = messageFile.exec(name) ?? [];
-      if (found !== undefined && Math.abs(Number(found) - present) > 1) {
+      if (found !== undefined && entry.isFile() && Math.abs(Number(found) - present) > 1) {
         fs.rmSync(path.join(folder, name), { force: true });
         offsets.delete(name);
       }
@@ -83,8 +85,11 @@ export function createFileMessages(folder: string): FileMessages {
   function readFile(name: string): void {
     const file = path.join(folder, name);
     const stats = fs.statSync(file, { throwIfNoEntry: false });
-    if (stats === undefined) return;
-    const offset = Math.max(offsets.get(name) ?? 0, stats.size - mostBytes);
+    if (stats === undefined) return void offsets.delete(name);
+    const readTo = offsets.get(name) ?? 0;
+    // Shorter than before, it is another file of the same name.
+    const offset = Math.max(readTo <= stats.size ? readTo : 0, stats.size - mostBytes);
+    offsets.set(name, offset);
     if (offset === stats.size) return;
     const bytes = Buffer.allocUnsafe(stats.size - offset);
     const from = fs.openSync(file, "r");
@@ -108,8 +113,7 @@ export function createFileMessages(folder: string): FileMessages {
       poll.unref();
     },
     close() {
-      messages.flush();
-      messages.close();
+      void messages.close(); // writes at once
       clearInterval(poll);
       closeFile();
     },

@@ -181,7 +181,7 @@ export async function startFeed(database: Database, recent: Recent, kinds: reado
     async close() {
       isClosed = true;
       clearTimeout(notice);
-      messages.close();
+      await messages.close();
       wake();
       await following;
     },

@@ -111,6 +111,33 @@ it("get lost without an error while the folder can't be written, and come again 
   await other.close();
 });
 
+it("go on when the file is cut short or removed, and beside a folder of a file's name", async () => {
+  const folder = temporaryFolder();
+  await using(folder, async (one) => {
+    await using(folder, async (other) => {
+      const texts = received(other);
+      fs.mkdirSync(path.join(folder, "messages-7"));
+      const damages = [() => {}, () => fs.truncateSync(present(folder)), () => fs.rmSync(present(folder))];
+      for (const [i, damage] of damages.entries()) {
+        damage();
+        await new Promise((resolve) => setTimeout(resolve, 120)); // it is read
+        one.publish(`${i}`);
+        await until(() => texts.includes(`${i}`), `message ${i} arrives`);
+      }
+    });
+  });
+});
+
+it("that wait are sent when the store is closed", async () => {
+  const folder = temporaryFolder();
+  await using(folder, async (other) => {
+    const texts = received(other);
+    await using(folder, async (one) => one.publish("last"));
+    await until(() => texts.length > 0, "it arrives");
+    assert.equal(texts, ["last"]);
+  });
+});
+
 it("of a flood are passed over beyond the last MiB, and those that follow arrive", async () => {
   const folder = temporaryFolder();
   await using(folder, async (store) => {
