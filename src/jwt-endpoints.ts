@@ -6,9 +6,15 @@ import type { LoginRequest, Settings } from "./settings/types.ts";
 
 /** The settings that an operator may be shown; none is secret. */
 export const shownSettings = [
-  ...(["prefix", "responses", "usernameField", "hashing"] as const),
-  ...(["me", "sessions", "authTokenClasses", "cookies"] as const),
-];
+  "prefix",
+  "responses",
+  "usernameField",
+  "hashing",
+  "me",
+  "sessions",
+  "authTokenClasses",
+  "cookies",
+] as const;
 
 /** What `createJwtEndpoints` returns: the handler in its two forms, and what a host guards its own routes with. */
 export interface JwtEndpoints {

@@ -16,19 +16,20 @@ export type CountEvent = (key: string, time: number) => void;
  */
 export type ShareCounts = (name: string, receive: CountEvent) => CountEvent | undefined;
 
-/** Name, time, key. Longer keys come from a host's own `clientAddress` or from foreign tokens, and are not shared. */
-const message = /^(\w+) (\d{1,16}) (.{0,300})$/s;
+/** Name, time, key; the name ends in the handler's prefix. Longer keys come from a host's own `clientAddress` or from foreign tokens, and are not shared. */
+const message = /^(\S+) (\d{1,16}) (.{0,300})$/s;
 const longestKey = 300;
 
-/** Creates the function that shares counts over the messages of a store. */
-export function createSharedCounts({ store, now }: Pick<Settings, "store" | "now">): ShareCounts {
+/** Creates the function that shares counts over the messages of a store, with handlers of the same prefix. */
+export function createSharedCounts({ store, prefix, now }: Pick<Settings, "store" | "prefix" | "now">): ShareCounts {
   const receivers = new Map<string, CountEvent>();
-  return (name, receive) => {
+  return (count, receive) => {
+    const name = count + prefix;
     if (store.publish === undefined || store.subscribe === undefined) return undefined;
     if (receivers.size === 0) {
       store.subscribe((text) => {
         const [, sender, time, key] = message.exec(text) ?? [];
-        if (sender !== undefined) receivers.get(sender)?.(key!, Math.min(Number(time), now()));
+        receivers.get(sender!)?.(key!, Math.min(Number(time), now()));
       });
     }
     receivers.set(name, receive);

@@ -10,6 +10,8 @@ const longestDelay = 60_000;
 const mostEntries = 100_000;
 /** Names longer than any user's are counted by length alone, so that they can't fill the memory. */
 const longestName = 254;
+/** How long after a failure the secret is not read again, in milliseconds. */
+const retryMs = 5_000;
 /** How long the store keeps the secret that {@link createFailedLogins} describes, in seconds: ten years. */
 const secretLifetime = 315_360_000;
 
@@ -53,6 +55,8 @@ export function createFailedLogins(
   const failures = new Map<string, Failures>();
   const known = new Map<string, true>();
   let hmac: Hmac | undefined;
+  let reading: Promise<void> | undefined;
+  let triedAt = Number.NEGATIVE_INFINITY;
 
   const accountOf = (username: string): string => {
     const name = username.normalize("NFKC");
@@ -66,6 +70,7 @@ export function createFailedLogins(
   };
 
   async function readSecret(): Promise<void> {
+    triedAt = now();
     try {
       const made = crypto.randomUUID() + crypto.randomUUID();
       const secret = await store.putIfAbsent!("throttle", "secret", made, now() / 1000 + secretLifetime);
@@ -107,7 +112,10 @@ export function createFailedLogins(
 
   return {
     async begin(username, client, userId) {
-      if (tellFailed !== undefined && hmac === undefined) await readSecret();
+      if (tellFailed !== undefined && hmac === undefined) {
+        if (Math.abs(now() - triedAt) > retryMs) reading ??= readSecret().finally(() => (reading = undefined));
+        await reading;
+      }
       const time = now();
       const account = keyOf(username);
       const own = `${client ?? ""} ${account}`;

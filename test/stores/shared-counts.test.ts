@@ -49,13 +49,16 @@ const told = () => new Promise((resolve) => setTimeout(resolve, 1000));
 /** A clock that stands still, for delays that must not pass meanwhile. */
 const stopped = Date.now();
 
+/** The stores that a case has closed itself. */
+const closed = new WeakSet<Store>();
+
 /** Endpoints of one process. */
 async function processOn(store: Store, settings: Partial<JwtEndpointsSettings>) {
   const { endpoints, post, log } = await endpointsWith({ store, clientAddress, ...settings });
   await endpoints.ready(); // from then on it hears what the others count
-  const logIn = async (client: string, data: object = wrong) =>
-    (await post("/jwt/create/", data, { "x-client": client })).status;
-  return { post, logIn, log };
+  const logIn = async (client: string, data: object = wrong, prefix = "") =>
+    (await post(`${prefix}/jwt/create/`, data, { "x-client": client })).status;
+  return { post, logIn, log, close: () => (closed.add(store), store.close()) };
 }
 
 for (const [name, make] of kinds) {
@@ -78,7 +81,7 @@ for (const [name, make] of kinds) {
       try {
         await use(await processOn(stores[0], settings), await processOn(stores[1], settings), stores[2]);
       } finally {
-        await Promise.all(stores.map((store) => store.close()));
+        await Promise.all(stores.filter((store) => !closed.has(store)).map((store) => store.close()));
       }
     };
 
@@ -90,6 +93,27 @@ for (const [name, make] of kinds) {
       assert.is(await other.logIn("a"), 429);
       assert.is(await other.logIn("b"), 400);
       assert.is(await one.logIn("a"), 429);
+    }),
+  );
+
+  it(
+    "count for handlers of the same prefix alone",
+    withTwo({ throttle: "2/hour" }, async (one, other, store) => {
+      const elsewhere = await processOn(store, { throttle: "2/hour", prefix: "/else" });
+      for (let i = 0; i < 2; i++) assert.is(await one.logIn("a"), 400);
+      await told();
+      assert.is(await elsewhere.logIn("a", wrong, "/else"), 400);
+      assert.is(await other.logIn("a"), 429);
+    }),
+  );
+
+  it(
+    "are told to the end when a process stops",
+    withTwo({ throttle: "2/hour" }, async (one, other) => {
+      for (let i = 0; i < 2; i++) assert.is(await one.logIn("a"), 400);
+      await one.close();
+      await told();
+      assert.is(await other.logIn("a"), 429);
     }),
   );
 
@@ -279,7 +303,7 @@ forged("leave a client alone whose address is too long to be told", async () => 
 forged("keep counting alone while the store takes no secret", async () => {
   const store = memoryStore();
   await addContractUsers(store);
-  let isReadOnly = true;
+  let [isReadOnly, tries, time] = [true, 0, Date.now()];
   const sent: string[] = [];
   const here = await processOn(
     {
@@ -287,15 +311,17 @@ forged("keep counting alone while the store takes no secret", async () => {
       publish: (text) => void sent.push(text),
       subscribe: () => {},
       async putIfAbsent(...fact) {
+        tries++;
         if (isReadOnly) throw new Error("read-only");
         return store.putIfAbsent(...fact);
       },
     },
-    { throttleFailures: "2/hour" },
+    { throttleFailures: "2/hour", now: () => time },
   );
   for (const expected of [400, 400, 429]) assert.is(await here.logIn("a"), expected);
-  assert.equal(sent, []);
+  assert.equal([sent, tries], [[], 1], "it does not try again at once");
   isReadOnly = false;
+  time += 5_001;
   await here.logIn("a");
   assert.is(sent.length, 1, "and shares its counts from then on");
 });
