@@ -33,13 +33,12 @@ const runtimes: Record<string, [command: [program: string, ...args: string[]], p
 
 /**
  * Run on Node alone: suites about the project's files and the pages it serves, which are the same on every runtime; about
- * what programs beside the server do, Django with the database, and shells with the files of a store; and the one that
- * starts servers of all three runtimes itself.
+ * what shells do with the files of a store; and the one that starts servers of all three runtimes itself.
  */
 const onNodeOnly = new Set([
   "client/package.test.ts",
   ..."deploy deploy-procedures".split(" ").map((name) => `serve/${name}.test.ts`),
-  ..."django servers".split(" ").map((name) => `stores/postgres-${name}.test.ts`),
+  "stores/postgres-servers.test.ts",
 ]);
 const isNodeOnly = (file: string): boolean => /^(project|edge)\/|\/browser\.test/.test(file) || onNodeOnly.has(file);
 
