@@ -16,7 +16,10 @@ export type CountEvent = (key: string, time: number) => void;
  */
 export type ShareCounts = (name: string, receive: CountEvent) => CountEvent | undefined;
 
-/** Name, time, key; the name ends in the handler's prefix. Longer keys come from a host's own `clientAddress` or from foreign tokens, and are not shared. */
+/**
+ * Name, time, key; the name ends in the handler's prefix. Longer keys come from a host's own `clientAddress` or from foreign
+ * tokens, and are not shared.
+ */
 const message = /^(\S+) (\d{1,16}) (.{0,300})$/s;
 const longestKey = 300;
 

@@ -194,7 +194,7 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     const response = await fetchWithToken(endpoint("users/me"), { headers: { accept: "application/json" } });
     if (response.status === 401) {
       const session = await stored();
-      // Whoever has logged in meanwhile is the user now.
+      // Another user may have logged in meanwhile, who is the user now.
       if (session !== undefined && session.login !== before?.login) return me();
       // A 401 to a user who is logged in has another cause, such as a scheme that the server does not know.
       if (!stateOf(session)) return undefined;

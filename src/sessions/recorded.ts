@@ -12,7 +12,8 @@ import {
   sessionOf,
 } from "../tokens/claims.ts";
 import { endSessionById } from "./revocation.ts";
-import { type SessionContext, exists, isKeptWith, keptIdOf } from "./state.ts";
+import { keptIdOf } from "./rules.ts";
+import { type SessionContext, exists, isKeptWith } from "./state.ts";
 
 /** The most characters that are stored of an agent and of an address: clients choose the one, proxies may pass on the other. */
 const longestUserAgent = 256;

@@ -2,7 +2,8 @@
 import type { EndpointsStore, Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
 import { type Claims, jtiFrom, lastUse, nowOf, passwordDigest, sessionOf } from "../tokens/claims.ts";
-import { type SessionContext, keptIdOf } from "./state.ts";
+import { keptIdOf } from "./rules.ts";
+import type { SessionContext } from "./state.ts";
 
 /** How long after the end of its session a token may still be issued by a request under way, in seconds. */
 const issuanceMargin = 60;

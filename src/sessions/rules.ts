@@ -6,7 +6,7 @@ import type { ErrorCode } from "../errors.ts";
 import { recordsRotations } from "../settings/check.ts";
 import type { Settings } from "../settings/types.ts";
 import type { User } from "../stores/store.ts";
-import { type Claims, type Issue, isIssuedBeforeMark, sessionEnd, userIdFrom } from "../tokens/claims.ts";
+import { type Claims, type Issue, isIssuedBeforeMark, loginTime, sessionEnd, userIdFrom } from "../tokens/claims.ts";
 
 /** The rotation of a refresh token as it is recorded: the successor, and when it was made. */
 export interface RecordedRotation extends Issue {
@@ -137,4 +137,13 @@ export function bearerError(settings: Settings, claims: Claims, state: TokenStat
   if (settings.checkUserIsActive && !user.isActive) return "user_inactive";
   if (isPasswordChanged(settings, claims, state.account)) return "password_changed";
   return undefined;
+}
+
+/**
+ * Returns the id of the fact that keeps a session past an issued-before mark. Tokens without `sid` are told apart by their
+ * login, so logins of one user within the same second are one session here.
+ */
+export function keptIdOf(claims: Claims, userId: string, mark: number): string {
+  const { sid } = claims;
+  return JSON.stringify([userId, typeof sid === "string" && sid !== "" ? sid : loginTime(claims), mark]);
 }

@@ -11,16 +11,7 @@
 import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
 import type { EndpointsStore, Settings } from "../settings/types.ts";
 import type { FactKey, GuardedFact, User } from "../stores/store.ts";
-import {
-  type Claims,
-  type Issue,
-  jtiFrom,
-  loginTime,
-  nowOf,
-  passwordDigest,
-  sessionOf,
-  userIdFrom,
-} from "../tokens/claims.ts";
+import { type Claims, type Issue, jtiFrom, nowOf, passwordDigest, sessionOf, userIdFrom } from "../tokens/claims.ts";
 import type { RotationLimit } from "./rotation-limit.ts";
 import {
   type Account,
@@ -32,6 +23,7 @@ import {
   isRevokedByFact,
   isRevokedByUser,
   isSingleUse,
+  keptIdOf,
 } from "./rules.ts";
 
 /** What sessions are kept with. */
@@ -145,15 +137,6 @@ function lookUpKept({ settings, store }: SessionContext, claims: Claims, account
  */
 export const isKeptWith = (kept: string, user: User): MaybePromise<boolean> =>
   after(passwordDigest(user.passwordHash), (digest) => digest === kept);
-
-/**
- * Returns the id of the fact that keeps a session past an issued-before mark. Tokens without `sid` are told apart by their
- * login, so logins of one user within the same second are one session here.
- */
-export function keptIdOf(claims: Claims, userId: string, mark: number): string {
-  const { sid } = claims;
-  return JSON.stringify([userId, typeof sid === "string" && sid !== "" ? sid : loginTime(claims), mark]);
-}
 
 function withFacts(
   context: SessionContext,
