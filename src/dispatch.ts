@@ -6,10 +6,10 @@ import { readBearerToken } from "./http/bearer.ts";
 import { readData } from "./http/body.ts";
 import type { Cookies } from "./http/cookies.ts";
 import type { HttpRequest, HttpResponse } from "./http/message.ts";
-import { acceptsJson } from "./http/negotiate.ts";
+import { acceptsJson, mediaTypes } from "./http/negotiate.ts";
 import { renderData, renderEmpty } from "./http/render.ts";
 import { createThrottle } from "./http/throttle.ts";
-import { type MaybePromise, after } from "./maybe-promise.ts";
+import { type MaybePromise, after, onDemand } from "./maybe-promise.ts";
 import type { Reports } from "./reports.ts";
 import { type Route, throttleNames } from "./routes.ts";
 import type { Settings } from "./settings/types.ts";
@@ -26,6 +26,8 @@ export interface DispatchOptions {
   /** Renders an error by the given settings. */
   readonly handleError: (error: unknown, request: HttpRequest, allow: string, renderedBy: Settings) => HttpResponse;
 }
+
+const loadMetadata = onDemand(() => import("./endpoints/metadata.ts"));
 
 /** Handles a request for a route. Errors are thrown, synchronously or by the promise. */
 export type Dispatch = (request: HttpRequest, route: Route | undefined) => MaybePromise<HttpResponse>;
@@ -73,7 +75,10 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
         );
       });
     }
-    if (method === "OPTIONS") return renderData(route.metadata, 200, allow);
+    if (method === "OPTIONS") {
+      const parses = allow.startsWith("POST") ? mediaTypes : [];
+      return after(loadMetadata(), ({ metadataOf }) => renderData(metadataOf(route, parses), 200, allow));
+    }
     if ((method === "GET" || method === "HEAD") && GET !== undefined) {
       return after(GET(context), (data) => renderData(data, 200, allow, route.headers));
     }

@@ -12,7 +12,6 @@ import { verify } from "./endpoints/verify.ts";
 import { fail } from "./errors.ts";
 import type { SessionStep } from "./http/cookies.ts";
 import { pathOf } from "./http/message.ts";
-import { mediaTypes } from "./http/negotiate.ts";
 import { type MaybePromise, after } from "./maybe-promise.ts";
 import type { ApiRoute } from "./settings/types.ts";
 
@@ -38,8 +37,6 @@ interface Row extends ApiRoute {
 export interface Route extends Row {
   /** The methods, for `Allow`. */
   readonly allow: string;
-  /** The response body for `OPTIONS`, which is DRF's SimpleMetadata of the view. */
-  readonly metadata: unknown;
   /** What stands in the request's path for `{id}`. */
   readonly id?: string;
 }
@@ -170,7 +167,7 @@ export function createRouter(context: Context): Router {
   const rows = rowsOf(context).filter(({ isOn = true }) => isOn);
   if (context.settings.openapi !== undefined) rows.push(openapiRow(context, [...rows]));
   for (const row of rows) {
-    const route = { ...row, allow: methodsOf(row).join(", "), metadata: metadataOf(row) };
+    const route = { ...row, allow: methodsOf(row).join(", ") };
     if (row.path.endsWith("/{id}")) byStart.push([row.path.slice(0, -"{id}".length), route]);
     else byPath.set(row.path, route).set(`${row.path}/`, route);
   }
@@ -202,13 +199,4 @@ function methodsOf({ POST, GET, user }: Row): string[] {
   if (GET ?? user?.GET) methods.push("GET", "HEAD");
   if (user?.DELETE) methods.push("DELETE");
   return [...methods, "OPTIONS"];
-}
-
-function metadataOf({ name, description, POST, user, fields = [] }: Row): unknown {
-  const takesBody = (POST ?? user?.POST) !== undefined;
-  const common = { name, description, renders: ["application/json"], parses: takesBody ? mediaTypes : [] };
-  if (!takesBody) return common;
-  const field = (label: string) => ({ type: "string", required: true, read_only: false, label });
-  const described = fields.map((key) => [key, field(key[0]!.toUpperCase() + key.slice(1).replaceAll("_", " "))]);
-  return { ...common, actions: { POST: Object.fromEntries(described) } };
 }
