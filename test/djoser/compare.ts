@@ -31,8 +31,8 @@ function essence(token: string, { jtiClaim, refreshExpClaim }: Dialect): Json {
     // In steps, for seconds that go by between the two on a busy machine; of a sliding token's second time some have gone
     // by since the login.
     const step = name === "exp" ? 25 : 60;
-    if (name === "exp" || name === refreshExpClaim) {
-      claims[`life of ${name}`] = Math.round(((value as number) - iat) / step);
+    if ((name === "exp" || name === refreshExpClaim) && typeof value === "number") {
+      claims[`life of ${name}`] = Math.round((value - iat) / step);
     }
   }
   return { header: decoded(header), claims };
