@@ -20,7 +20,6 @@ const bin = (name: string): string => path.join(root, "node_modules", ".bin", na
 const bundles = fs.mkdtempSync(path.join(tmpdir(), "jwt-endpoints-bundles-"));
 fs.chmodSync(bundles, 0o755); // for programs that change their user
 process.once("exit", () => fs.rmSync(bundles, { recursive: true, force: true }));
-const env = { ...process.env, TEST_BUNDLES: bundles };
 
 const bundled = (file: string): string => path.join(bundles, file.replace(/\.ts$/, ".mjs"));
 /** For each runtime its program with arguments, and where it finds a file of the project. */
@@ -41,13 +40,16 @@ const onNodeOnly = new Set([
   "stores/postgres-servers.test.ts",
 ]);
 const isNodeOnly = (file: string): boolean => /^(project|edge)\/|\/browser\.test/.test(file) || onNodeOnly.has(file);
+/** On Node it tries the other runtimes of the run too: Django, which takes most of its time, then gets a request once. */
+const fromNode = "djoser/djoser.test.ts";
 
 /** Suites in which much depends on the runtime and that take few seconds: they run on the second Node too. */
 const onNode24 =
   /^(node|tokens(?!\/agreement))\/|^(serve\/(contract|sockets)|stores\/file\/(writes|processes)|passwords\/queue)\.test/;
 /** Returns whether a suite is one for a runtime. */
 const runsOn = (name: string, file: string): boolean =>
-  name === "node" || (name === "node24" ? onNode24.test(file) : !isNodeOnly(file));
+  name === "node" ||
+  (name === "node24" ? onNode24.test(file) : !isNodeOnly(file) && !(file === fromNode && names.includes("node")));
 
 /** The second Node takes part where it was installed; in CI it has to be. */
 const isHere = (name: string): boolean => name !== "node24" || process.env.CI === "true" || fs.existsSync(node24);
@@ -73,6 +75,7 @@ const words = process.argv.slice(2);
 const parts = words.filter((word) => !(word in runtimes));
 const isNamed = words.some((word) => word in runtimes);
 const names = Object.keys(runtimes).filter((name) => (isNamed ? words.includes(name) : isHere(name)));
+const env = { ...process.env, TEST_BUNDLES: bundles, TEST_RUNTIMES: names.join(",") };
 const files = fs
   .readdirSync(path.join(root, "test"), { recursive: true, encoding: "utf8" })
   .filter((name) => name.endsWith(".test.ts") && (parts.length === 0 || parts.some((part) => name.includes(part))));

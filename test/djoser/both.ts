@@ -1,28 +1,20 @@
-/** The two sides of a variant: the Django site and the endpoints, with the same users, keys and settings. */
+/** The two sides of a variant: the Django site, and the endpoints on each runtime, with the same users, keys and settings. */
 import { exportPKCS8, exportSPKI, generateKeyPair } from "jose";
-import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
-import { memoryStore } from "../../src/stores/memory.ts";
-import type { Store } from "../../src/stores/store.ts";
+import type { JwtEndpointsSettings } from "../../src/index.ts";
 import { type Dialect, hmacKey } from "../fixtures/djoser/cases.ts";
-import {
-  type SiteResponse,
-  type SiteRequest,
-  type Site,
-  type SiteSettings,
-  missingPackages,
-  prepareDatabase,
-  startSite,
-} from "../fixtures/djoser/site.ts";
+import { type SiteSettings, missingPackages, prepareDatabase, startSite } from "../fixtures/djoser/site.ts";
+import { type Ours, type Send, allOurs } from "./runtimes.ts";
 import { wantedUsers } from "./users.ts";
 
 const secret = "the secret of the differential suite, which both sides share; 64 bytes";
-export const iterations = 1000;
-
-/** The site's Simple JWT has one text for both, as all before 5.5. */
-const textsOf54 = { token_invalid: "Token is invalid or expired", token_expired: "Token is invalid or expired" };
 
 export interface Variant {
   name: string;
+  /**
+   * Whether it is tried on Node alone. Runtimes differ in reading bodies and headers, in hashing and in signing; these settings
+   * touch none of them.
+   */
+  onNodeAlone?: true;
   django: Record<string, unknown>;
   /** Django's `DJOSER`; the variant is then about passwords. */
   djoser?: Record<string, unknown>;
@@ -36,6 +28,7 @@ export const variants: Variant[] = [
   { name: "the defaults", django: {}, ours: {} },
   {
     name: "other claims, audience, issuer, leeway",
+    onNodeAlone: true,
     django: {
       USER_ID_CLAIM: names.userIdClaim,
       JTI_CLAIM: names.jtiClaim,
@@ -58,22 +51,26 @@ export const variants: Variant[] = [
   },
   {
     name: "a new password twice, and a logout with it",
+    onNodeAlone: true,
     django: {},
     djoser: { SET_PASSWORD_RETYPE: true, LOGOUT_ON_PASSWORD_CHANGE: true },
     ours: { setPasswordRetype: true, logoutOnPasswordChange: true },
   },
   {
     name: "rotation",
+    onNodeAlone: true,
     django: { ROTATE_REFRESH_TOKENS: true },
     ours: { rotateRefreshTokens: true, blacklistAfterRotation: false },
   },
   {
     name: "rotation and blacklist",
+    onNodeAlone: true,
     django: { ROTATE_REFRESH_TOKENS: true, BLACKLIST_AFTER_ROTATION: true },
     ours: { rotateRefreshTokens: true, blacklistAfterRotation: true, refreshGrace: 0 },
   },
   {
     name: "sliding tokens",
+    onNodeAlone: true,
     django: {
       AUTH_TOKEN_CLASSES: ["rest_framework_simplejwt.tokens.SlidingToken"],
       SLIDING_TOKEN_LIFETIME: 200,
@@ -92,21 +89,33 @@ export const variants: Variant[] = [
   { name: "RS256", django: {}, ours: {}, algorithm: "RS256" },
   {
     name: "HS512 and the time of the last login",
+    onNodeAlone: true,
     django: { UPDATE_LAST_LOGIN: true },
     ours: { updateLastLogin: true },
     algorithm: "HS512",
   },
 ];
 
+export interface Side {
+  name: Ours["name"];
+  send: Send;
+  /** What differs from Django without being a known departure. */
+  problems: string[];
+}
+
 export interface Both {
   variant: Variant;
   dialect: Dialect;
-  store: Store;
   idOf(username: string): string;
-  theirs(request: SiteRequest): Promise<SiteResponse>;
-  ours(request: SiteRequest): Promise<SiteResponse>;
+  theirs: Send;
+  /** One for each runtime, each with users of its own. */
+  ours: Side[];
   stop(): Promise<void>;
 }
+
+/** Returns our endpoints on the runtimes that a variant is tried on. */
+export const oursFor = ({ onNodeAlone }: Variant): readonly Ours[] =>
+  allOurs.filter(({ name }) => name === "node" || onNodeAlone !== true);
 
 export const missing = missingPackages();
 
@@ -168,50 +177,16 @@ export async function open(variant: Variant): Promise<Both> {
     deleted: idOf("gone"),
     ...variant.dialect,
   };
-  const store = memoryStore();
-  for (const { id, username, email, hash } of base.users) {
-    const wanted = wantedUsers.find((one) => one.username === username)!;
-    if (wanted.deleted !== true) {
-      await store.addUser({ id, username, email, passwordHash: hash, isActive: wanted.inactive !== true });
-    }
-  }
-  const endpoints = createJwtEndpoints({
-    store,
-    algorithm,
-    ...ours,
-    ...variant.ours,
-    responses: "simplejwt",
-    texts: textsOf54,
-    prefix: "/auth",
-    hashing: { iterations },
-    log: () => {},
-  });
-  const whoami = endpoints.protect((_, { user: { id, username, lastLogin } }) => {
-    const body = JSON.stringify({ id, username, has_logged_in: lastLogin !== null });
-    return new Response(body, { headers: { "content-type": "application/json" } });
+  const users = base.users.flatMap(({ hash: passwordHash, ...user }) => {
+    const wanted = wantedUsers.find(({ username }) => username === user.username)!;
+    return wanted.deleted === true ? [] : [{ ...user, passwordHash, isActive: wanted.inactive !== true }];
   });
   const settings: SiteSettings = { secret, sliding: dialect.sliding, djoser: variant.djoser };
   settings.simple_jwt = { ALGORITHM: algorithm, ...django, ...variant.django };
-  const site: Site = await startSite(settings, base.database);
-  const both: Both = {
-    variant,
-    dialect,
-    store,
-    idOf,
-    theirs: (request) => site.send(request),
-    async ours({ method, path, headers, body }) {
-      const request = new Request(`http://127.0.0.1${path}`, {
-        method,
-        headers: [
-          ...headers.map(([name, value]): [string, string] => [name, value]),
-          ...(body.length > 0 ? [["Content-Length", String(body.length)] as [string, string]] : []),
-        ],
-        ...(body.length > 0 && { body }),
-      });
-      const response = await (path.startsWith("/whoami") ? whoami(request) : endpoints.fetch(request));
-      return { status: response.status, headers: response.headers, text: await response.text() };
-    },
-    stop: () => site.stop(),
-  };
-  return both;
+  const opened = oursFor(variant).map(async ({ name, open }): Promise<Side> => {
+    const send = await open({ settings: { algorithm, ...ours, ...variant.ours }, users });
+    return { name, send, problems: [] };
+  });
+  const [site, ...sides] = await Promise.all([startSite(settings, base.database), ...opened]);
+  return { variant, dialect, idOf, theirs: site.send, ours: sides, stop: site.stop };
 }

@@ -2,11 +2,12 @@
 import * as assert from "uvu/assert";
 import type { Case, Dialect } from "../fixtures/djoser/cases.ts";
 import type { SiteResponse, SiteRequest } from "../fixtures/djoser/site.ts";
+import type { Runtime } from "../support/runtime.ts";
 import type { Both } from "./both.ts";
 import { departures } from "./departures.ts";
 
-/** How often each departure has occurred. */
-export const occurred = new Map<string, number>();
+/** How often each departure has occurred, by runtime. */
+export const occurred: Record<Runtime, Map<string, number>> = { node: new Map(), deno: new Map(), bun: new Map() };
 
 type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 
@@ -84,21 +85,41 @@ function differences(request: Case, theirs: SiteResponse, ours: SiteResponse, di
   return found;
 }
 
-/** Sends a request to both sides, or another one to ours if given. */
-export async function compare(both: Both, request: Case, ourRequest: SiteRequest = request) {
-  const [theirs, ours] = await Promise.all([both.theirs(request), both.ours(ourRequest)]);
-  return { theirs, ours, problem: judge(request, theirs, ours, both) };
+/**
+ * Sends a request to both sides and notes what differs.
+ * @param ourRequest returns the request for the runtime at an index of `both.ours`, where it is not Django's.
+ * @param after what has happened before, to be told with a difference.
+ */
+export async function compare(
+  both: Both,
+  request: Case,
+  ourRequest: (index: number) => SiteRequest = () => request,
+  after = "",
+) {
+  const sent = both.ours.map(({ send }, index) => send(ourRequest(index)));
+  const [theirs, ...ours] = await Promise.all([both.theirs(request), ...sent]);
+  for (const [index, { name, problems }] of both.ours.entries()) {
+    const problem = judge(request, theirs, ours[index]!, both, occurred[name]);
+    if (problem !== undefined) problems.push(problem + after);
+  }
+  return { theirs, ours };
 }
 
-/** Names what differs without being a known departure. */
-function judge(request: Case, theirs: SiteResponse, ours: SiteResponse, both: Both): string | undefined {
+/** Names what differs without being a known departure, and counts departures. */
+function judge(
+  request: Case,
+  theirs: SiteResponse,
+  ours: SiteResponse,
+  both: Both,
+  counts: Map<string, number>,
+): string | undefined {
   const left = differences(request, theirs, ours, both.dialect);
   for (const [name, { when, theirs: a, ours: b, covers = /^/ }] of Object.entries(departures)) {
     if (left.size === 0) break;
     const covered = [...left.keys()].filter((key) => covers.test(key));
     if (covered.length === 0 || !when(request, both) || a?.(theirs) === false || b?.(ours) === false) continue;
     for (const key of covered) left.delete(key);
-    occurred.set(name, (occurred.get(name) ?? 0) + 1);
+    counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   if (left.size === 0) return undefined;
   const { method, path, marks } = request;

@@ -134,49 +134,48 @@ async function caseOf(both: Both, username: string, parts: Parts): Promise<Case>
 
 /**
  * Sends every kind of request for another password, each for a user whose password was not changed yet.
- * @returns how many, and what differs.
+ * @returns how many.
  */
-export async function changePasswords(both: Both): Promise<{ count: number; problems: string[] }> {
-  const problems: string[] = [];
-  const note = (problem: string | undefined) => problem !== undefined && problems.push(problem);
+export async function changePasswords(both: Both): Promise<number> {
   const users = changers.map(({ username }) => username);
   let [count, username] = [0, users.pop()!];
   for (const parts of passwordCases(both.variant.ours.setPasswordRetype === true)) {
     count++;
-    const { theirs, ours, problem } = await compare(both, await caseOf(both, username, parts));
-    note(problem);
-    if (theirs.status !== 204 && ours.status !== 204) continue;
-    if (theirs.status === 204 && ours.status === 204 && parts.next !== undefined) {
+    const { theirs, ours } = await compare(both, await caseOf(both, username, parts));
+    const changed = [theirs, ...ours].filter(({ status }) => status === 204);
+    if (changed.length === 0) continue;
+    if (changed.length === 1 + ours.length && parts.next !== undefined) {
       for (const known of [password, parts.next]) {
-        note((await compare(both, withLogin(username, known, "after a new password"))).problem);
+        await compare(both, withLogin(username, known, "after a new password"));
       }
     }
     const following = users.pop();
     if (following === undefined) throw new Error(`more than ${changers.length} passwords were changed`);
     username = following;
   }
-  problems.push(...(await changeAndGoOn(both, username)));
-  return { count, problems };
+  await changeAndGoOn(both, username);
+  return count;
 }
 
+type Issued = Record<"access" | "refresh", string>;
+
 /** Changes a password in one of two sessions, and uses the tokens of both. */
-async function changeAndGoOn(both: Both, username: string): Promise<string[]> {
-  const problems: string[] = [];
-  const sessions: Record<"theirs" | "ours", Record<string, string>>[] = [];
+async function changeAndGoOn(both: Both, username: string): Promise<void> {
+  const sessions: { theirs: Issued; ours: Issued[] }[] = [];
   while (sessions.length < 2) {
     const { theirs, ours } = await compare(both, withLogin(username, password));
-    sessions.push({ theirs: JSON.parse(theirs.text), ours: JSON.parse(ours.text) });
+    const issued = [theirs, ...ours].map(({ text }) => JSON.parse(text) as Issued);
+    sessions.push({ theirs: issued[0]!, ours: issued.slice(1) });
     await new Promise((resolve) => setTimeout(resolve, 1100)); // logins within one second are one session
   }
   const own = sessions[1]!;
   const plain = await caseOf(both, username, {});
-  const bearing = (token: string): Case => ({
+  const bearing = ({ access }: Issued): Case => ({
     ...plain,
-    headers: [["Authorization", `Bearer ${token}`], ...plain.headers.slice(1)],
+    headers: [["Authorization", `Bearer ${access}`], ...plain.headers.slice(1)],
   });
-  const changed = await compare(both, bearing(own.theirs.access!), bearing(own.ours.access!));
-  if (changed.theirs.status !== 204) problems.push(`the password was not changed: ${changed.theirs.text}`);
-  if (changed.problem !== undefined) problems.push(changed.problem);
+  const changed = await compare(both, bearing(own.theirs), (side) => bearing(own.ours[side]!));
+  if (changed.theirs.status !== 204) throw new Error(`the password was not changed: ${changed.theirs.text}`);
   for (const { theirs, ours } of sessions) {
     const isEnded = theirs !== own.theirs || both.variant.ours.logoutOnPasswordChange === true;
     const marks = [isEnded ? "ended by a new password" : "after a new password"];
@@ -184,13 +183,8 @@ async function changeAndGoOn(both: Both, username: string): Promise<string[]> {
       ["me", "access"],
       ["refresh", "refresh"],
     ] as const) {
-      const one = await compare(
-        both,
-        withToken(both, endpoint, theirs[field]!, ...marks),
-        withToken(both, endpoint, ours[field]!),
-      );
-      if (one.problem !== undefined) problems.push(one.problem);
+      const request = withToken(both, endpoint, theirs[field], ...marks);
+      await compare(both, request, (side) => withToken(both, endpoint, ours[side]![field]));
     }
   }
-  return problems;
 }
