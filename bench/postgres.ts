@@ -90,10 +90,10 @@ function siteOn(port: number, isRotating: boolean): NodeJS.ProcessEnv {
 const siteFolder = path.join(projectRoot, "test/fixtures/djoser");
 
 function prepareSite(port: number): void {
-  const input = JSON.stringify([{ username: "ada", password: "correct horse" }]);
+  const input = JSON.stringify({ prepare: [{ username: "ada", password: "correct horse" }] });
   const options = { cwd: siteFolder, env: siteOn(port, false), input, encoding: "utf8" } as const;
-  const { status, stderr } = spawnSync(python, ["manage.py", "prepare"], options);
-  if (status !== 0) throw new Error(`manage.py prepare ended with ${status}: ${stderr}`);
+  const { status, stderr } = spawnSync(python, ["manage.py"], options);
+  if (status !== 0) throw new Error(`manage.py ended with ${status}: ${stderr}`);
 }
 
 async function addUser(url: string): Promise<void> {

@@ -9,8 +9,8 @@ import { createInterface } from "node:readline";
 import {
   environment as djangoEnvironment,
   missingPackages,
-  prepareDatabase,
   python,
+  startDjango,
 } from "../../test/fixtures/djoser/site.ts";
 import { bundle } from "../../test/support/bundle.ts";
 import { projectRoot, runtime, start, startProgram, temporaryFolder } from "../../test/support/runtime.ts";
@@ -135,7 +135,8 @@ const noMore = { settings: "", urls: "" };
  * @param more Python lines at the end of its settings, and of its URLs.
  */
 export async function startDjoser(workers: number, iterations?: number, more = noMore): Promise<Server> {
-  const { database } = prepareDatabase({ secret }, [credentials]);
+  const { database, stop } = await startDjango(secret, [credentials]);
+  stop();
   const args = ["-m", "gunicorn", "-w", String(workers), "--graceful-timeout", "1", "-b", "127.0.0.1:0", "wsgi"];
   const env = {
     ...djangoEnvironment({ secret }, database),

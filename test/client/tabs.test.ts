@@ -3,7 +3,7 @@ import process from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type JwtClient, createJwtClient } from "../../src/client/index.ts";
-import { type Site, missingPackages, prepareDatabase, startSite } from "../fixtures/djoser/site.ts";
+import { type Django, type Site, missingPackages, startDjango } from "../fixtures/djoser/site.ts";
 import { runtime } from "../support/runtime.ts";
 import {
   age,
@@ -233,8 +233,8 @@ it("says so when the server keeps the tokens in cookies and the client does not"
 });
 
 const missing = missingPackages();
+const secret = "the secret of the site that the client talks to, 64 bytes of it, as it has to be";
 const settings = {
-  secret: "the secret of the site that the client talks to, 64 bytes of it, as it has to be",
   simple_jwt: { ROTATE_REFRESH_TOKENS: true, BLACKLIST_AFTER_ROTATION: true, AUTH_HEADER_TYPES: ["JWT"] },
 };
 
@@ -243,12 +243,13 @@ if (missing.length > 0) {
   console.log(`skipped, as ${reason}`);
   if (process.env.CI === "true") it("talks to a Django site", () => assert.unreachable(reason));
 } else {
+  let django: Django;
   let site: Site;
   it.before(async () => {
-    const { database } = prepareDatabase(settings, [credentials]);
-    site = await startSite(settings, database);
+    django = await startDjango(secret, [credentials]);
+    site = await django.open(settings);
   });
-  it.after(() => site.stop());
+  it.after(() => django.stop());
 
   it("a Djoser site that revokes used tokens logs no tab out", async () => {
     const { tabs, storage, requests } = openTabs({ url: `${site.origin}/auth`, scheme: "JWT" });

@@ -2,7 +2,7 @@
 import { exportPKCS8, exportSPKI, generateKeyPair } from "jose";
 import type { JwtEndpointsSettings } from "../../src/index.ts";
 import { type Dialect, hmacKey } from "../fixtures/djoser/cases.ts";
-import { type SiteSettings, missingPackages, prepareDatabase, startSite } from "../fixtures/djoser/site.ts";
+import { type Django, missingPackages, startDjango } from "../fixtures/djoser/site.ts";
 import { type Ours, type Send, allOurs } from "./runtimes.ts";
 import { wantedUsers } from "./users.ts";
 
@@ -119,20 +119,10 @@ export const oursFor = ({ onNodeAlone }: Variant): readonly Ours[] =>
 
 export const missing = missingPackages();
 
-interface Prepared {
-  base: ReturnType<typeof prepareDatabase>;
-  idOf: (username: string) => string;
-}
-let prepared: Prepared | undefined;
+let django: Promise<Django> | undefined;
 
-/** Makes the database with the users, once. */
-export const prepare = (): Prepared => (prepared ??= makeDatabase());
-
-function makeDatabase(): Prepared {
-  const base = prepareDatabase({ secret }, wantedUsers);
-  const ids = new Map(base.users.map(({ username, id }) => [username, id]));
-  return { base, idOf: (username) => ids.get(username)! };
-}
+/** Starts Django, once. */
+export const startOnce = (): Promise<Django> => (django ??= startDjango(secret, wantedUsers));
 
 async function keysFor(algorithm: Dialect["algorithm"]) {
   if (algorithm.startsWith("HS")) {
@@ -158,7 +148,8 @@ async function keysFor(algorithm: Dialect["algorithm"]) {
 }
 
 export async function open(variant: Variant): Promise<Both> {
-  const { base, idOf } = prepare();
+  const base = await startOnce();
+  const idOf = (username: string): string => base.users.find((user) => user.username === username)!.id;
   const algorithm = variant.algorithm ?? "HS256";
   const { key, otherKey, publicText, django, ours } = await keysFor(algorithm);
   const dialect: Dialect = {
@@ -181,12 +172,15 @@ export async function open(variant: Variant): Promise<Both> {
     const wanted = wantedUsers.find(({ username }) => username === user.username)!;
     return wanted.deleted === true ? [] : [{ ...user, passwordHash, isActive: wanted.inactive !== true }];
   });
-  const settings: SiteSettings = { secret, sliding: dialect.sliding, djoser: variant.djoser };
-  settings.simple_jwt = { ALGORITHM: algorithm, ...django, ...variant.django };
+  const settings = {
+    sliding: dialect.sliding,
+    djoser: variant.djoser,
+    simple_jwt: { ALGORITHM: algorithm, ...django, ...variant.django },
+  };
   const opened = oursFor(variant).map(async ({ name, open }): Promise<Side> => {
     const send = await open({ settings: { algorithm, ...ours, ...variant.ours }, users });
     return { name, send, problems: [] };
   });
-  const [site, ...sides] = await Promise.all([startSite(settings, base.database), ...opened]);
-  return { variant, dialect, idOf, theirs: site.send, ours: sides, stop: site.stop };
+  const [{ send, stop }, ...sides] = await Promise.all([base.open(settings), ...opened]);
+  return { variant, dialect, idOf, theirs: send, ours: sides, stop };
 }

@@ -3,11 +3,10 @@ import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import { createInterface } from "node:readline";
 import { Agent, request } from "undici";
 import { type OurSettings, checkHashes, makeHashes, openEndpoints } from "../fixtures/djoser/endpoints.ts";
 import type { SiteRequest, SiteResponse } from "../fixtures/djoser/site.ts";
-import { type Runtime, projectRoot, runtime, startProgram } from "../support/runtime.ts";
+import { type Runtime, jsonLines, projectRoot, runtime, startProgram } from "../support/runtime.ts";
 
 export type Send = (request: SiteRequest) => Promise<SiteResponse>;
 
@@ -43,20 +42,14 @@ const here: Ours = {
 /** Returns the endpoints of `program.ts` on another runtime, which starts when it is needed. */
 function startOurs(name: Runtime, program: string, args: string[]): Ours {
   let child: ChildProcess | undefined;
-  let lines: AsyncIterator<string>;
-  let errors = "";
-  /** Sends a line and returns the reply; replies come in the order of the lines. */
-  const ask = async (line: object): Promise<never> => {
+  let send: ReturnType<typeof jsonLines>;
+  const ask = <T>(line: object): Promise<T> => {
     if (child === undefined) {
       const file = path.join(projectRoot, "test/fixtures/djoser/program.ts");
       child = startProgram(program, [...args, file], { stdio: "pipe" });
-      child.stderr!.on("data", (chunk: Uint8Array) => (errors += chunk.toString()));
-      lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+      send = jsonLines(child, `the program on ${name}`);
     }
-    child.stdin!.write(`${JSON.stringify(line)}\n`);
-    const { value, done } = await lines.next();
-    if (done === true) throw new Error(`the endpoints on ${name} have ended: ${errors}`);
-    return JSON.parse(value) as never;
+    return send(line);
   };
   const dispatcher = new Agent();
   return {
@@ -65,7 +58,7 @@ function startOurs(name: Runtime, program: string, args: string[]): Ours {
     checkHashes: (pairs) => ask({ check: pairs }),
     stop: () => child?.stdin!.end(),
     async open(of) {
-      const origin: string = await ask({ serve: of });
+      const origin = await ask<string>({ serve: of });
       return async ({ method, path, headers, body }) => {
         const response = await request(origin + path, {
           method: method as "GET",

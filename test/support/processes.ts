@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
+import { createInterface } from "node:readline";
 
 /** Waits for the end of a child and returns all that it wrote. */
 export async function finished(child: ChildProcess): Promise<{ code: number | null; stdout: string; stderr: string }> {
@@ -10,6 +11,29 @@ export async function finished(child: ChildProcess): Promise<{ code: number | nu
   child.stderr?.on("data", (chunk: Uint8Array) => (stderr += chunk.toString()));
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   return { code, stdout, stderr };
+}
+
+/**
+ * Returns a function that sends a program a line of JSON and returns the line of JSON that it replies with.
+ * @param name that of the program, for errors.
+ */
+export function jsonLines(child: ChildProcess, name: string): <T>(line: object) => Promise<T> {
+  const waiting: { resolve(value: unknown): void; reject(error: Error): void }[] = [];
+  let errors = "";
+  let failure: Error | undefined;
+  child.stderr!.on("data", (chunk: Uint8Array) => (errors += chunk.toString()));
+  child.stdin!.on("error", () => {}); // `close` follows
+  child.once("close", (code) => {
+    failure = new Error(`${name} has ended with ${code}: ${errors}`);
+    for (const { reject } of waiting) reject(failure);
+  });
+  createInterface({ input: child.stdout! }).on("line", (line) => waiting.shift()!.resolve(JSON.parse(line)));
+  return <T>(line: object) =>
+    new Promise<T>((resolve, reject) => {
+      if (failure !== undefined) return reject(failure);
+      waiting.push({ resolve: resolve as (value: unknown) => void, reject });
+      child.stdin!.write(`${JSON.stringify(line)}\n`);
+    });
 }
 
 /**
