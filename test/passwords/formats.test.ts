@@ -98,11 +98,13 @@ formats("are upgraded only to a stronger format, or to any format if their work 
     const passwords = createPasswords({ iterations, preferred });
     for (const [stored, name] of byStrength.entries()) {
       if (name === preferred) continue;
-      for (const [isEnough, encoded] of [true, false].flatMap((is, i) =>
-        made[name][i]!.map((one) => [is, one] as const),
-      )) {
-        const { ok, isWeak = false } = await passwords.check(password, encoded);
-        assert.equal([ok, isWeak], [true, stored < rank || !isEnough], `${encoded} where ${preferred} is preferred`);
+      for (const [index, all] of made[name].entries()) {
+        const isEnough = index === 0;
+        // What is enough does not depend on the preferred format: one of each is tried with all, the others with the weakest.
+        for (const encoded of preferred === "pbkdf2_sha1" ? all : all.slice(0, 1)) {
+          const { ok, isWeak = false } = await passwords.check(password, encoded);
+          assert.equal([ok, isWeak], [true, stored < rank || !isEnough], `${encoded} where ${preferred} is preferred`);
+        }
       }
     }
   }
