@@ -13,15 +13,15 @@ import type { Store } from "../../src/stores/store.ts";
 import { until } from "../support/processes.ts";
 import { skipWithoutPostgres, startPostgres } from "../support/postgres.ts";
 import { type Random, randomFrom, seedFrom } from "../support/random.ts";
-import { environmentWith, projectRoot } from "../support/runtime.ts";
+import { command, environmentWith, projectRoot } from "../support/runtime.ts";
 import { unlimited } from "../support/server.ts";
 import { type Pair, jtiOf, passwordHash, rotating, secret } from "../support/sessions.ts";
 
 const bin = (name: string): string => path.join(projectRoot, "node_modules/.bin", name);
 const runtimes: [name: string, program: string, args: string[]][] = [
-  ["node", bin("tsx"), []],
-  ["deno", bin("deno"), ["run", "-A"]],
-  ["bun", bin("bun"), ["run"]],
+  ["node", ...command("src/serve/node.ts")], // this suite runs on Node
+  ["deno", bin("deno"), ["run", "-A", "src/serve/deno.ts"]],
+  ["bun", bin("bun"), ["run", "src/serve/bun.ts"]],
 ];
 /**
  * A memory of revocations that is older than this, in milliseconds, is not used: so a request that is sent later than this
@@ -50,8 +50,9 @@ interface Reply {
 async function startServers(url: string, flags: string[]) {
   const dispatcher = new Agent({ connections: 20 });
   const args = ["--store", url, "--port", "0", "--hashing-iterations", "1", ...unlimited, ...rotating, ...flags];
-  const children = runtimes.map(([name, program, before]) =>
-    spawn(program, [...before, path.join(projectRoot, `src/serve/${name}.ts`), ...args], {
+  const children = runtimes.map(([, program, before]) =>
+    spawn(program, [...before, ...args], {
+      cwd: projectRoot,
       env: environmentWith({ JWT_SIGNING_KEY: secret }),
       stdio: ["ignore", "pipe", "pipe"],
     }),
