@@ -9,14 +9,8 @@ import { type KeptBody, type NodeStream, parsedBodyOf, readNodeBody } from "./no
 export interface FetchServer {
   /** The pause between two chunks after which a body of undeclared length may be refused, in milliseconds. */
   pause?: number;
-  /** Makes the response for a request whose body may go on beyond {@link restLimit}; it closes the connection. */
-  cut?: (response: HttpResponse) => Response;
-  /** Returns whether the client has gone. Default: whether `Request.signal` is aborted. */
-  isGone?: (request: Request) => boolean;
-  /** Whether text is read from a `Blob`, where that is faster than from an `ArrayBuffer`. */
-  readsBlobs?: boolean;
-  /** Makes all other responses. Default: {@link toResponse}. */
-  respond?: (response: HttpResponse) => Response;
+  /** Whether the server closes the connection of a refused body that may go on beyond {@link restLimit}. */
+  closes?: boolean;
 }
 
 /**
@@ -29,12 +23,7 @@ export function fetchWith(
   ip?: () => string | undefined,
   server: FetchServer = {},
 ): Promise<Response> {
-  const plain = new FetchRequest(request, ip, server);
-  const { cut, respond = toResponse } = server;
-  if (cut === undefined) return Promise.resolve(after(handle(plain), respond));
-  return Promise.resolve(
-    after(handle(plain), (response) => (response.status >= 400 && plain.mayGoOn() ? cut(response) : respond(response))),
-  );
+  return Promise.resolve(after(handle(new FetchRequest(request, ip, server)), toResponse));
 }
 
 export const toHttpRequest = (request: Request): HttpRequest => new FetchRequest(request);
@@ -53,7 +42,7 @@ export function toResponse({ status, headers, cookies, body }: HttpResponse): Re
 /** How long reading the rest of a refused body may delay the response, if the server can't read after it; in milliseconds. */
 const restMs = 500;
 
-class FetchRequest implements HttpRequest {
+export class FetchRequest implements HttpRequest {
   readonly #request: Request;
   readonly method: string;
   readonly url: string;
@@ -75,14 +64,10 @@ class FetchRequest implements HttpRequest {
   }
 
   isGone(): boolean {
-    return this.#server.isGone === undefined ? this.#request.signal.aborted : this.#server.isGone(this.#request);
+    return this.#request.signal.aborted;
   }
 
   text(limit: number): MaybePromise<string> {
-    if (this.#server.readsBlobs === true) {
-      const declared = Number(this.headers.get("content-length") ?? Number.NaN);
-      if (declared > 0 && declared <= limit) return this.#readBlob(limit);
-    }
     return this.#read(limit, decodeUtf8);
   }
   bytes(limit: number): MaybePromise<Uint8Array<ArrayBuffer>> {
@@ -103,20 +88,6 @@ class FetchRequest implements HttpRequest {
   /** Node's request behind this one, if srvx made it: reading from there takes half the time. */
   get #node(): (NodeStream & KeptBody) | undefined {
     return (this.#request as { runtime?: { node?: { req?: NodeStream & KeptBody } } }).runtime?.node?.req;
-  }
-
-  #readBlob(limit: number): Promise<string> {
-    this.isReading = true;
-    return this.#request.blob().then((blob) => {
-      this.#isWhole = true;
-      this.isReading = false;
-      if (blob.size > limit) throw tooLarge(limit);
-      return blob.text().then((text) => {
-        // As many characters as bytes are ASCII, or bytes that were replaced. All other text is decoded again, strictly.
-        if (text.length === blob.size && !text.includes("\ufffd")) return text;
-        return blob.arrayBuffer().then((buffer) => decodeUtf8(new Uint8Array(buffer)));
-      });
-    }, throwUnreadable);
   }
 
   #read<T>(limit: number, decode: (bytes: Uint8Array<ArrayBuffer>) => T): MaybePromise<T> {
@@ -144,7 +115,7 @@ class FetchRequest implements HttpRequest {
 
   /** Reads a body of undeclared length up to the limit, and a little further if the server then closes the connection. */
   async #readStream(stream: ReadableStream<Uint8Array<ArrayBuffer>>, limit: number): Promise<Uint8Array<ArrayBuffer>> {
-    const { pause, cut } = this.#server;
+    const { pause, closes } = this.#server;
     const body = new BodyBuffer(limit);
     const reader = openReader(stream);
     let refusal: unknown;
@@ -164,7 +135,7 @@ class FetchRequest implements HttpRequest {
         if (done) break;
         spare = value.buffer;
         if (body.add(value)) continue;
-        if (cut === undefined || body.size > limit + restLimit) refuse(tooLarge(limit));
+        if (closes !== true || body.size > limit + restLimit) refuse(tooLarge(limit));
         else timer ??= setTimeout(refuse, restMs, tooLarge(limit));
       }
     } catch (cause) {

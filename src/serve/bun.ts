@@ -1,9 +1,10 @@
 /** Serves on Bun: the handler's plain `handle` on `Bun.serve`. */
 import nodeHttp from "node:http";
 import process from "node:process";
-import { type FetchServer, fetchWith, toResponse } from "../http/fetch.ts";
-import { lingerMs } from "../http/body.ts";
-import type { HttpResponse } from "../index.ts";
+import { decodeUtf8, lingerMs, unreadable } from "../http/body.ts";
+import { FetchRequest, toResponse } from "../http/fetch.ts";
+import type { HttpRequest, HttpResponse } from "../index.ts";
+import { type MaybePromise, after } from "../maybe-promise.ts";
 import type { Listen } from "./runtime.ts";
 import { start } from "./start.ts";
 import { forkWith } from "./workers.ts";
@@ -25,7 +26,7 @@ declare const Bun: {
     reusePort: boolean;
     maxRequestBodySize: number;
     idleTimeout: number;
-    fetch(request: Request, server: BunServer): Promise<Response>;
+    fetch(request: Request, server: BunServer): MaybePromise<Response>;
   }): BunServer;
 };
 
@@ -58,28 +59,101 @@ function respond(response: HttpResponse): Response {
   return new Response(body, { status, headers: prepared });
 }
 
+let [lastUrl, lastPath] = ["", ""];
+
+/**
+ * Returns a URL without its origin, as the routes are looked up. Most requests have the URL of the one before, and the same
+ * text, whose hash is known, is found faster.
+ */
+function withoutOrigin(url: string): string {
+  if (url !== lastUrl) {
+    lastUrl = url;
+    const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
+    lastPath = start === -1 ? "" : url.slice(start);
+  }
+  return lastPath;
+}
+
+/** A request whose text of declared length is read in Bun's fastest way. All else is read as from any `Request`. */
+class BunRequest implements HttpRequest {
+  readonly request: Request;
+  readonly server: BunServer;
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Headers;
+  isReadingText = false;
+  isWhole = false;
+  other: FetchRequest | undefined;
+  constructor(request: Request, server: BunServer) {
+    this.request = request;
+    this.server = server;
+    this.method = request.method;
+    this.url = withoutOrigin(request.url);
+    this.headers = request.headers;
+  }
+
+  get ip(): string | undefined {
+    return this.server.requestIP(this.request)?.address;
+  }
+
+  isGone(): boolean {
+    // Bun also ends a connection whose response takes longer than `idleTimeout`. Only logins ask this, and wait so long.
+    this.server.timeout(this.request, longestTimeout);
+    return this.request.signal.aborted;
+  }
+
+  get isReading(): boolean {
+    return this.isReadingText || this.other?.isReading === true;
+  }
+
+  text(limit: number): MaybePromise<string> {
+    const declared = Number(this.headers.get("content-length") ?? Number.NaN);
+    if (!(declared > 0 && declared <= limit)) return this.asOther().text(limit);
+    this.isReadingText = true;
+    return this.request.blob().then((blob) => {
+      this.isWhole = true;
+      this.isReadingText = false;
+      return blob.text().then((text) => {
+        // As many characters as bytes are ASCII, or bytes that were replaced. All other text is decoded again, strictly.
+        if (text.length === blob.size && !text.includes("\ufffd")) return text;
+        return blob.arrayBuffer().then((buffer) => decodeUtf8(new Uint8Array(buffer)));
+      });
+    }, throwUnreadable);
+  }
+
+  bytes(limit: number): MaybePromise<Uint8Array<ArrayBuffer>> {
+    return this.asOther().bytes(limit);
+  }
+
+  /** Makes the response. It closes the connection when more of a refused body may follow than the server should read. */
+  respond(response: HttpResponse): Response {
+    return response.status >= 400 && !this.isWhole && this.asOther().mayGoOn() ? cut(response) : respond(response);
+  }
+
+  asOther(): FetchRequest {
+    return (this.other ??= new FetchRequest(this.request, undefined, { closes: true }));
+  }
+}
+
+function throwUnreadable(cause: unknown): never {
+  throw unreadable(cause);
+}
+
 /** The longest time that Bun takes, in seconds. */
 const longestTimeout = 255;
 
 const listen: Listen = async (handle, { host: hostname, port, limits }, reusePort) => {
   http.maxHeaderSize = limits.maxHeaderSize;
-  const own: FetchServer = {
-    cut,
-    respond,
-    readsBlobs: true,
-    isGone(request) {
-      // Bun also ends a connection whose response takes longer than `idleTimeout`. Only logins ask this, and wait so long.
-      server.timeout(request, longestTimeout);
-      return request.signal.aborted;
-    },
-  };
   const server = Bun.serve({
     hostname,
     port,
     reusePort,
     idleTimeout: Math.min(Math.ceil(limits.requestTimeout / 1000), longestTimeout),
     maxRequestBodySize: Number.MAX_SAFE_INTEGER, // the handler refuses what is larger than `maxBodySize`
-    fetch: (request, { requestIP }) => fetchWith(handle, request, () => requestIP.call(server, request)?.address, own),
+    fetch(request, self) {
+      const plain = new BunRequest(request, self);
+      return after(handle(plain), (response) => plain.respond(response));
+    },
   });
   const host = server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname;
   return { url: `http://${host}:${server.port}`, close: () => server.stop() };

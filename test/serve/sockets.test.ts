@@ -287,14 +287,24 @@ sockets("refuse a Host that holds more than one, wherever the request is for", a
   assert.not.match(output, "logo.png"); // nor logs a path that may be the sender's choice
 });
 
-sockets("refuse a character that is cut off", async () => {
-  const wire = connect();
-  const head = '{"token":"';
-  wire.write(verifyHead(head.length + 5) + head);
-  wire.write(Uint8Array.from([0xf0, 0x9f, 0x98, 0x22, 0x7d])); // of four bytes three, before the quote
-  const text = await wire.receive((all) => all.includes("UTF-8"), "it is refused");
-  assert.match(text, '{"non_field_errors":["JSON parse error - the body is not UTF-8"]}');
-  wire.destroy();
+sockets("decode a body strictly: what is not UTF-8 is refused, and nothing is left out or replaced", async () => {
+  const invalid = '{"non_field_errors":["Token is invalid or expired"]}';
+  const notUtf8 = '{"non_field_errors":["JSON parse error - the body is not UTF-8"]}';
+  const start = Buffer.from('{"token":"');
+  for (const [body, expected] of [
+    [[...start, 0xf0, 0x9f, 0x98, 0x22, 0x7d], notUtf8], // of four bytes three, before the quote
+    [[...start, 0xff, 0x22, 0x7d], notUtf8],
+    [[...start, 0xf0, 0x9f, 0x98, 0x80, 0x22, 0x7d], invalid],
+    [[...start, 0xef, 0xbf, 0xbd, 0x22, 0x7d], invalid], // U+FFFD itself
+    [[0xef, 0xbb, 0xbf, ...start, 0x61, 0x22, 0x7d], '{"non_field_errors":["JSON parse error - '],
+  ] as const) {
+    const wire = connect();
+    wire.write(verifyHead(body.length));
+    wire.write(Uint8Array.from(body));
+    const text = await wire.receive((all) => all.includes("}"), "it is refused");
+    assert.match(text, expected, String(body));
+    wire.destroy();
+  }
 });
 
 sockets("respond to odd request targets without a 500", async () => {
