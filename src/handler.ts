@@ -18,14 +18,14 @@ import { createPasswords } from "./passwords/index.ts";
 import { createReports, reportSettings } from "./reports.ts";
 import { createRouter } from "./routes.ts";
 import { revokeUser } from "./sessions/revocation.ts";
-import { createRotationLimit } from "./sessions/rotation-limit.ts";
 import { prepareLookUp } from "./sessions/state.ts";
 import { parseSettings } from "./settings/parse.ts";
 import type { JwtEndpointsSettings, Settings } from "./settings/types.ts";
 import { createSharedCounts } from "./shared-counts.ts";
 
 /**
- * Creates the endpoints. Instances share nothing: two with different settings can live side by side.
+ * Creates the endpoints. Instances with different settings can live side by side: those with one store, prefix and limit
+ * share what that limit counts, and nothing else.
  *
  * ```ts
  * const endpoints = createJwtEndpoints({ store: memoryStore(), signingKey: secret });
@@ -38,7 +38,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const forwarding = createForwarding(given);
   const settings: Settings = { ...given, clientAddress: forwarding.addressOf };
   reportSettings(input, settings);
-  const { store, throttleFailures: rate } = settings;
+  const { store, throttleFailures, throttleRotations } = settings;
   const passwords = createPasswords(settings.hashing);
   const audit = createAudit(settings);
   const share = createSharedCounts(settings);
@@ -49,12 +49,17 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     keys: keysFrom(settings),
     clientOf: forwarding.clientOf,
     failedLogins:
-      rate === false
+      throttleFailures === false
         ? undefined
         : onDemand(async () =>
-            (await import("./endpoints/failed-logins.ts")).createFailedLogins(settings, rate, share),
+            (await import("./endpoints/failed-logins.ts")).createFailedLogins(settings, throttleFailures, share),
           ),
-    rotations: createRotationLimit(settings, share),
+    rotations:
+      throttleRotations === false
+        ? undefined
+        : onDemand(async () =>
+            (await import("./sessions/rotation-limit.ts")).createRotationLimit(settings, throttleRotations, share),
+          ),
     record: audit?.record,
   };
   const router = createRouter(context);
@@ -126,6 +131,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
         hashers,
         cookies?.(),
         context.failedLogins?.(),
+        context.rotations?.(),
         prepareLookUp(settings),
       ]);
       readStoredHashes();

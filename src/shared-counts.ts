@@ -1,5 +1,8 @@
-/** Tells the other processes of a store what this one counts, and hands out what they count, so that a limit is one for all. */
-import type { Settings } from "./settings/types.ts";
+/**
+ * Counts for limits that are one for all: the handlers of a store in this process count in the same objects, and tell the
+ * other processes of the store, which add it to theirs.
+ */
+import type { Rate, Settings } from "./settings/types.ts";
 
 /**
  * Takes an event: of another process, or of this one to tell the others.
@@ -8,36 +11,60 @@ import type { Settings } from "./settings/types.ts";
  */
 export type CountEvent = (key: string, time: number) => void;
 
-/**
- * Shares a count with the other processes.
- * @param name the same in all processes.
- * @param receive called for each event of another process. It must bound what it remembers: the messages may be forged.
- * @returns a function to call for each event of this process; `undefined` for a store without messages.
- */
-export type ShareCounts = (name: string, receive: CountEvent) => CountEvent | undefined;
+export interface SharedCounts {
+  /** Returns what is counted under a name, in the same object for all handlers of this process. The first one creates it. */
+  countsOf<T extends object>(name: string, create: () => T): T;
+  /**
+   * Shares a count with the other processes.
+   * @param receive called for each event of another process. It must bound what it remembers: the messages may be forged.
+   * Of several handlers the last one's is called, so it must do no more than change what {@link countsOf} returns.
+   * @returns a function to call for each event of this process; `undefined` for a store without messages.
+   */
+  share(name: string, receive: CountEvent): CountEvent | undefined;
+}
 
-/**
- * Name, time, key; the name ends in the handler's prefix. Longer keys come from a host's own `clientAddress` or from foreign
- * tokens, and are not shared.
- */
+/** Returns what the handlers with this limit and one prefix share on their store. */
+export type ShareCounts = (rate: Rate) => SharedCounts;
+
+interface StoreCounts {
+  counts: Map<string, object>;
+  receivers: Map<string, CountEvent>;
+}
+
+/** Name, time, key. Longer keys come from a host's own `clientAddress` or from foreign tokens, and are not shared. */
 const message = /^(\S+) (\d{1,16}) (.{0,300})$/s;
 const longestKey = 300;
 
-/** Creates the function that shares counts over the messages of a store, with handlers of the same prefix. */
+/** What is counted lives as long as its store: some hosts create a handler for each request. */
+const stores = new WeakMap<object, StoreCounts>();
+
+/** Creates the function that shares counts on a store. */
 export function createSharedCounts({ store, prefix, now }: Pick<Settings, "store" | "prefix" | "now">): ShareCounts {
-  const receivers = new Map<string, CountEvent>();
-  return (count, receive) => {
-    const name = count + prefix;
-    if (store.publish === undefined || store.subscribe === undefined) return undefined;
-    if (receivers.size === 0) {
-      store.subscribe((text) => {
-        const [, sender, time, key] = message.exec(text) ?? [];
-        receivers.get(sender!)?.(key!, Math.min(Number(time), now()));
-      });
-    }
-    receivers.set(name, receive);
-    return (key, time) => {
-      if (key.length <= longestKey) store.publish!(`${name} ${Math.trunc(time)} ${key}`);
+  let shared = stores.get(store);
+  if (shared === undefined) stores.set(store, (shared = { counts: new Map(), receivers: new Map() }));
+  const { counts, receivers } = shared;
+  return ({ limit, seconds }) => {
+    const fullName = (name: string): string => `${name}:${limit}/${seconds}${prefix}`;
+    return {
+      countsOf<T extends object>(name: string, create: () => T) {
+        const key = fullName(name);
+        if (!counts.has(key)) counts.set(key, create());
+        return counts.get(key) as T;
+      },
+      share(count, receive) {
+        const name = fullName(count);
+        if (store.publish === undefined || store.subscribe === undefined) return undefined;
+        if (receivers.size === 0) {
+          store.subscribe((text) => {
+            const [, sender, time, key] = message.exec(text) ?? [];
+            receivers.get(sender!)?.(key!, Number(time));
+          });
+        }
+        receivers.set(name, (key, time) => receive(key, Math.min(time, now())));
+        return (key, time) => {
+          if (key.length <= longestKey) store.publish!(`${name} ${Math.trunc(time)} ${key}`);
+        };
+      },
     };
   };
 }

@@ -40,23 +40,38 @@ interface Failures {
   isRefused: boolean;
 }
 
+interface Accounts {
+  failures: Map<string, Failures>;
+  /** The clients that have logged in, each with its account. */
+  known: Map<string, true>;
+  /** `undefined` until the secret is read. */
+  hmac: Hmac | undefined;
+  /** When a reading of the secret last began, in milliseconds. */
+  triedAt: number;
+}
+
 /**
  * Creates the counts of the setting `throttleFailures`.
  *
  * Other processes are told an HMAC of the account, since people type passwords into the field of the name. Its secret is a
  * fact of the store, which all its processes find there whatever their keys are.
- * @param share shares the counts with the other processes of the store.
+ * @param share shares the counts with other handlers and processes of the store.
  */
 export function createFailedLogins(
   { store, usernameMatching, now, log }: Settings,
-  { limit, seconds }: Rate,
+  rate: Rate,
   share: ShareCounts,
 ): FailedLogins {
-  const failures = new Map<string, Failures>();
-  const known = new Map<string, true>();
-  let hmac: Hmac | undefined;
+  const { limit, seconds } = rate;
+  const shared = share(rate);
+  const accounts = shared.countsOf<Accounts>("accounts", () => ({
+    failures: new Map(),
+    known: new Map(),
+    hmac: undefined,
+    triedAt: Number.NEGATIVE_INFINITY,
+  }));
+  const { failures, known } = accounts;
   let reading: Promise<void> | undefined;
-  let triedAt = Number.NEGATIVE_INFINITY;
 
   const accountOf = (username: string): string => {
     const name = username.normalize("NFKC");
@@ -66,15 +81,15 @@ export function createFailedLogins(
   /** Returns what stands for an account: text that others can be told, once there is a secret. */
   const keyOf = (username: string): string => {
     const account = accountOf(username);
-    return hmac?.sign(encodeURIComponent(JSON.stringify(account))) ?? account; // ASCII, whatever the name
+    return accounts.hmac?.sign(encodeURIComponent(JSON.stringify(account))) ?? account; // ASCII, whatever the name
   };
 
   async function readSecret(): Promise<void> {
-    triedAt = now();
+    accounts.triedAt = now();
     try {
       const made = crypto.randomUUID() + crypto.randomUUID();
       const secret = await store.putIfAbsent!("throttle", "secret", made, now() / 1000 + secretLifetime);
-      hmac = hmacOf("HS256", undefined, new TextEncoder().encode(secret));
+      accounts.hmac = hmacOf("HS256", undefined, new TextEncoder().encode(secret));
     } catch {
       // The store takes no writes: this process counts by itself until a later login finds that it does.
     }
@@ -100,20 +115,20 @@ export function createFailedLogins(
     if (entry !== undefined && --entry.count <= 0) failures.delete(key);
   }
 
-  const sharing = store.putIfAbsent === undefined ? undefined : share;
-  const tellFailed = sharing?.("loginFailed", (key, at) => {
+  const sharing = store.putIfAbsent === undefined ? undefined : shared;
+  const tellFailed = sharing?.share("loginFailed", (key, at) => {
     const time = now();
     if (at + seconds * 1000 <= time) return;
     const entry = find(key, time);
     add(key, entry, entry.count === 0 ? at : Math.max(at, entry.last));
   });
-  const tellTakenBack = sharing?.("loginTakenBack", takeBack);
-  const tellKnown = sharing?.("clientKnown", (key) => put(known, key, true));
+  const tellTakenBack = sharing?.share("loginTakenBack", takeBack);
+  const tellKnown = sharing?.share("clientKnown", (key) => put(known, key, true));
 
   return {
     async begin(username, client, userId) {
-      if (tellFailed !== undefined && hmac === undefined) {
-        if (Math.abs(now() - triedAt) > retryMs) reading ??= readSecret().finally(() => (reading = undefined));
+      if (tellFailed !== undefined && accounts.hmac === undefined) {
+        if (Math.abs(now() - accounts.triedAt) > retryMs) reading ??= readSecret().finally(() => (reading = undefined));
         await reading;
       }
       const time = now();
@@ -129,7 +144,7 @@ export function createFailedLogins(
         throw throttled(wait, userId === undefined ? undefined : { userId });
       }
       add(key, entry, time);
-      const isShared = hmac !== undefined; // others are never told the name itself
+      const isShared = accounts.hmac !== undefined; // others are never told the name itself
       if (isShared) tellFailed?.(key, time);
       const forgive = () => {
         takeBack(key);

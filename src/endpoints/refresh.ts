@@ -29,13 +29,14 @@ export const refresh: Endpoint = (context, data, request) => {
   const { settings } = context;
   const { refresh: token } = parseFields(refreshFields, data);
   const now = nowOf(settings);
-  return after(readToken(context, token, "refresh"), (claims) => {
-    const plan = planRotation(context, claims, now);
-    return after(lookUp(context, claims, "refresh", plan), (state) => {
-      const user = requireUser(context, claims, state, now);
-      return issueTokens(context, knowingMark(claims, state, user), user, now, request, plan);
-    });
-  });
+  return after(readToken(context, token, "refresh"), (claims) =>
+    after(planRotation(context, claims, now), (plan) =>
+      after(lookUp(context, claims, "refresh", plan), (state) => {
+        const user = requireUser(context, claims, state, now);
+        return issueTokens(context, knowingMark(claims, state, user), user, now, request, plan);
+      }),
+    ),
+  );
 };
 
 /** Signs the access token and, with rotation, records and signs the successor of the refresh token. */

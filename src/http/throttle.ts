@@ -16,38 +16,47 @@ interface Client {
   isRefused: boolean;
 }
 
+interface Clients {
+  /** Two generations: full, the younger replaces the older. Deleting one by one would leave holes that a Map has to skip. */
+  younger: Map<string, Client>;
+  older: Map<string, Client>;
+  /** The requests in the younger. */
+  remembered: number;
+}
+
 /**
  * Creates a throttle: at most `limit` requests of one client within any `seconds`.
- * @param name what is limited, for the log and for the other processes of the store.
- * @param share shares the counts with these.
+ * @param name what is limited, for the log and for others that count.
+ * @param share shares the counts with other handlers and processes of the store.
  * @returns a function to call once per request with what the client's requests share. It throws `throttled`, with the
  * seconds to wait.
  */
 export function createThrottle(
-  { limit, seconds }: Rate,
-  { name, now, log, share }: { name: string; now: () => number; log: (event: LogEvent) => void; share?: ShareCounts },
+  rate: Rate,
+  { name, now, log, share }: { name: string; now: () => number; log: (event: LogEvent) => void; share: ShareCounts },
 ): (client: string) => void {
-  const span = seconds * 1000;
-  // Two generations: full, the younger replaces the older. Deleting one by one would leave holes that a Map has to skip.
-  let [clients, older] = [new Map<string, Client>(), new Map<string, Client>()];
-  let remembered = 0; // in the younger
+  const { limit } = rate;
+  const span = rate.seconds * 1000;
+  const shared = share(rate);
+  const clients = shared.countsOf<Clients>(name, () => ({ younger: new Map(), older: new Map(), remembered: 0 }));
 
   /** Returns a client, which the younger generation then has. */
   function find(key: string): Client {
-    let client = clients.get(key);
+    let client = clients.younger.get(key);
     if (client !== undefined) return client;
-    client = older.get(key) ?? { times: [], isRefused: false };
-    clients.set(key, client);
-    remembered += client.times.length;
+    client = clients.older.get(key) ?? { times: [], isRefused: false };
+    clients.younger.set(key, client);
+    clients.remembered += client.times.length;
     return client;
   }
 
   function add(key: string, client: Client, time: number): void {
     client.times.push(time);
-    if (++remembered >= mostTimes / 2) [clients, older, remembered] = [new Map([[key, client]]), clients, 0];
+    if (++clients.remembered < mostTimes / 2) return;
+    Object.assign(clients, { younger: new Map([[key, client]]), older: clients.younger, remembered: 0 });
   }
 
-  const tell = share?.(name, (key, time) => {
+  const tell = shared.share(name, (key, time) => {
     if (time <= now() - span) return;
     const client = find(key);
     add(key, client, time);

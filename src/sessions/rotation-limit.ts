@@ -1,6 +1,6 @@
 /** Limits how often a session rotates its refresh token: each rotation leaves a fact in the store until that token expires. */
 import { type JwtEndpointsError, throttled } from "../errors.ts";
-import type { Settings } from "../settings/types.ts";
+import type { Rate, Settings } from "../settings/types.ts";
 import type { ShareCounts } from "../shared-counts.ts";
 
 /**
@@ -18,6 +18,12 @@ interface Bucket {
   isLogged: boolean;
 }
 
+/** Two generations: full, the younger replaces the older. Deleting one by one would leave holes that a Map has to skip. */
+interface Sessions {
+  younger: Map<string, Bucket>;
+  older: Map<string, Bucket>;
+}
+
 export interface RotationLimit {
   /** Returns how long a session has to wait before it may rotate again, in milliseconds; 0 when it may at once. */
   waitOf(session: string): number;
@@ -33,20 +39,20 @@ export interface RotationLimit {
 /**
  * Creates the counts of the setting `throttleRotations`. A bucket is of one size whatever the limit, and after a burst its
  * session waits for one part of the time, not for all of it.
- * @param share shares the counts with the other processes of the store.
- * @returns `undefined` when it is off.
+ * @param share shares the counts with other handlers and processes of the store.
  */
 export function createRotationLimit(
-  { throttleRotations, now, log }: Settings,
-  share?: ShareCounts,
-): RotationLimit | undefined {
-  if (throttleRotations === false) return undefined;
-  const { limit, seconds } = throttleRotations;
+  { now, log }: Pick<Settings, "now" | "log">,
+  rate: Rate,
+  share: ShareCounts,
+): RotationLimit {
+  const { limit, seconds } = rate;
   const drainMs = (seconds * 1000) / limit;
-  // Two generations: full, the younger replaces the older. Deleting one by one would leave holes that a Map has to skip.
-  let [sessions, older] = [new Map<string, Bucket>(), new Map<string, Bucket>()];
+  const name = "throttleRotations";
+  const shared = share(rate);
+  const sessions = shared.countsOf<Sessions>(name, () => ({ younger: new Map(), older: new Map() }));
 
-  const held = (session: string): Bucket | undefined => sessions.get(session) ?? older.get(session);
+  const held = (session: string): Bucket | undefined => sessions.younger.get(session) ?? sessions.older.get(session);
 
   /** Returns the bucket of a session as it is at a time. One from before the clock was set back keeps its level. */
   function find(session: string, time = now()): Bucket | undefined {
@@ -61,11 +67,14 @@ export function createRotationLimit(
   function add(session: string, time: number): void {
     const bucket = find(session, time) ?? { level: 0, at: time, isLogged: false };
     bucket.level += 1;
-    if (sessions.size >= mostSessions / 2 && !sessions.has(session)) [sessions, older] = [new Map(), sessions];
-    sessions.set(session, bucket);
+    const { younger } = sessions;
+    if (younger.size >= mostSessions / 2 && !younger.has(session)) {
+      Object.assign(sessions, { younger: new Map(), older: younger });
+    }
+    sessions.younger.set(session, bucket);
   }
 
-  const tell = share?.("throttleRotations", (session, time) => {
+  const tell = shared.share(name, (session, time) => {
     const at = Math.max(held(session)?.at ?? 0, time);
     if ((find(session, at)?.level ?? 0) < limit) add(session, at);
   });

@@ -1,5 +1,6 @@
 /** Rotation of refresh tokens with reuse detection (RFC 9700 section 4.14). */
 import { fail } from "../errors.ts";
+import { type MaybePromise, after, isPromise } from "../maybe-promise.ts";
 import type { User } from "../stores/store.ts";
 import type { Settings } from "../settings/types.ts";
 import { type Claims, type Issue, jtiFrom, loginTime, newJti, sessionEnd, sessionOf } from "../tokens/claims.ts";
@@ -29,12 +30,13 @@ export function planRotation(
   { settings, store, rotations }: SessionContext,
   claims: Claims,
   now: number,
-): RotationPlan | undefined {
+): MaybePromise<RotationPlan | undefined> {
   if (store.latestState === undefined || !isSingleUse(settings, claims)) return undefined;
   const { userAuthenticationRule, checkRevokeToken } = settings;
   if (userAuthenticationRule !== undefined || checkRevokeToken || now >= sessionEnd(settings, claims)) return undefined;
-  if (rotations !== undefined && rotations.waitOf(sessionOf(settings, claims)) > 0) return undefined;
-  return makePlan(settings, claims, Math.floor(now), now);
+  const plan = (): RotationPlan => makePlan(settings, claims, Math.floor(now), now);
+  if (rotations === undefined) return plan();
+  return after(rotations(), (limit) => (limit.waitOf(sessionOf(settings, claims)) > 0 ? undefined : plan()));
 }
 
 /**
@@ -62,11 +64,13 @@ export async function rotate(
   if (settings.blacklistAfterRotation === false) return issue;
 
   const session = sessionOf(settings, claims);
-  const wait = isRecorded ? 0 : (rotations?.waitOf(session) ?? 0);
+  const loading = rotations?.();
+  const limit = isPromise(loading) ? await loading : loading;
+  const wait = isRecorded ? 0 : (limit?.waitOf(session) ?? 0);
   // What is recorded goes on at the limit too: a retry gets its successor, and reuse ends the session.
-  if (wait > 0 && !exists(await store.get!(...fact.key))) throw rotations!.refusal(session, wait, user.id);
+  if (wait > 0 && !exists(await store.get!(...fact.key))) throw limit!.refusal(session, wait, user.id);
   const recorded = isRecorded ? plan.recorded! : await store.putIfAbsent!(...fact.key, fact.value, fact.expiresAt);
-  if (recorded === fact.value) rotations?.count(session);
+  if (recorded === fact.value) limit?.count(session);
   // Looked up again: putIfAbsent has caught up with other processes, and one of them may have ended the session.
   if (!isRecorded && isRevokedByFact(await lookUpRevocation(context, claims))) throw fail("token_blacklisted");
   if (recorded === fact.value) return issue;

@@ -31,7 +31,7 @@ export interface SessionContext {
   readonly settings: Settings;
   readonly store: EndpointsStore;
   /** Limits rotations by session, when that is on. */
-  readonly rotations?: RotationLimit | undefined;
+  readonly rotations?: (() => MaybePromise<RotationLimit>) | undefined;
 }
 
 /** The rotation of a refresh token, made before the token's state is known. */

@@ -1,9 +1,18 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createThrottle } from "../../src/http/throttle.ts";
+import { createSharedCounts } from "../../src/shared-counts.ts";
+import { memoryStore } from "../../src/stores/memory.ts";
 import { credentials, endpointsWith } from "../support/endpoints.ts";
 
 const it = suite("throttle");
+
+/** A throttle alone, whose clock stands still. */
+function throttleOf(limit: number) {
+  const now = () => 1e12;
+  const share = createSharedCounts({ store: memoryStore(), prefix: "", now });
+  return createThrottle({ limit, seconds: 60 }, { name: "throttle", now, log: () => {}, share });
+}
 
 it("responds 429 with the seconds to wait, for each client on its own", async () => {
   let time = 1_800_000_000_000;
@@ -117,14 +126,14 @@ it("counts concurrent guesses before any of them has failed", async () => {
 });
 
 it("remembers a bounded number of clients, and still counts the latest", () => {
-  const throttle = createThrottle({ limit: 1, seconds: 60 }, { name: "throttle", now: () => 1e12, log: () => {} });
+  const throttle = throttleOf(1);
   for (let i = 0; i < 300_000; i++) throttle(`client ${i}`);
   throttle("client 0"); // forgotten
   assert.throws(() => throttle("client 299999"));
 });
 
 it("counts what it still remembers of a client that comes back, so that the bound holds", () => {
-  const throttle = createThrottle({ limit: 10, seconds: 60 }, { name: "throttle", now: () => 1e12, log: () => {} });
+  const throttle = throttleOf(10);
   const ask = (client: string) => {
     try {
       throttle(client);

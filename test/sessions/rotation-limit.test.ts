@@ -4,9 +4,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { AuditEvent, JwtEndpointsSettings, Store } from "../../src/index.ts";
 import { createRotationLimit } from "../../src/sessions/rotation-limit.ts";
-import { parseSettings } from "../../src/settings/parse.ts";
+import { createSharedCounts } from "../../src/shared-counts.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import { type Opened, begin, codesOf, expectRevoked, jtiOf, secret, setUp, stores } from "../support/sessions.ts";
+import { type Opened, begin, codesOf, expectRevoked, jtiOf, setUp, stores } from "../support/sessions.ts";
 
 /** Refreshes until the response is not 200, and returns the tokens in their order and that response. */
 async function rotateUntilRefused({ refresh }: Opened, first: string) {
@@ -159,15 +159,19 @@ it("limits nothing by default, nor where rotations are not recorded", async () =
   }
 });
 
-/** The limit alone, with a clock. */
-function limitOf(throttleRotations: string) {
+/** The limit alone, with a clock. `hear` receives what another process counts. */
+function limitOf(limit: number, seconds: number) {
   const clock = { ms: begin * 1000 };
-  const settings = parseSettings({ store: memoryStore(), signingKey: secret, throttleRotations, now: () => clock.ms });
-  return { clock, ...createRotationLimit(settings)! };
+  let receive = (_text: string): void => {};
+  const store = { ...memoryStore(), publish: () => {}, subscribe: (given: typeof receive) => void (receive = given) };
+  const settings = { store, prefix: "", now: () => clock.ms, log: () => {} };
+  const rotations = createRotationLimit(settings, { limit, seconds }, createSharedCounts(settings));
+  const hear = (session: string) => receive(`throttleRotations:${limit}/${seconds} ${clock.ms} ${session}`);
+  return { clock, hear, ...rotations };
 }
 
 it("keeps its counts when the clock is set back, and nobody waits for longer", () => {
-  const { clock, count, waitOf } = limitOf("60/hour");
+  const { clock, count, waitOf } = limitOf(60, 3600);
   for (let i = 0; i < 60; i++) count("a");
   clock.ms -= 3_600_000;
   assert.is(waitOf("a"), 60_000);
@@ -178,28 +182,17 @@ it("keeps its counts when the clock is set back, and nobody waits for longer", (
 });
 
 it("counts each burst of another process, also when the bucket was full before", () => {
-  const clock = { ms: 0 };
-  const settings = parseSettings({
-    store: memoryStore(),
-    signingKey: secret,
-    now: () => clock.ms,
-    throttleRotations: "10/min",
-  });
-  let hear = (_session: string, _time: number): void => {};
-  const limit = createRotationLimit(settings, (_name, receive) => {
-    hear = receive;
-    return () => {};
-  })!;
+  const { clock, hear, waitOf } = limitOf(10, 60);
   for (const hour of [0, 1, 2]) {
-    clock.ms = hour * 3_600_000;
-    assert.is(limit.waitOf("a"), 0);
-    for (let i = 0; i < 12; i++) hear("b", clock.ms);
-    assert.is(limit.waitOf("b"), 6000, `hour ${hour}`);
+    clock.ms = (begin + hour * 3600) * 1000;
+    assert.is(waitOf("a"), 0);
+    for (let i = 0; i < 12; i++) hear("b");
+    assert.is(waitOf("b"), 6000, `hour ${hour}`);
   }
 });
 
 it("allows whole numbers of rotations at rates that divide unevenly", () => {
-  const { clock, count, waitOf } = limitOf("7/min");
+  const { clock, count, waitOf } = limitOf(7, 60);
   let allowed = 0;
   for (let second = 0; second <= 3600; second++) {
     while (waitOf("a") === 0) {
@@ -213,7 +206,7 @@ it("allows whole numbers of rotations at rates that divide unevenly", () => {
 });
 
 it("remembers a bounded number of sessions, and still the latest", () => {
-  const { count, waitOf } = limitOf("1/hour");
+  const { count, waitOf } = limitOf(1, 3600);
   for (let i = 0; i < 200_000; i++) count(`session ${i}`);
   assert.is(waitOf("session 0"), 0, "forgotten");
   assert.is(waitOf("session 199999"), 3_600_000);

@@ -2,64 +2,18 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { JwtEndpointsSettings } from "../../src/index.ts";
-import { openFileStore } from "../../src/stores/file/index.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import { migratePostgres, postgresStore } from "../../src/stores/postgres/index.ts";
 import type { Store } from "../../src/stores/store.ts";
 import { addContractUsers } from "../support/contract-client.ts";
-import { credentials, endpointsWith } from "../support/endpoints.ts";
-import { skipWithoutPostgres, startPostgres } from "../support/postgres.ts";
+import { closed, limits, processOn, sharedStores, stopped, wrong } from "../support/counting.ts";
+import { credentials } from "../support/endpoints.ts";
 import { until } from "../support/processes.ts";
 import { randomFrom, seedFrom } from "../support/random.ts";
-import { temporaryFolder } from "../support/runtime.ts";
 
-type Open = () => Promise<Store>;
-
-const server = await startPostgres();
-if (server === undefined) skipWithoutPostgres("counts shared over PostgreSQL");
-
-/** Makes an empty store and returns what opens it, once for each process. */
-const kinds: [name: string, make: () => Promise<Open>][] = [
-  [
-    "file",
-    async () => {
-      const folder = temporaryFolder();
-      return () => openFileStore(folder);
-    },
-  ],
-];
-if (server !== undefined) {
-  let schemas = 0;
-  kinds.push([
-    "PostgreSQL",
-    async () => {
-      const url = server.url("postgres", { schema: `s${++schemas}`, pool: "2" });
-      await migratePostgres({ url });
-      return () => postgresStore({ url });
-    },
-  ]);
-}
-
-const wrong = { ...credentials, password: "wrong" };
-const clientAddress: JwtEndpointsSettings["clientAddress"] = (request) => request.headers.get("x-client") ?? undefined;
+const { kinds, stop } = await sharedStores("counts shared over PostgreSQL");
 
 /** Resolves when what was counted has to be known in every process. */
 const told = () => new Promise((resolve) => setTimeout(resolve, 1000));
-
-/** A clock that stands still, for delays that must not pass meanwhile. */
-const stopped = Date.now();
-
-/** The stores that a case has closed itself. */
-const closed = new WeakSet<Store>();
-
-/** Endpoints of one process. */
-async function processOn(store: Store, settings: Partial<JwtEndpointsSettings>) {
-  const { endpoints, post, log } = await endpointsWith({ store, clientAddress, ...settings });
-  await endpoints.ready(); // from then on it hears what the others count
-  const logIn = async (client: string, data: object = wrong, prefix = "") =>
-    (await post(`${prefix}/jwt/create/`, data, { "x-client": client })).status;
-  return { post, logIn, log, close: () => (closed.add(store), store.close()) };
-}
 
 for (const [name, make] of kinds) {
   const it = suite(`counts shared over a store: ${name}`);
@@ -207,19 +161,14 @@ async function withForger(settings: Partial<JwtEndpointsSettings>, time = { now:
   return { ...here, sent, time, forge: (text: string) => forge(text) };
 }
 
-const limits = {
-  throttle: "3/min",
-  throttleVerify: "3/min",
-  throttleFailures: "3/min",
-  throttleRotations: "3/min",
-  rotateRefreshTokens: true,
-};
-const parts = ["throttle", "throttleVerify", "throttleRotations", "loginFailed", "loginTakenBack", "clientKnown"];
+const parts = ["throttle", "throttleVerify", "throttleRotations", "loginFailed", "loginTakenBack", "clientKnown"].map(
+  (name) => `${name}:3/60`,
+);
 
 forged("are passed over when they are malformed, and everything still works", async () => {
   const { below, pick, chance, bytes } = randomFrom(seedFrom());
   const { forge, logIn, post, time } = await withForger(limits);
-  const names = [...parts, "constructor", "__proto__", "", "throttle throttle"];
+  const names = [...parts, "constructor", "__proto__", "", "throttle throttle", "throttle", "throttle:9/60"];
   const times = ["NaN", "-1", "1e9", "Infinity", "9".repeat(16), "9".repeat(400), "0", "", "1.5", String(time.now)];
   const odd = () => String.fromCharCode(...bytes(below(40)), below(65_536));
   for (let i = 0; i < 50_000; i++) {
@@ -238,9 +187,9 @@ forged("are passed over when they are malformed, and everything still works", as
 
 forged("count a time in the future as now, and one before the window not at all", async () => {
   const { forge, logIn, time } = await withForger({ throttle: "2/min" });
-  for (let i = 0; i < 9; i++) forge(`throttle ${time.now - 60_000} a`);
+  for (let i = 0; i < 9; i++) forge(`throttle:2/60 ${time.now - 60_000} a`);
   assert.is(await logIn("a"), 400);
-  forge(`throttle ${time.now + 3_600_000} a`);
+  forge(`throttle:2/60 ${time.now + 3_600_000} a`);
   assert.is(await logIn("a"), 429);
   time.now += 59_999;
   assert.is(await logIn("a"), 429);
@@ -250,7 +199,7 @@ forged("count a time in the future as now, and one before the window not at all"
 
 forged("count in any order, and by the newest times when there are more than the limit", async () => {
   const { forge, post, time } = await withForger({ throttle: "2/min" });
-  for (const ago of [10_000, 50_000, 20_000, 30_000, 40_000]) forge(`throttle ${time.now - ago} a`);
+  for (const ago of [10_000, 50_000, 20_000, 30_000, 40_000]) forge(`throttle:2/60 ${time.now - ago} a`);
   const { status, headers } = await post("/jwt/create/", wrong, { "x-client": "a" });
   assert.equal([status, headers["retry-after"]], [429, "40"]);
 });
@@ -262,14 +211,14 @@ forged("make nobody wait for longer than the process's own counts do", async () 
   const { sid } = JSON.parse(atob(refresh!.split(".")[1]!)) as { sid: string };
   const digest = sent.find((text) => text.startsWith("loginFailed"))!.split(" ")[2]!;
   for (let i = 0; i < 10_000; i++) {
-    forge(`throttleRotations ${time.now} ${sid}`);
-    forge(`loginFailed ${time.now} ${digest}`);
+    forge(`throttleRotations:3/60 ${time.now} ${sid}`);
+    forge(`loginFailed:3/60 ${time.now} ${digest}`);
   }
   assert.is((await post("/jwt/refresh/", { refresh })).headers["retry-after"], "20");
   assert.is(await logIn("stranger"), 429);
   time.now += 60_000;
   assert.is(await logIn("stranger"), 400);
-  for (let i = 0; i < 10_000; i++) forge(`loginTakenBack ${time.now} ${digest}`);
+  for (let i = 0; i < 10_000; i++) forge(`loginTakenBack:3/60 ${time.now} ${digest}`);
   for (let i = 0; i < 3; i++) assert.is(await logIn("stranger"), 400, "at most what was counted is taken back");
   assert.is(await logIn("stranger"), 429);
 });
@@ -280,10 +229,10 @@ forged("fill no memory: what was counted longest ago is forgotten", async () => 
   const { sid } = JSON.parse(atob(refresh.split(".")[1]!)) as { sid: string };
   const digest = sent.find((text) => text.startsWith("loginFailed"))!.split(" ")[2]!;
   for (let i = 0; i < 3; i++) {
-    forge(`loginFailed ${time.now} ${digest}`);
-    forge(`throttleRotations ${time.now} ${sid}`);
+    forge(`loginFailed:3/60 ${time.now} ${digest}`);
+    forge(`throttleRotations:3/60 ${time.now} ${sid}`);
   }
-  const counted = parts.filter((name) => name !== "loginTakenBack");
+  const counted = ["throttle:1/60", ...parts].filter((name) => !name.startsWith("loginTakenBack"));
   for (let i = 0; i < 120_000; i++) {
     // a throttle remembers 100,000
     for (const name of counted) forge(`${name} ${time.now} forged ${i}`);
@@ -330,5 +279,5 @@ forged("keep counting alone while the store takes no secret", async () => {
 forged.run();
 
 const last = suite("the server of this suite");
-last("stops", async () => void (await server?.stop()));
+last("stops", async () => void (await stop()));
 last.run();
