@@ -188,6 +188,12 @@ for (const flags of [[], ["nodejs_compat"], ["no_handle_cross_request_promise_re
     });
   });
 
+  it(`count together where each makes a handler of its own${title}`, async () => {
+    await onCold({ LIMIT: "3/hour" }, async (worker) => {
+      assert.equal(await statuses(() => post(worker, "verify", {})), { 400: 3, 429: 17 });
+    });
+  });
+
   it(`log in together, though one password is hashed at a time${title}`, async () => {
     const disk = temporaryFolder();
     await onCold({}, async ({ origin }) => assert.is((await fetch(`${origin}/add-user`)).status, 200), disk);
