@@ -37,8 +37,8 @@ export const checkSettings = (input: Record<string, unknown>): void =>
 /** The codes of texts, by their names as settings. */
 const textNames = Object.keys(errorTexts.entries).map((code) => `texts.${code}`);
 
-function parse<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOutput<S> {
-  const result = v.safeParse(schema, input);
+function parse<S extends v.GenericSchema & { entries: v.ObjectEntries }>(schema: S, input: unknown): v.InferOutput<S> {
+  const result = read(schema, input);
   if (result.success) return result.output;
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "settings";
@@ -46,6 +46,26 @@ function parse<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOut
   const names = () => ["store", ...settingNames(), ...textNames];
   const hint = isUnknown ? didYouMean(path, names()) : "";
   throw new SettingError(`setting ${path}${isUnknown ? "" : shownValue(path, issue.input)} ${issue.message}${hint}`);
+}
+
+/** Reads settings by a schema. Some may be getters of the host, which throw. */
+function read<S extends v.GenericSchema & { entries: v.ObjectEntries }>(
+  schema: S,
+  input: unknown,
+): v.SafeParseResult<S> {
+  try {
+    return v.safeParse(schema, input);
+  } catch (cause) {
+    const name = Object.keys(schema.entries).find((each) => {
+      try {
+        v.safeParse(schema.entries[each] as v.GenericSchema, (input as Record<string, unknown>)[each]);
+        return false;
+      } catch {
+        return true;
+      }
+    });
+    throw new SettingError(`setting ${name} can't be read: code of the host throws`, { cause });
+  }
 }
 
 /** Returns the offending value, quoted, unless it could be a secret or is a lump of data. */

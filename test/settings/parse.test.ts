@@ -1,11 +1,42 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtEndpointsSettings, createJwtEndpoints } from "../../src/index.ts";
+import { type JwtEndpointsSettings, SettingError, createJwtEndpoints } from "../../src/index.ts";
 import { parseHashing, parseSettings } from "../../src/settings/parse.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { secret } from "../support/contract-client.ts";
 
 const settings = suite("settings");
+
+settings("name the one that can't be read, with the cause and nothing of its text", () => {
+  const store = memoryStore();
+  const cause = new Error(secret);
+  const get = (): never => {
+    throw cause;
+  };
+  const throwing = (name: string) => Object.defineProperty({}, name, { enumerable: true, get });
+  const given = { store, signingKey: secret };
+  const list = Object.defineProperty([""], 0, { get });
+  const cases: [input: object, name: string][] = [
+    [{ ...given, hashing: throwing("iterations") }, "hashing"],
+    [{ ...given, cookies: throwing("carry") }, "cookies"],
+    [{ ...given, texts: throwing("token_invalid") }, "texts"],
+    [{ ...given, authHeaderTypes: list }, "authHeaderTypes"],
+    [{ ...given, signingKey: throwing("kty") }, "signingKey"],
+    [{ ...given, store: throwing("findUserByUsername") }, "store"],
+    [Object.defineProperties(throwing("throttle"), Object.getOwnPropertyDescriptors(given)), "throttle"],
+  ];
+  for (const [input, name] of cases) {
+    try {
+      createJwtEndpoints(input as JwtEndpointsSettings);
+      assert.unreachable(name);
+    } catch (error) {
+      const { message, cause: found } = error as Error;
+      assert.ok(error instanceof SettingError, name);
+      assert.is(message, `setting ${name} can't be read: code of the host throws`);
+      assert.is(found, cause);
+    }
+  }
+});
 
 settings("stop the start with one line that names what is wrong, and never a secret", async () => {
   const store = memoryStore();
