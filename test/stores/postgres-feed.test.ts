@@ -144,6 +144,20 @@ else {
     assert.is(heard, before, "what no server holds in memory is not announced");
     await listener.close();
   });
+
+  notices("reach the servers of one schema alone, whatever the length of its name", async () => {
+    for (const length of [58, 59, 63]) {
+      const name = `s${++schemas}`.padEnd(length - 1, "_");
+      const stores: Store[] = [];
+      for (const schema of [`${name}a`, `${name}a`, `${name}b`]) stores.push(await open(await freshUrl({ schema })));
+      const texts: string[][] = stores.map(() => []);
+      for (const [i, store] of stores.entries()) store.subscribe!((text) => texts[i]!.push(text));
+      stores[0]!.publish!("one");
+      stores[2]!.publish!("other");
+      await until(() => texts[1]!.length > 0, `a message arrives, ${length} characters`);
+      assert.equal(texts, [[], ["one"], []]);
+    }
+  });
   notices.run();
 
   const states = suite("the state of a token in PostgreSQL");

@@ -5,6 +5,7 @@
  * any: a position "after the last id seen" would pass over a slow one. So the position is a snapshot, which names the
  * transactions that it could not see yet; new is what the former snapshot could not see and the present one can.
  */
+import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createMessages } from "../messages.ts";
 import type { MessageStore } from "../store.ts";
@@ -25,6 +26,9 @@ const pageSize = 10_000;
 /** How much longer than it lasts by the database's clock a fact is held, in seconds: a server's may be behind. */
 const keepFor = 2 * 3600;
 
+/** The most bytes of a name in PostgreSQL. */
+const longestName = 63;
+
 interface News {
   what: "fact" | "mark" | "removed" | null;
   kind: string | null;
@@ -42,13 +46,20 @@ export interface Feed {
   close(): Promise<void>;
 }
 
+/** Returns the channel of a schema's notices. PostgreSQL takes no channel of a longer name than {@link longestName}. */
+function channelOf(schema: string): string {
+  const suffix = "_news";
+  if (schema.length + suffix.length <= longestName) return schema + suffix;
+  return createHash("sha256").update(schema).digest("hex").slice(0, 40) + suffix;
+}
+
 /**
  * Reads all there is, then follows.
  * @throws {StoreError} `STORE_UNAVAILABLE` when the first reading fails.
  */
 export async function startFeed(database: Database, recent: Recent, kinds: readonly string[]): Promise<Feed> {
   const { schema } = database;
-  const channel = `${database.where.schema}_news`;
+  const channel = channelOf(database.where.schema);
   const messages = createMessages(async (batches) => {
     await database.run("select pg_notify($1, batch) from unnest($2::text[]) as batch", [channel, batches]);
   });
