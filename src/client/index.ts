@@ -33,7 +33,10 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
   const listeners = new Set<(isLoggedIn: boolean | undefined) => void>();
   let known: boolean | undefined;
   let login: number | undefined;
-  let renewal: Promise<Session | undefined> | undefined;
+  /** The refresh under way, and the item that it renews. */
+  let renewal: { of: string; session: Promise<Session | undefined> } | undefined;
+  /** Resolves when the calls of endpoints under way have their responses. */
+  let turn: Promise<void> | undefined;
 
   // A change of cookies has no event, so the tabs of a page tell each other. Elsewhere a channel would keep a program running.
   const channel =
@@ -50,9 +53,23 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
   }
   const endpoint = (name: string): URL => new URL(`${base().pathname.replace(/\/$/, "")}/${name}/`, base());
 
-  /** Calls an endpoint. */
-  async function post(name: string, data: object): Promise<{ response: Response; body: unknown }> {
+  /**
+   * Calls an endpoint. A login waits for a refresh under way, and the other way round: the cookie of the earlier response could
+   * replace that of the later one. A logout is sent at once, since the page may be left.
+   */
+  function post(name: string, data: object): Promise<{ response: Response; body: unknown }> {
+    const result = postAfter(name, data, usesCookies && name !== "blacklist" ? turn : undefined);
+    turn = Promise.allSettled([turn, result]).then(() => {});
+    return result;
+  }
+
+  async function postAfter(
+    name: string,
+    data: object,
+    before?: Promise<void>,
+  ): Promise<{ response: Response; body: unknown }> {
     const target = endpoint(`jwt/${name}`);
+    await before;
     let response: Response;
     try {
       response = await send(target, {
@@ -111,10 +128,16 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     return write(isRefused ? undefined : sessionOf(response, body, session));
   }
 
-  const renew = (item: string, session: Session): Promise<Session | undefined> =>
-    (renewal ??= renewNow(item, session).finally(() => {
-      renewal = undefined;
-    }));
+  function renew(item: string, session: Session): Promise<Session | undefined> {
+    if (renewal?.of !== item) {
+      const begun = {
+        of: item,
+        session: renewNow(item, session).finally(() => renewal === begun && (renewal = undefined)),
+      };
+      renewal = begun;
+    }
+    return renewal.session;
+  }
 
   /**
    * Returns the session, refreshed if that is due. While the server can't do that, the token at hand is used to its end.

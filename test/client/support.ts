@@ -43,13 +43,13 @@ export function recordingFetch(through: typeof fetch = fetch) {
 }
 
 /** A `fetch` that keeps cookies as a browser does for requests with credentials. */
-export function browserFetch(): typeof fetch {
+export function browserFetch(through: typeof fetch = fetch): typeof fetch {
   const cookies = new Map<string, string>();
   return async (input, init) => {
-    if (init?.credentials !== "include") return fetch(input, init);
+    if (init?.credentials !== "include") return through(input, init);
     const headers = new Headers(init.headers);
     headers.set("cookie", [...cookies].map(([name, value]) => `${name}=${value}`).join("; "));
-    const response = await fetch(input, { ...init, headers });
+    const response = await through(input, { ...init, headers });
     for (const cookie of response.headers.getSetCookie()) {
       const [name, value] = cookie.split(";")[0]!.split("=") as [string, string];
       if (value === "") cookies.delete(name);
