@@ -4,6 +4,10 @@ import { decodeJwt } from "jose";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Store, createPasswords } from "../../src/index.ts";
+import { openFileStore } from "../../src/stores/file/index.ts";
+import { addContractUsers } from "../support/contract-client.ts";
+import { credentials, endpointsWith } from "../support/endpoints.ts";
+import { temporaryFolder } from "../support/runtime.ts";
 import { begin, expectRevoked, setUp } from "../support/sessions.ts";
 
 const it = suite("changed passwords");
@@ -78,6 +82,31 @@ it("issues no valid tokens for an old password that is changed while its hash is
     assert.is((await store.findUserById("1"))!.passwordHash, changed, "the new one stands");
     here.clock.seconds += 1;
     await expectRevoked(here, pair);
+  }
+});
+
+it("refuses a login with the former password in another process, from the response to the change on", async () => {
+  const folder = temporaryFolder();
+  const stores = [await openFileStore(folder), await openFileStore(folder)] as const;
+  try {
+    await addContractUsers(stores[0]);
+    const passwordRules = () => [];
+    const [here, there] = [
+      await endpointsWith({ store: stores[0], passwordRules }),
+      await endpointsWith({ store: stores[1], passwordRules }),
+    ];
+    let { password } = credentials;
+    for (let i = 0; i < 10; i++) {
+      const { access } = JSON.parse((await here.post("/jwt/create/", { ...credentials, password })).text);
+      const data = { current_password: password, new_password: `password ${i}` };
+      const changed = await here.post("/users/set_password/", data, { authorization: `Bearer ${access}` });
+      assert.is(changed.status, 204);
+      assert.is((await there.post("/jwt/create/", { ...credentials, password })).status, 400, `change ${i}`);
+      password = data.new_password;
+      assert.is((await there.post("/jwt/create/", { ...credentials, password })).status, 200, `change ${i}`);
+    }
+  } finally {
+    for (const store of stores) await store.close();
   }
 });
 

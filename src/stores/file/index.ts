@@ -137,14 +137,6 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     return (await writer.append(change)) as T;
   }
 
-  /** A user who is not known may have been added by another process a moment ago. */
-  function findUser(look: () => User | undefined): User | undefined {
-    const known = look();
-    if (known !== undefined) return known;
-    readOthers();
-    return look();
-  }
-
   /** Reads what other processes have appended until now. */
   function catchUp(): void {
     follower.requireOpen();
@@ -155,8 +147,17 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   const isReadSynced = (): boolean => !reader.journal().isSealed() && reader.journal().isReadSynced();
 
   return {
-    findUserByUsername: (username, matching) => findUser(() => freshState().findUserByUsername(username, matching)),
-    findUserById: (id) => findUser(() => freshState().findUserById(id)),
+    findUserByUsername(username, matching) {
+      freshState(); // throws when this process is too far behind
+      readOthers(); // a login with a password that another process has just changed is refused at once
+      return readable().findUserByUsername(username, matching);
+    },
+    findUserById(id) {
+      const known = freshState().findUserById(id);
+      if (known !== undefined) return known;
+      readOthers(); // another process may have added the user a moment ago
+      return readable().findUserById(id);
+    },
     updateUser(id, c, x, matching) {
       const k = c.username === undefined ? "set" : "rename";
       return append<User | undefined>({ k, id, c, ...(x && { x }), ...matchingField(matching) });

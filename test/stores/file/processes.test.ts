@@ -34,6 +34,26 @@ file("gives one of several racing processes a name when case does not matter", a
   });
 });
 
+file("finds a user by name as another process has just left it", async () => {
+  const folder = temporaryFolder();
+  await using(folder, async (one) => {
+    await using(folder, async (other) => {
+      const { id } = await one.addUser(guest("ada"));
+      assert.ok(await other.findUserByUsername("ada"));
+      for (let i = 0; i < 20; i++) {
+        const changes = { passwordHash: `hash ${i}`, tokensValidFrom: i, isActive: i % 2 === 0 };
+        await one.updateUser(id, changes);
+        const { passwordHash, tokensValidFrom, isActive } = (await other.findUserByUsername("ada"))!;
+        assert.equal({ passwordHash, tokensValidFrom, isActive }, changes);
+      }
+      await one.updateUser(id, { username: "grace" });
+      assert.is(await other.findUserByUsername("ada"), undefined);
+      await one.removeUser(id);
+      assert.is(await other.findUserByUsername("grace"), undefined);
+    });
+  });
+});
+
 for (const [how, compactAfter] of [
   ["", 10_000],
   [", compacting all the time", 40],
