@@ -33,6 +33,7 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
   const listeners = new Set<(isLoggedIn: boolean | undefined) => void>();
   let known: boolean | undefined;
   let login: number | undefined;
+  let logouts = 0;
   /** The refresh under way, and the item that it renews. */
   let renewal: { of: string; session: Promise<Session | undefined> } | undefined;
   /** Resolves when the calls of endpoints under way have their responses. */
@@ -212,6 +213,21 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     };
   }
 
+  /** Has the server revoke a session, and returns whether it did. */
+  async function end(session?: Session): Promise<boolean> {
+    const { field = "refresh", refresh } = session ?? {};
+    if (refresh === undefined && !usesCookies) return true;
+    try {
+      const { response } = await post("blacklist", { [field]: refresh });
+      // A refused token is one that the server honours no longer.
+      const isEnded = response.ok || response.status === 400 || response.status === 401;
+      if (isEnded) channel?.postMessage("");
+      return isEnded;
+    } catch {
+      return false;
+    }
+  }
+
   async function me(): Promise<User | undefined> {
     const before = await stored();
     const response = await fetchWithToken(endpoint("users/me"), { headers: { accept: "application/json" } });
@@ -229,23 +245,18 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
 
   return {
     async login(credentials) {
+      const before = logouts;
       const { response, body } = await post("create", credentials);
-      await write(sessionOf(response, body));
+      const session = sessionOf(response, body);
+      if (logouts !== before) return void (await end(session));
+      await write(session);
       channel?.postMessage("");
     },
     async logout() {
-      const { field = "refresh", refresh } = (await stored()) ?? {};
+      logouts++;
+      const session = await stored();
       await write(undefined);
-      if (refresh === undefined && !usesCookies) return true;
-      try {
-        const { response } = await post("blacklist", { [field]: refresh });
-        // A refused token is one that the server honours no longer.
-        const isEnded = response.ok || response.status === 400 || response.status === 401;
-        if (isEnded) channel?.postMessage("");
-        return isEnded;
-      } catch {
-        return false;
-      }
+      return end(session);
     },
     me,
     fetch: fetchWithToken,

@@ -44,7 +44,7 @@ export interface JwtUser {
 /** The client of one user: logs in and out, and calls resources with a token that is fresh. */
 export interface JwtClient<User = JwtUser> {
   /**
-   * Logs in.
+   * Logs in. A call of `logout` meanwhile counts: the new session is ended, too.
    * @param credentials the fields of the login: `{ username, password }`, or `{ email, password }` where users have that.
    * @throws {JwtClientError} `invalid_credentials`, `invalid_fields`, `throttled`, `unavailable`, `network_error`.
    */

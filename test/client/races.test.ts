@@ -113,6 +113,33 @@ it("a logout is sent at once, though a refresh is under way", async () => {
   }
 });
 
+for (const tokens of ["memory", "cookie"] as const) {
+  it(`a logout counts, though a login before it gets its response later (${tokens})`, async () => {
+    const server = await startServer(...(tokens === "cookie" ? flags : []));
+    try {
+      const late = lateFetch("jwt/create");
+      const { requests, fetch } = recordingFetch(browserFetch(late.fetch));
+      const auth = createJwtClient({ url: server.origin, tokens, fetch });
+      const states: unknown[] = [];
+      late.hold();
+      const login = auth.login(credentials);
+      await until(() => late.arrived() > 0, "the login is under way");
+      await auth.logout();
+      auth.subscribe((isLoggedIn) => states.push(isLoggedIn));
+      late.release();
+      await login;
+      assert.is(auth.isLoggedIn, false);
+      assert.equal(states, [false]);
+      assert.is(requests.at(-1), "POST /jwt/blacklist/ 200");
+      assert.is(await createJwtClient({ url: server.origin, tokens, fetch }).me(), undefined, "after a reload");
+      await auth.login(credentials);
+      assert.is((await auth.me())?.username, "ada", "a later login counts");
+    } finally {
+      await server.stop();
+    }
+  });
+}
+
 it("the session of a later login is refreshed, though a refresh of the former one is under way", async () => {
   const server = await startServer();
   try {
