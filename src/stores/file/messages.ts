@@ -54,8 +54,9 @@ export function createFileMessages(folder: string): FileMessages {
   }
 
   function closeFile(): void {
-    if (fd !== -1) fs.closeSync(fd);
-    fd = -1;
+    const open = fd;
+    fd = -1; // even if closing fails: the number may then be another file's
+    if (open !== -1) fs.closeSync(open);
   }
 
   /** Removes the files of other minutes. Clocks of processes are read at different moments, so the next one may be there. */
