@@ -6,9 +6,9 @@ import type { Handle } from "../http/message.ts";
 import process from "node:process";
 import { setImmediate, setTimeout } from "node:timers";
 import { format } from "node:util";
-import type { HttpResponse, HttpRequest } from "../index.ts";
+import type { HttpRequest } from "../index.ts";
 import { isPromise } from "../maybe-promise.ts";
-import { jsonLine } from "../program/events.ts";
+import { createRequestLog } from "./request-line.ts";
 
 /**
  * The most bytes that a pipe takes from several processes without mixing them (POSIX's PIPE_BUF). A process that writes alone
@@ -19,12 +19,6 @@ const pipeBytes = 4096;
 const waitingLimit = 1 << 20;
 const newline = 10;
 const encoder = new TextEncoder();
-const encode = (text: string): Uint8Array => encoder.encode(text);
-/** How long collected lines wait for others, in milliseconds: each batch costs a write, a timer and, on Deno, a thread. */
-const collectMs = 100;
-/** How many bytes of collected lines are sent without waiting: half of what a pipe holds. */
-const enough = 32_768;
-
 /**
  * Writes bytes without blocking, and calls `done` afterwards, with the error if it failed. The bytes are overwritten after
  * that.
@@ -32,10 +26,14 @@ const enough = 32_768;
 export type Send = (bytes: Uint8Array, done: (error?: unknown) => void) => void;
 
 export interface LineWriter {
-  /** Queues one or more whole lines. They are sent after the current turn of the event loop. */
-  write(lines: string): void;
-  /** Queues a whole line, in two parts, that may wait for others for a moment. */
-  collect(start: Uint8Array, end: Uint8Array): void;
+  /**
+   * Queues one or more whole lines. They are sent after the current turn of the event loop.
+   * @param lines text, or bytes, which are copied.
+   * @param count how many lines they are.
+   */
+  write(lines: string | Uint8Array, count?: number): void;
+  /** Sets what is called before a drain: it writes the lines that a batch has collected so far. */
+  beforeDrain(flush: () => void): void;
   /** Lets pieces be larger from now on, since no other process of this server writes to the stream. */
   writeAlone(): void;
   /**
@@ -59,21 +57,15 @@ export function createLineWriter(name: string, send: Send): LineWriter {
   let [size, sent] = [0, 0]; // bytes of the batch
   let dropped = 0;
   let isSending = false;
-  let isUrgent = false; // whether the next batch holds more than collected lines
-  let collecting: ReturnType<typeof setTimeout> | undefined;
+  let flush = (): void => {};
   let [taken, out, failures] = [0, 0, 0]; // bytes, bytes, pieces
   const waiters = new Set<() => void>();
 
   function sendNext(): void {
     if (sent === size) {
       [size, sent] = [0, 0];
-      if (dropped > 0) take(droppedLine());
-      else if (!isUrgent && waiting < enough) {
-        isSending = false;
-        if (waiting > 0) collecting = setTimeout(beginSending, collectMs);
-        return;
-      }
-      [batch, next, size, waiting, isUrgent] = [next, batch, waiting, 0, false];
+      if (dropped > 0) take(encoder.encode(droppedLine()));
+      [batch, next, size, waiting] = [next, batch, waiting, 0];
       if (size === 0) {
         isSending = false;
         return;
@@ -91,9 +83,6 @@ export function createLineWriter(name: string, send: Send): LineWriter {
 
   /** Sends what waits, if nothing is being sent; what is sent next follows by itself. */
   function beginSending(): void {
-    clearTimeout(collecting);
-    collecting = undefined;
-    isUrgent = true;
     if (isSending) return;
     isSending = true;
     setImmediate(sendNext); // one system call for all lines of a turn
@@ -113,37 +102,33 @@ export function createLineWriter(name: string, send: Send): LineWriter {
     next = larger;
   }
 
-  /** Returns whether there is room for another line; counts it otherwise. */
-  function accepts(): boolean {
-    if (dropped > 0 || waiting + size - sent > waitingLimit) dropped++;
+  /** Returns whether there is room for more lines; counts them otherwise. */
+  function accepts(count: number): boolean {
+    if (dropped > 0 || waiting + size - sent > waitingLimit) dropped += count;
     return dropped === 0;
   }
 
-  function droppedLine(): Uint8Array {
+  function droppedLine(): string {
     const [count, time] = [dropped, new Date().toISOString()];
     dropped = 0;
     const message = `${count} log lines were dropped: the reader of ${name} did not keep up`;
-    return encode(`${JSON.stringify({ time, level: "warn", code: "log_lines_dropped", message })}\n`);
+    return `${JSON.stringify({ time, level: "warn", code: "log_lines_dropped", message })}\n`;
   }
 
   return {
-    write(lines) {
-      if (!accepts()) return;
-      take(encode(lines));
+    write(lines, count = 1) {
+      if (!accepts(count)) return;
+      take(typeof lines === "string" ? encoder.encode(lines) : lines);
       beginSending();
     },
-    collect(start, end) {
-      if (!accepts()) return;
-      take(start);
-      take(end);
-      if (isSending) return;
-      if (waiting < enough) collecting ??= setTimeout(beginSending, collectMs);
-      else beginSending();
+    beforeDrain(call) {
+      flush = call;
     },
     writeAlone() {
       isShared = false;
     },
     async drain(ms) {
+      flush();
       const [end, failed] = [taken, failures];
       if (dropped > 0) return false; // the dropped line may be the one the caller waits for
       if (out < end) {
@@ -205,30 +190,12 @@ export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle
   };
 }
 
-const endOfLine = (hundredths: number): Uint8Array => encode(`${hundredths / 100}}\n`);
-/** The ends of the lines of fast requests, by hundredths of a millisecond. */
-const fastEnds = Array.from({ length: 500 }, (_, hundredths) => endOfLine(hundredths));
-
 /**
  * Does the same and writes a JSON line to standard output: time, method, path, status and milliseconds, but no query,
  * header or body. One function does both, since a second promise would cost measurable time.
  */
 export function withRequestLog(handle: Handle, underWay: Set<HttpRequest>, { stdout }: Output): Handle {
-  const pathOf = createLoggedPaths();
-  // What the last line begins with: most requests are like the one before, and come in the same millisecond.
-  let [time, method, path, status] = [0, "", "", 0];
-  let begin = encode("");
-  function log(request: HttpRequest, response: HttpResponse, start: number): void {
-    const hundredths = Math.round((performance.now() - start) * 100);
-    const now = Date.now();
-    const shown = pathOf(request.url, response);
-    if (now !== time || shown !== path || response.status !== status || request.method !== method) {
-      [time, method, path, status] = [now, request.method, shown, response.status];
-      const stamp = new Date(now).toISOString();
-      begin = encode(`{"time":"${stamp}","method":${JSON.stringify(method)},"path":${path},"status":${status},"ms":`);
-    }
-    stdout.collect(begin, fastEnds[hundredths] ?? endOfLine(hundredths));
-  }
+  const log = createRequestLog(stdout);
   return (request) => {
     const start = performance.now();
     const result = handle(request);
@@ -244,28 +211,3 @@ export function withRequestLog(handle: Handle, underWay: Set<HttpRequest>, { std
     });
   };
 }
-
-/** How many URLs are remembered: a client that varies `Host` makes ever new ones. */
-const urlLimit = 100;
-
-/**
- * Returns a function for the path that the log shows, as JSON. An unknown path is not shown, since it can hold a token. A
- * known path is told by the `Allow` header of its response, unless a segment is as long as a token. Ids of sessions are not
- * shown either, since they belong to the audit log.
- */
-function createLoggedPaths(): (url: string, response: HttpResponse) => string {
-  const known = new Map<string, string>(); // of routes, so that few requests need the pattern
-  return (url, { headers }) => {
-    if (headers.allow === undefined) return unknownPath;
-    const found = known.get(url);
-    if (found !== undefined) return found;
-    const whole = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
-    const path = whole.replace(/(\/jwt\/sessions\/)[^/]+(?=\/?$)/, "$1{id}");
-    const shown = /[^/]{65}/.test(path) ? unknownPath : jsonLine(path);
-    if (known.size >= urlLimit) known.clear();
-    known.set(url, shown);
-    return shown;
-  };
-}
-
-const unknownPath = '"[unknown]"';

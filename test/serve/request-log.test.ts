@@ -4,6 +4,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { HttpRequest } from "../../src/index.ts";
+import { createRequestLog } from "../../src/serve/request-line.ts";
 import { createLineWriter } from "../../src/serve/request-log.ts";
 import { flushRegularly } from "../../src/serve/start.ts";
 import { openFileStore } from "../../src/stores/file/index.ts";
@@ -160,14 +162,49 @@ it("sends each line once and in order, however slowly the bytes are taken", asyn
     if (isAlone) writer.writeAlone();
     let expected = "";
     for (let i = 0; i < 3000; i++) {
-      const [start, end] = [`${i} `, `${"é".repeat(random.below(random.chance(0.02) ? 9000 : 60))}\n`];
-      expected += start + end;
-      if (random.chance(0.9)) writer.collect(new TextEncoder().encode(start), new TextEncoder().encode(end));
-      else writer.write(start + end);
+      const line = `${i} ${"é".repeat(random.below(random.chance(0.02) ? 9000 : 60))}\n`;
+      expected += line;
+      writer.write(random.chance(0.5) ? new TextEncoder().encode(line) : line);
       if (random.chance(0.1)) await new Promise((resolve) => setTimeout(resolve, random.below(3)));
     }
     assert.ok(await writer.drain(60_000));
     assert.is(sent, expected);
+  }
+});
+
+it("writes every duration as JSON does, with the time at which its request ended", () => {
+  const random = randomFrom(seedFrom());
+  let written = "";
+  let [count, flush] = [0, () => {}];
+  const log = createRequestLog({
+    write(lines, added) {
+      written += new TextDecoder().decode(lines);
+      count += added;
+    },
+    beforeDrain: (call) => void (flush = call),
+  });
+  const headers = { allow: "POST, OPTIONS" };
+  const expected: { path: string; status: number; least: number; from: number }[] = [];
+  for (let i = 0; i < 3000; i++) {
+    const path = random.chance(0.9) ? "/jwt/verify/" : "/jwt/refresh/";
+    const status = random.chance(0.9) ? 200 : 400;
+    const least = random.below(10 ** random.below(9)) / 100;
+    const from = Date.now();
+    const request = { method: "POST", url: `http://a.example${path}?${i % 3}` } as HttpRequest;
+    log(request, { status, headers, body: "" }, performance.now() - least);
+    expected.push({ path, status, least, from });
+  }
+  flush();
+  const lines = written.split("\n").slice(0, -1);
+  assert.is(count, expected.length);
+  assert.is(lines.length, expected.length);
+  for (const [i, line] of lines.entries()) {
+    const { time, method, path, status, ms } = JSON.parse(line);
+    const wanted = expected[i]!;
+    assert.is(line, JSON.stringify({ time, method, path, status, ms }));
+    assert.equal({ method, path, status }, { method: "POST", path: wanted.path, status: wanted.status });
+    assert.ok(ms >= wanted.least - 0.01 && ms < wanted.least + 1000, `${ms} for ${wanted.least}`);
+    assert.ok(Math.abs(Date.parse(time) - wanted.from) < 1000, time);
   }
 });
 
