@@ -29,6 +29,22 @@ function writeHundredths(into: Uint8Array, start: number, hundredths: number): n
   return at;
 }
 
+/** What the lines of like requests have in common. */
+interface Kind {
+  method: string;
+  /** Empty for a path that is not shown. */
+  url: string;
+  status: number;
+  /** What follows the time. */
+  rest: string;
+  /** The second for which `line` was made, in milliseconds. */
+  second: number;
+  /** A line up to the duration, with the first millisecond of the second. */
+  line: Uint8Array;
+}
+/** How many kinds of requests are remembered: a client that varies `Host` or the query makes ever new ones. */
+const kindLimit = 16;
+
 /** Where the lines go. */
 interface Target {
   write(lines: Uint8Array, count: number): void;
@@ -44,37 +60,47 @@ export function createRequestLog({
   write,
   beforeDrain,
 }: Target): (request: HttpRequest, response: HttpResponse, start: number) => void {
-  const pathOf = createLoggedPaths();
-  const times = new Float64Array(2 * batchLines); // of the start and the end of requests that are like the last one
+  let kinds: Kind[] = [];
+  const kindOf = Array.from<Kind>({ length: batchLines }); // of the requests of the batch
+  const times = new Float64Array(2 * batchLines); // of their start and their end
   let count = 0;
-  let batch = new Uint8Array(0);
-  let [size, lines] = [0, 0]; // bytes and lines of the batch
+  let batch = new Uint8Array(batchLines * 128);
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let [method, url, status] = ["", "", 0]; // of the last request
-  let headers: HttpResponse["headers"] = {};
-  let path = "";
 
-  /** Makes lines of the times. */
-  function addLines(): void {
+  function findKind({ method, url: whole }: HttpRequest, { status, headers: { allow } }: HttpResponse): Kind {
+    // An unknown path is not shown, since it can hold a token. A known one is told by the `Allow` of its response.
+    const url = allow === undefined ? "" : whole;
+    for (const kind of kinds) {
+      if (kind.status === status && kind.method === method && kind.url === url) return kind;
+    }
+    if (kinds.length >= kindLimit) kinds = [];
+    const path = allow === undefined ? unknownPath : shownPath(url);
+    const rest = `"method":${JSON.stringify(method)},"path":${path},"status":${status},"ms":`;
+    const kind = { method, url, status, rest, second: -1, line: new Uint8Array(0) };
+    kinds.push(kind);
+    return kind;
+  }
+
+  function writeBatch(): void {
+    clearTimeout(timer);
+    timer = undefined;
     if (count === 0) return;
     const origin = Date.now() - performance.now(); // anew each time, since the system's clock may be set
-    let [second, line] = [-1, new Uint8Array(0)];
+    let size = 0;
     for (let i = 0; i < count; i++) {
+      const kind = kindOf[i]!;
       const [start, end] = [times[2 * i]!, times[2 * i + 1]!];
       const now = Math.floor(origin + end);
       const ms = now % 1000;
-      if (now - ms !== second) {
-        second = now - ms;
-        const stamp = new Date(second).toISOString();
-        line = encoder.encode(
-          `{"time":"${stamp}","method":${JSON.stringify(method)},"path":${path},"status":${status},"ms":`,
-        );
-        const bytes = size + (count - i) * (line.length + restBytes);
-        if (bytes > batch.length) {
-          const larger = new Uint8Array(bytes);
-          larger.set(batch.subarray(0, size));
-          batch = larger;
-        }
+      if (now - ms !== kind.second) {
+        kind.second = now - ms;
+        kind.line = encoder.encode(`{"time":"${new Date(kind.second).toISOString()}",${kind.rest}`);
+      }
+      const { line } = kind;
+      if (size + line.length + restBytes > batch.length) {
+        const larger = new Uint8Array(2 * (batch.length + line.length));
+        larger.set(batch);
+        batch = larger;
       }
       batch.set(line, size);
       batch[size + stampEnd] = zero + Math.floor(ms / 100);
@@ -84,57 +110,28 @@ export function createRequestLog({
       batch[size++] = closingBrace;
       batch[size++] = newline;
     }
-    lines += count;
+    write(batch.subarray(0, size), count);
     count = 0;
-  }
-
-  function writeBatch(): void {
-    clearTimeout(timer);
-    timer = undefined;
-    addLines();
-    if (lines > 0) write(batch.subarray(0, size), lines);
-    [size, lines] = [0, 0];
   }
 
   beforeDrain(writeBatch);
   return (request, response, start) => {
-    const end = performance.now();
-    const isLike = response.headers === headers && response.status === status && request.method === method;
-    if (!isLike || request.url !== url) {
-      addLines();
-      ({ method, url } = request);
-      ({ status, headers } = response);
-      path = pathOf(url, response);
-    }
     times[2 * count] = start;
-    times[2 * count + 1] = end;
-    count++;
-    if (lines + count >= batchLines) writeBatch();
+    times[2 * count + 1] = performance.now();
+    kindOf[count++] = findKind(request, response);
+    if (count === batchLines) writeBatch();
     else timer ??= setTimeout(writeBatch, batchMs);
   };
 }
 
-/** How many URLs are remembered: a client that varies `Host` makes ever new ones. */
-const urlLimit = 100;
+const unknownPath = '"[unknown]"';
 
 /**
- * Returns a function for the path that the log shows, as JSON. An unknown path is not shown, since it can hold a token. A
- * known path is told by the `Allow` header of its response, unless a segment is as long as a token. Ids of sessions are not
- * shown either, since they belong to the audit log.
+ * Returns the path that the log shows, as JSON, unless a segment is as long as a token. Ids of sessions are not shown either,
+ * since they belong to the audit log.
  */
-function createLoggedPaths(): (url: string, response: HttpResponse) => string {
-  const known = new Map<string, string>(); // of routes, so that few requests need the pattern
-  return (url, { headers }) => {
-    if (headers.allow === undefined) return unknownPath;
-    const found = known.get(url);
-    if (found !== undefined) return found;
-    const whole = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
-    const path = whole.replace(/(\/jwt\/sessions\/)[^/]+(?=\/?$)/, "$1{id}");
-    const shown = /[^/]{65}/.test(path) ? unknownPath : jsonLine(path);
-    if (known.size >= urlLimit) known.clear();
-    known.set(url, shown);
-    return shown;
-  };
+function shownPath(url: string): string {
+  const whole = /^(?:[a-z]+:\/\/[^/?#]*)?([^?#]*)/i.exec(url)![1]!;
+  const path = whole.replace(/(\/jwt\/sessions\/)[^/]+(?=\/?$)/, "$1{id}");
+  return /[^/]{65}/.test(path) ? unknownPath : jsonLine(path);
 }
-
-const unknownPath = '"[unknown]"';
