@@ -8,8 +8,11 @@
  * program loads only when it needs it stays apart. The server of Node and the commands become CommonJS, which Node loads without its
  * asynchronous loader and without reading every property of the built-in modules.
  */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import process from "node:process";
 import { type BuildOptions, type Plugin, build, transform } from "esbuild";
 
 /** What boom calls of hoek here: `clone` is for an error given as the message, which `fail` never does. */
@@ -59,13 +62,10 @@ const programs = {
   external: ["@node-rs/*", "@zxcvbn-ts/*", "pg", "prom-client"],
 } satisfies BuildOptions;
 
-/**
- * Begins a program. Node 22.8 and later keep the compiled code for the next start. It lies in the package, since other users
- * may write to the default, a folder for temporary files. Where the package is read-only, nothing is kept.
- */
-const cachingCode =
-  'require("node:module").enableCompileCache?.(require("node:path").join(__dirname, "../../node_modules/.cache/jwt-endpoints"));';
+/** Begins a program of Node, before it loads its other files. */
+const cachingCode = await compileCache();
 
+writeFileSync("dist/import.cjs", "module.exports = (name) => import(name);\n");
 // Programs bundled together share files, one for each set of programs that needs the same: the commands would add to them.
 await bundleForNode("serve/node", withOneSharedFile("dist/serve/start.js"));
 await bundleForNode("cli/main", withoutServers());
@@ -74,6 +74,27 @@ await build({
   entryPoints: ["deno", "bun", "fetch"].map((name) => `dist/serve/${name}.js`),
   allowOverwrite: true,
 });
+
+await runOnce();
+
+/** Runs the server once, so that its compiled code is there from its first start on. */
+async function runOnce(): Promise<void> {
+  const args = ["cli/main.cjs", "--store", "memory:", "--port", "0"];
+  const server = spawn(process.execPath, args, { cwd: "dist", env: {}, stdio: ["ignore", "pipe", "inherit"] });
+  server.stdout.once("data", () => server.kill());
+  await once(server, "exit");
+}
+
+/** Returns the code that keeps a program's compiled code. */
+async function compileCache(): Promise<string> {
+  const { outputFiles } = await build({
+    ...programs,
+    entryPoints: ["dist/program/compile-cache.js"],
+    define: { "import.meta.dirname": "__dirname" },
+    write: false,
+  });
+  return `(() => {${synchronous(outputFiles[0]!.text)}})();`;
+}
 
 /** Bundles a program as CommonJS, and leaves an ES module under its former name that loads it. */
 async function bundleForNode(name: string, plugin: Plugin): Promise<void> {
@@ -85,20 +106,32 @@ async function bundleForNode(name: string, plugin: Plugin): Promise<void> {
     write: false,
   });
   for (const { path: file, text } of outputFiles) {
-    // esbuild splits ES modules alone. It would read each import through a getter at each use, and copy a built-in module to
-    // import its default export.
-    const synchronous = text
-      .replaceAll(/\bimport\("(\.[^"]+\.cjs)"\)/g, 'Promise.resolve().then(() => require("$1"))')
-      .replaceAll(/^import (\w+) from "(node:[^"]+)";$/gm, 'const $1 = require("$2");')
-      .replaceAll(/^import \{([^}]+)\} from "((?:node:|\.)[^"]+)";$/gm, (_, names: string, from: string) => {
-        return `const {${names.replaceAll(" as ", ": ")}} = require("${from}");`;
-      });
-    const banner = file.endsWith(`${name}.cjs`) ? cachingCode : "";
-    const { code } = await transform(synchronous, { format: "cjs", platform: "node", target: programs.target, banner });
+    const isEntry = file.endsWith(`${name}.cjs`);
+    const required = isEntry ? synchronous(text) : importingOutside(synchronous(text));
+    const banner = isEntry ? cachingCode : "";
+    const { code } = await transform(required, { format: "cjs", platform: "node", target: programs.target, banner });
     mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, code);
   }
   writeFileSync(`dist/${name}.js`, `#!/usr/bin/env node\nimport "./${path.basename(name)}.cjs";\n`);
+}
+
+/**
+ * Rewrites the imports of a bundle as calls of `require`. esbuild splits ES modules alone. It would read each import through a
+ * getter at each use, and copy a built-in module to import its default export.
+ */
+function synchronous(code: string): string {
+  return code
+    .replaceAll(/\bimport\("(\.[^"]+\.cjs)"\)/g, 'Promise.resolve().then(() => require("$1"))')
+    .replaceAll(/^import (\w+) from "(node:[^"]+)";$/gm, 'const $1 = require("$2");')
+    .replaceAll(/^import \{([^}]+)\} from "((?:node:|\.)[^"]+)";$/gm, (_, names: string, from: string) => {
+      return `const {${names.replaceAll(" as ", ": ")}} = require("${from}");`;
+    });
+}
+
+/** Rewrites what remains, imports of packages and of configuration files: code that was kept may not import by itself. */
+function importingOutside(code: string): string {
+  return code.replaceAll(/\bimport\(/g, 'require("../import.cjs")(');
 }
 
 /**

@@ -5,7 +5,8 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import module from "node:module";
 import path from "node:path";
 import process from "node:process";
 import { type Platform, build } from "esbuild";
@@ -300,6 +301,28 @@ if (runtime === "node") {
     const installed = path.join(host, "node_modules/jwt-endpoints");
     assert.match(run(host, node24, path.join(installed, "dist/cli/main.cjs"), "--version"), /^\d/);
     assert.ok(existsSync(path.join(installed, "node_modules/.cache/jwt-endpoints")));
+  });
+
+  it("keeps its compiled code on this Node too, and compiles again what was damaged", () => {
+    const installed = path.join(host, "node_modules/jwt-endpoints");
+    const show = () => run(host, process.execPath, path.join(installed, "dist/cli/main.cjs"), "--version");
+    const kept = path.join(installed, `node_modules/.cache/jwt-endpoints/${process.version}-${process.arch}`);
+    if ("enableCompileCache" in module) return; // Node keeps and checks the code itself
+    rmSync(kept, { recursive: true, force: true });
+    assert.match(show(), /^\d/);
+    const files = readdirSync(kept).map((name) => path.join(kept, name));
+    assert.ok(files.length > 0);
+    for (const [index, file] of files.entries()) {
+      const bytes = readFileSync(file);
+      const middle = bytes.length >> 1;
+      bytes[middle]! ^= 255;
+      writeFileSync(file, index % 2 === 0 ? bytes : bytes.subarray(0, middle));
+    }
+    const timesAfterStart = () => {
+      assert.match(show(), /^\d/);
+      return files.map((file) => statSync(file).mtimeMs);
+    };
+    assert.equal(timesAfterStart(), timesAfterStart(), "the second start finds all whole, and writes none");
   });
 
   it("has one program that serves and manages users", async () => {
