@@ -10,7 +10,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { type BuildOptions, type Plugin, build, transform } from "esbuild";
@@ -67,7 +67,7 @@ const cachingCode = await compileCache();
 
 writeFileSync("dist/import.cjs", "module.exports = (name) => import(name);\n");
 // Programs bundled together share files, one for each set of programs that needs the same: the commands would add to them.
-await bundleForNode("serve/node", withOneSharedFile("dist/serve/start.js"));
+await bundleForNode("serve/node", await withOneSharedFile("serve/node", "dist/serve/start.js"));
 await bundleForNode("cli/main", withoutServers());
 await build({
   ...programs,
@@ -77,8 +77,9 @@ await build({
 
 await runOnce();
 
-/** Runs the server once, so that its compiled code is there from its first start on. */
+/** Runs the server once, so that its compiled code is there from its first start on, and that of earlier builds is not. */
 async function runOnce(): Promise<void> {
+  rmSync("node_modules/.cache/jwt-endpoints", { recursive: true, force: true });
   const args = ["cli/main.cjs", "--store", "memory:", "--port", "0"];
   const server = spawn(process.execPath, args, { cwd: "dist", env: {}, stdio: ["ignore", "pipe", "inherit"] });
   server.stdout.once("data", () => server.kill());
@@ -138,19 +139,16 @@ function importingOutside(code: string): string {
  * Lets all that a program loads on demand import one of its modules. esbuild makes a file for each set of modules that needs
  * the same: so all that the program needs at its start is in one, instead of nine.
  */
-function withOneSharedFile(shared: string): Plugin {
-  const onDemand = new Set<string>();
+async function withOneSharedFile(name: string, shared: string): Promise<Plugin> {
+  const { metafile } = await build({ ...programs, entryPoints: [`dist/${name}.js`], write: false, metafile: true });
+  const imports = Object.values(metafile.inputs).flatMap((input) => input.imports);
+  const loaded = imports.filter(({ kind, external }) => kind === "dynamic-import" && external !== true);
+  const onDemand = new Set(loaded.map((each) => path.resolve(each.path)));
   return {
     name: "one shared file",
-    setup(bundler) {
-      bundler.onResolve({ filter: /^shared$/ }, () => ({ path: path.resolve(shared) }));
-      bundler.onResolve({ filter: /./ }, async ({ path: name, kind, pluginData, importer, resolveDir }) => {
-        if (kind !== "dynamic-import" || pluginData === onDemand) return undefined;
-        const found = await bundler.resolve(name, { kind, importer, resolveDir, pluginData: onDemand });
-        if (!found.external) onDemand.add(found.path);
-        return found;
-      });
-      bundler.onLoad({ filter: /./ }, ({ path: file }) => {
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^shared$/ }, () => ({ path: path.resolve(shared) }));
+      onLoad({ filter: /./ }, ({ path: file }) => {
         if (!onDemand.has(file)) return undefined;
         return { contents: `${readFileSync(file, "utf8")}\nexport { start as shared } from "shared";\n` };
       });
