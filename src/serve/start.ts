@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import process from "node:process";
 import { setInterval } from "node:timers";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import {
   type HttpRequest,
   type JwtEndpoints,
@@ -262,6 +262,7 @@ async function announce(
     console.log(text);
     return output.stdout.drain(lastLinesMs);
   };
+  await turn(); // the lines go out before a password is hashed
   for (let isFailing = false; ; isFailing = true) {
     try {
       return await introduce(address, print, onMade);
