@@ -15,8 +15,9 @@ interface NodeCrypto {
   ): void;
 }
 
-interface NodeBuffer extends Uint8Array {
-  toString(encoding?: "latin1" | "utf8", start?: number, end?: number): string;
+interface NodeBuffer extends Uint8Array<ArrayBuffer> {
+  toString(encoding?: "base64url" | "latin1" | "utf8", start?: number, end?: number): string;
+  write(text: string): number;
 }
 
 interface Runtime {

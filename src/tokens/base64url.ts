@@ -1,19 +1,24 @@
 /** Unpadded base64url (RFC 7515 §2, RFC 4648 §5), and the check that a text is its one canonical spelling. */
-
-/** The codes of the alphabet's characters, by the six bits that each stands for. */
-export const base64urlCodes = new TextEncoder().encode(
-  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
-);
+import { nodeBuffer } from "../native.ts";
 
 /** The six bits that an ASCII code stands for; 64 marks a code outside the alphabet. */
 export const sixBits = new Uint8Array(128).fill(64);
-for (const [six, code] of base64urlCodes.entries()) sixBits[code] = six;
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+for (let six = 0; six < 64; six++) sixBits[alphabet.charCodeAt(six)] = six;
 
 const utf8 = new TextEncoder();
+/** Room for most texts: Node's buffers encode in a third of the time. */
+const scratch = nodeBuffer?.alloc(4096);
 
-/** Encodes text, as UTF-8. */
-export function encodeBase64url(text: string): string {
-  const binary = /[^ -~]/.test(text) ? String.fromCharCode(...utf8.encode(text)) : text;
+/** Encodes bytes, or text as UTF-8. */
+export function encodeBase64url(data: string | Uint8Array): string {
+  const isText = typeof data === "string";
+  if (scratch !== undefined && data.length * 3 <= scratch.length) {
+    if (!isText) scratch.set(data);
+    return scratch.toString("base64url", 0, isText ? scratch.write(data) : data.length);
+  }
+  const bytes = isText && /[^ -~]/.test(data) ? utf8.encode(data) : data;
+  const binary = typeof bytes === "string" ? bytes : String.fromCharCode(...bytes);
   return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 

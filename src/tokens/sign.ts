@@ -26,6 +26,5 @@ export function signToken(key: Key | undefined, claims: Claims): MaybePromise<st
 /** jose is imported when it is first needed: it is a third of what a start loads, and secrets rarely need it. */
 async function signWithJose({ alg, kid, key }: Key, json: string): Promise<string> {
   const { CompactSign } = await import("jose");
-  const header = { alg, typ: "JWT", ...(kid !== undefined && { kid }) };
-  return new CompactSign(utf8.encode(json)).setProtectedHeader(header).sign(key);
+  return new CompactSign(utf8.encode(json)).setProtectedHeader({ alg, typ: "JWT", kid }).sign(key);
 }
