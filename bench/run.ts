@@ -13,6 +13,7 @@ const benches = [
   "handler",
   "http",
   "pieces",
+  "request-log",
   "stores",
   "postgres",
   "workers",

@@ -2,7 +2,7 @@
 import process from "node:process";
 import { fetchWith, toResponse } from "../http/fetch.ts";
 import type { HttpResponse } from "../index.ts";
-import type { Send } from "./request-log.ts";
+import { type PromiseWriter, sendByPromise } from "./request-log.ts";
 import type { ServerOptions } from "../program/options.ts";
 import type { Listen } from "./runtime.ts";
 import { start } from "./start.ts";
@@ -17,9 +17,6 @@ interface Address {
   hostname: string;
   port: number;
 }
-interface Writer {
-  write(bytes: Uint8Array): Promise<number>;
-}
 interface Permission {
   name: string;
   path?: string;
@@ -29,8 +26,8 @@ interface Permission {
 }
 declare const Deno: {
   permissions: { querySync(permission: Permission): { state: string; partial: boolean } };
-  stdout: Writer;
-  stderr: Writer;
+  stdout: PromiseWriter;
+  stderr: PromiseWriter;
   serve(
     options: { hostname: string; port: number; reusePort: boolean; onListen(address: Address): void },
     handler: (request: Request, info: { remoteAddr: Partial<Address> }) => Promise<Response>,
@@ -100,14 +97,6 @@ const listen: Listen = (handle, { host: hostname, port }, reusePort) =>
     });
   });
 
-/** Writes to a stream of Deno's, since `process.stdout` blocks until the reader has read. */
-function sendTo(writer: Writer): Send {
-  const writeAll = async (bytes: Uint8Array): Promise<void> => {
-    for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await writer.write(rest));
-  };
-  return (bytes, done) => void writeAll(bytes).then(() => done(), done);
-}
-
 /** Returns this process's permissions as flags for a worker: all of a kind, or those of it that a worker needs. */
 function permissionFlags({ host, port, store, settings, config }: ServerOptions): string[] {
   const folder = storeFolder(store) ?? "data";
@@ -134,7 +123,7 @@ function permissionFlags({ host, port, store, settings, config }: ServerOptions)
 }
 
 const fork = forkWith((options) => ["run", "--no-prompt", "--unstable-net", ...permissionFlags(options)]);
-const send = { stdout: sendTo(Deno.stdout), stderr: sendTo(Deno.stderr) };
+const send = { stdout: sendByPromise(Deno.stdout), stderr: sendByPromise(Deno.stderr) };
 const running = start({
   name: `Deno ${process.versions.deno}`,
   listen,

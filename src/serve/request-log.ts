@@ -156,11 +156,24 @@ function endOfPiece(bytes: Uint8Array, start: number): number {
   return end > start ? end : bytes.indexOf(newline, start) + 1 || bytes.length;
 }
 
-/** Writes to a stream of `node:process`. On Deno these block, so its entry file brings its own. */
+/** Writes to a stream of `node:process`. */
 export const sendTo =
   (stream: NodeJS.WriteStream): Send =>
   (bytes, done) =>
     void stream.write(bytes, done);
+
+/** A stream that resolves to how many bytes it took, as Deno's. */
+export interface PromiseWriter {
+  write(bytes: Uint8Array): Promise<number>;
+}
+
+/** Writes to a stream of Deno's, where those of `node:process` block until the reader has read. */
+export function sendByPromise(writer: PromiseWriter): Send {
+  const writeAll = async (bytes: Uint8Array): Promise<void> => {
+    for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await writer.write(rest));
+  };
+  return (bytes, done) => void writeAll(bytes).then(() => done(), done);
+}
 
 export interface Output {
   stdout: LineWriter;
