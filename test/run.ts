@@ -167,9 +167,10 @@ async function runJob({ name, title, files }: Job): Promise<Run> {
 
 /** Parts of the paths of files that take long, the longest first, whether they compute or wait for clocks. */
 const slow = (
-  "djoser/ project/published project/package keys/rotating browser edge/requests keys/command file/crash node/contract " +
-  "postgres-feed serve/workers project/documents keys/remote serve/limits sessions/two-servers keys/key-file " +
-  "passwords/formats stores/postgres cli/ serve/ stores/ tokens/"
+  "djoser/ project/package edge/requests keys/command node/contract keys/rotating project/documents file/crash " +
+  "serve/workers browser project/published postgres-feed shared-counts keys/remote serve/limits client/snippets " +
+  "sessions/ keys/key-file passwords/formats stores/postgres cli/ serve/ stores/ tokens/ client/ edge/ program/ " +
+  "settings/types"
 ).split(" ");
 const rank = (file: string): number => {
   const index = slow.findIndex((part) => file.includes(part));
