@@ -13,18 +13,9 @@ export interface FetchServer {
   closes?: boolean;
 }
 
-/**
- * Handles a Fetch `Request`.
- * @param ip returns the client's address; by default it is the `ip` that some servers add to a request.
- */
-export function fetchWith(
-  handle: Handle,
-  request: Request,
-  ip?: () => string | undefined,
-  server: FetchServer = {},
-): Promise<Response> {
-  return Promise.resolve(after(handle(new FetchRequest(request, ip, server)), toResponse));
-}
+/** Handles a Fetch `Request`. */
+export const fetchWith = (handle: Handle, request: Request): Promise<Response> =>
+  Promise.resolve(after(handle(new FetchRequest(request)), toResponse));
 
 export const toHttpRequest = (request: Request): HttpRequest => new FetchRequest(request);
 
@@ -51,6 +42,7 @@ export class FetchRequest implements HttpRequest {
   readonly #server: FetchServer;
   #isWhole = false;
   isReading = false;
+  /** @param ip returns the client's address; by default it is the `ip` that some servers add to a request. */
   constructor(request: Request, ip?: () => string | undefined, server: FetchServer = {}) {
     this.#request = request;
     this.#ip = ip;

@@ -1,7 +1,8 @@
 /** Serves on Deno: the handler's plain `handle` on `Deno.serve`. */
 import process from "node:process";
-import { fetchWith, toResponse } from "../http/fetch.ts";
+import { FetchRequest, type FetchServer, toResponse } from "../http/fetch.ts";
 import type { HttpResponse } from "../index.ts";
+import { type MaybePromise, after } from "../maybe-promise.ts";
 import { type PromiseWriter, sendByPromise } from "./request-log.ts";
 import type { ServerOptions } from "../program/options.ts";
 import type { Listen } from "./runtime.ts";
@@ -30,7 +31,7 @@ declare const Deno: {
   stderr: PromiseWriter;
   serve(
     options: { hostname: string; port: number; reusePort: boolean; onListen(address: Address): void },
-    handler: (request: Request, info: { remoteAddr: Partial<Address> }) => Promise<Response>,
+    handler: (request: Request, info: { remoteAddr: Partial<Address> }) => MaybePromise<Response>,
   ): DenoServer;
 };
 
@@ -49,8 +50,8 @@ function respond(response: HttpResponse): Response {
   return (empty ??= toResponse(response)).clone();
 }
 
-/** `pause` ends a body that pauses for longer, in milliseconds: Deno never ends one whose trailers are longer than its buffer. */
-const own = { pause: 750, respond };
+/** Ends a body that pauses for longer, in milliseconds: Deno never ends one whose trailers are longer than its buffer. */
+const guard: FetchServer = { pause: 750 };
 
 /** How long after a failure the server listens again, and how long another failure is not reported, in milliseconds. */
 const [againMs, sameFailureMs] = [100, 10_000];
@@ -83,7 +84,7 @@ const listen: Listen = (handle, { host: hostname, port }, reusePort) =>
         onListen(address);
       };
       server = Deno.serve({ hostname, port: at, reusePort, onListen: onAddress }, (request, info) =>
-        fetchWith(handle, request, () => info.remoteAddr.hostname, own),
+        after(handle(new FetchRequest(request, () => info.remoteAddr.hostname, guard)), respond),
       );
       server.finished.catch((error: Error) => goOn(error, listening));
     };
