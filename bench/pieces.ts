@@ -12,7 +12,7 @@ import { type IncomingMessage, type ServerResponse, createServer } from "node:ht
 import process from "node:process";
 import { charField, parseFields } from "../src/endpoints/fields.ts";
 import { readData } from "../src/http/body.ts";
-import { toHttpRequest, toResponse } from "../src/http/fetch.ts";
+import { FetchRequest, toResponse } from "../src/http/fetch.ts";
 import { type HttpRequest, type HttpResponse, hasValidHost } from "../src/http/message.ts";
 import { acceptsJson } from "../src/http/negotiate.ts";
 import { renderData } from "../src/http/render.ts";
@@ -101,7 +101,7 @@ function fromNode(message: IncomingMessage): HttpRequest {
 async function serveUpTo(last: Piece): Promise<void> {
   const handle = await handlerUpTo(last);
   if (runtime !== "node") {
-    return serveFetch((request) => Promise.resolve(after(handle(toHttpRequest(request)), toResponse)));
+    return serveFetch((request) => Promise.resolve(after(handle(new FetchRequest(request)), toResponse)));
   }
   const respond = async (message: IncomingMessage, response: ServerResponse): Promise<void> => {
     const { status, headers, body } = await handle(fromNode(message));

@@ -17,8 +17,6 @@ export interface FetchServer {
 export const fetchWith = (handle: Handle, request: Request): Promise<Response> =>
   Promise.resolve(after(handle(new FetchRequest(request)), toResponse));
 
-export const toHttpRequest = (request: Request): HttpRequest => new FetchRequest(request);
-
 export function toResponse({ status, headers, cookies, body }: HttpResponse): Response {
   // Deno registers a response for finalization when it is made with more than its type: one microsecond slower than
   // adding the other headers afterwards.
@@ -156,7 +154,7 @@ function openReader(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Reader {
   }
 }
 
-function throwUnreadable(cause: unknown): never {
+export function throwUnreadable(cause: unknown): never {
   throw unreadable(cause);
 }
 

@@ -1,8 +1,8 @@
 /** Serves on Bun: the handler's plain `handle` on `Bun.serve`. */
 import nodeHttp from "node:http";
 import process from "node:process";
-import { decodeUtf8, lingerMs, unreadable } from "../http/body.ts";
-import { FetchRequest, toResponse } from "../http/fetch.ts";
+import { decodeUtf8, lingerMs } from "../http/body.ts";
+import { FetchRequest, throwUnreadable, toResponse } from "../http/fetch.ts";
 import type { HttpRequest, HttpResponse } from "../index.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
 import type { Listen } from "./runtime.ts";
@@ -133,10 +133,6 @@ class BunRequest implements HttpRequest {
   asOther(): FetchRequest {
     return (this.other ??= new FetchRequest(this.request, undefined, { closes: true }));
   }
-}
-
-function throwUnreadable(cause: unknown): never {
-  throw unreadable(cause);
 }
 
 /** The longest time that Bun takes, in seconds. */
