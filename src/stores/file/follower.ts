@@ -1,5 +1,6 @@
 /** Keeps a process in step with what others append to the journal, and knows when it has fallen behind. */
 import { clearInterval, setImmediate, setInterval } from "node:timers";
+import type { MaybePromise } from "../../maybe-promise.ts";
 import type { Lag } from "../parameters.ts";
 import { StoreError } from "../store.ts";
 import { unavailable } from "./folder.ts";
@@ -40,13 +41,13 @@ export function createFollower(reader: Reader, writer: Writer, generations: Gene
 
   const isBehind = (): boolean => performance.now() - caughtUpAt > maxLag;
 
-  function readOthers(): void {
-    if (reader.broken() !== undefined || isClosed) return;
+  /** Reads a slice of what others have appended, or has the writer open the next generation. Returns whether there is more. */
+  function readSlice(): boolean {
+    if (reader.broken() !== undefined || isClosed) return false;
+    let isMore = false;
     try {
-      const isMore = readSome(sliceBytes);
-      if (reader.journal().isSealed()) {
-        if (isMore || writer.mayRetry()) void writer.pump();
-      } else if (isMore) setImmediate(readOthers);
+      isMore = readSome(sliceBytes);
+      if (reader.journal().isSealed() && (isMore || writer.mayRetry())) void writer.pump();
       lastWarning = "";
     } catch (error) {
       // Anything but a StoreError is a mistake in this code, which its stack shows.
@@ -56,6 +57,20 @@ export function createFollower(reader: Reader, writer: Writer, generations: Gene
       lastWarning = line;
     }
     isLate = isBehind();
+    return isMore;
+  }
+
+  function readOthers(): void {
+    if (readSlice() && !reader.journal().isSealed()) setImmediate(readOthers);
+  }
+
+  /** Reads on until there is no more, for as long as the state may be old. */
+  async function readRest(): Promise<void> {
+    const end = performance.now() + maxLag;
+    do {
+      await (reader.journal().isSealed() ? writer.pump() : new Promise((resolve) => setImmediate(resolve)));
+      if (reader.journal().isSealed() && !writer.mayRetry()) return; // the next generation can't be opened now
+    } while (readSlice() && performance.now() < end);
   }
 
   const unreadable = (error: unknown): StoreError => unavailable("can't look at the journal in", folder, error);
@@ -82,6 +97,8 @@ export function createFollower(reader: Reader, writer: Writer, generations: Gene
 
   return {
     readOthers,
+    /** Reads all that others have appended until now: at once, unless it is much or in another generation. */
+    readAll: (): MaybePromise<void> => (readSlice() ? readRest() : undefined),
     requireOpen,
     /**
      * Returns the state, at most `maxLag` old.

@@ -129,7 +129,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   writer.useDisk(disk);
   const { maxLag = defaultLag.maxLag, whenBehind = defaultLag.whenBehind } = options;
   const follower = createFollower(reader, writer, generations, { folder, warn, maxLag, whenBehind });
-  const { readOthers, state: readable, freshState } = follower;
+  const { readOthers, readAll, state: readable, freshState } = follower;
   const messages = createFileMessages(folder);
 
   async function append<T>(change: Change): Promise<T> {
@@ -149,8 +149,9 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   return {
     findUserByUsername(username, matching) {
       freshState(); // throws when this process is too far behind
-      readOthers(); // a login with a password that another process has just changed is refused at once
-      return readable().findUserByUsername(username, matching);
+      const look = () => readable().findUserByUsername(username, matching);
+      const reading = readAll(); // a login with a password that another process has just changed is refused at once
+      return reading === undefined ? look() : reading.then(look);
     },
     findUserById(id) {
       const known = freshState().findUserById(id);

@@ -1,6 +1,7 @@
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { openFileStore } from "../../../src/stores/file/index.ts";
 import type { User } from "../../../src/stores/store.ts";
 import { finished, until } from "../../support/processes.ts";
 import { start, temporaryFolder } from "../../support/runtime.ts";
@@ -52,6 +53,26 @@ file("finds a user by name as another process has just left it", async () => {
       assert.is(await other.findUserByUsername("grace"), undefined);
     });
   });
+});
+
+file("finds it so in the next generation too, and after many other changes", async () => {
+  const folder = temporaryFolder();
+  const one = await openFileStore(folder, { compactAfter: 20, warn: () => {} });
+  const other = await openFileStore(folder);
+  try {
+    const { id } = await one.addUser(guest("ada"));
+    const expectHash = async (passwordHash: string) => {
+      await one.updateUser(id, { passwordHash });
+      assert.is((await other.findUserByUsername("ada"))!.passwordHash, passwordHash);
+    };
+    for (let i = 0; i < 100; i++) await expectHash(`hash ${i}`);
+    assert.ok(one.stats().generation > 3);
+    await one.addUsers(Array.from({ length: 5000 }, (_, index) => guest(`guest ${index}`)));
+    await expectHash("the last");
+  } finally {
+    await one.close();
+    await other.close();
+  }
 });
 
 for (const [how, compactAfter] of [
