@@ -243,14 +243,21 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
     return body as User;
   }
 
+  async function logIn(credentials: object): Promise<void> {
+    const before = logouts;
+    const { response, body } = await post("create", credentials);
+    const session = sessionOf(response, body);
+    if (logouts !== before) return void (await end(session));
+    await write(session);
+    channel?.postMessage("");
+  }
+
   return {
-    async login(credentials) {
-      const before = logouts;
-      const { response, body } = await post("create", credentials);
-      const session = sessionOf(response, body);
-      if (logouts !== before) return void (await end(session));
-      await write(session);
-      channel?.postMessage("");
+    login(credentials) {
+      const done = logIn(credentials);
+      // The next login waits for the end of this one's session too, whose response deletes the cookie.
+      turn = Promise.allSettled([turn, done]).then(() => {});
+      return done;
     },
     async logout() {
       logouts++;

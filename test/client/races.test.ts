@@ -140,6 +140,27 @@ for (const tokens of ["memory", "cookie"] as const) {
   });
 }
 
+it("a login after that logout keeps its cookie, however late the other one's session is ended", async () => {
+  const server = await startServer(...flags);
+  try {
+    const late = lateFetch("jwt/create", lateResponse("jwt/blacklist", 1000));
+    const fetch = browserFetch(late.fetch);
+    const auth = createJwtClient({ url: server.origin, tokens: "cookie", fetch });
+    late.hold();
+    const former = auth.login(credentials);
+    await until(() => late.arrived() > 0, "the login is under way");
+    await auth.logout();
+    const login = auth.login(fiona);
+    late.release();
+    await Promise.all([former, login]);
+    await wait(1100); // all responses are there
+    const reloaded = createJwtClient({ url: server.origin, tokens: "cookie", fetch });
+    assert.is((await reloaded.me())?.username, "fiona");
+  } finally {
+    await server.stop();
+  }
+});
+
 it("the session of a later login is refreshed, though a refresh of the former one is under way", async () => {
   const server = await startServer();
   try {
