@@ -46,8 +46,8 @@ interface Accounts {
   known: Map<string, true>;
   /** `undefined` until the secret is read. */
   hmac: Hmac | undefined;
-  /** When a reading of the secret last began, in milliseconds. */
-  triedAt: number;
+  /** When a reading of the secret last failed, in milliseconds. */
+  failedAt: number;
 }
 
 /**
@@ -68,7 +68,7 @@ export function createFailedLogins(
     failures: new Map(),
     known: new Map(),
     hmac: undefined,
-    triedAt: Number.NEGATIVE_INFINITY,
+    failedAt: Number.NEGATIVE_INFINITY,
   }));
   const { failures, known } = accounts;
   let reading: Promise<void> | undefined;
@@ -85,13 +85,13 @@ export function createFailedLogins(
   };
 
   async function readSecret(): Promise<void> {
-    accounts.triedAt = now();
     try {
       const made = crypto.randomUUID() + crypto.randomUUID();
       const secret = await store.putIfAbsent!("throttle", "secret", made, now() / 1000 + secretLifetime);
       accounts.hmac = hmacOf("HS256", undefined, new TextEncoder().encode(secret));
     } catch {
       // The store takes no writes: this process counts by itself until a later login finds that it does.
+      accounts.failedAt = now();
     }
   }
 
@@ -128,7 +128,8 @@ export function createFailedLogins(
   return {
     async begin(username, client, userId) {
       if (tellFailed !== undefined && accounts.hmac === undefined) {
-        if (Math.abs(now() - accounts.triedAt) > retryMs) reading ??= readSecret().finally(() => (reading = undefined));
+        if (Math.abs(now() - accounts.failedAt) > retryMs)
+          reading ??= readSecret().finally(() => (reading = undefined));
         await reading;
       }
       const time = now();

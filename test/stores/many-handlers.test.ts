@@ -68,6 +68,22 @@ for (const [name, make] of [memory, ...kinds]) {
   );
 
   it(
+    `delay guesses that reach several new handlers at once: ${name}`,
+    onStore(async (store) => {
+      const putIfAbsent: Store["putIfAbsent"] = async (...fact) => {
+        await new Promise((resolve) => setTimeout(resolve, 50)); // as far away as a store may be
+        return store.putIfAbsent(...fact);
+      };
+      const slow = { ...store, putIfAbsent };
+      const fresh = () => processOn(slow, { throttleFailures: "2/hour", now: () => stopped });
+      const handlers = [await fresh(), await fresh(), await fresh(), await fresh()];
+      const codes = await Promise.all(handlers.map(({ logIn }, index) => logIn(`stranger ${index}`)));
+      assert.equal(codes.toSorted(), [400, 400, 429, 429]);
+      assert.is(await (await fresh()).logIn("another"), 429);
+    }),
+  );
+
+  it(
     `take one subscription and read one secret, however many handlers there are: ${name}`,
     onStore(async (store, subscriptions) => {
       let secrets = 0;
