@@ -64,7 +64,8 @@ function read<S extends v.GenericSchema & { entries: v.ObjectEntries }>(
         return true;
       }
     });
-    throw new SettingError(`setting ${name} can't be read: code of the host throws`, { cause });
+    const subject = name === undefined ? "settings" : `setting ${name}`; // a getter may throw only once
+    throw new SettingError(`${subject} can't be read: code of the host throws`, { cause });
   }
 }
 

@@ -38,6 +38,22 @@ settings("name the one that can't be read, with the cause and nothing of its tex
   }
 });
 
+settings("say that one can't be read, though its getter throws only once", () => {
+  let reads = 0;
+  const input = {
+    store: memoryStore(),
+    get signingKey() {
+      if (++reads === 1) throw new Error("the vault is locked");
+      return secret;
+    },
+  };
+  assert.throws(
+    () => createJwtEndpoints(input),
+    (error: Error) =>
+      error instanceof SettingError && error.message === "settings can't be read: code of the host throws",
+  );
+});
+
 settings("stop the start with one line that names what is wrong, and never a secret", async () => {
   const store = memoryStore();
   const cases: [Record<string, unknown>, RegExp][] = [
