@@ -27,7 +27,8 @@ const kept = path.join(cache, `${process.version}-${process.arch}`);
 const digestBytes = 32;
 
 if (loader.enableCompileCache !== undefined) loader.enableCompileCache(cache);
-else if (process.env["NODE_DISABLE_COMPILE_CACHE"] === undefined) {
+else if (!("Deno" in globalThis) && process.env["NODE_DISABLE_COMPILE_CACHE"] === undefined) {
+  // Not on Deno, which would ask for permission to write at the end.
   const load = loader._extensions[".js"]!;
   loader._extensions[".cjs"] = (module, file) =>
     path.dirname(file) === programs ? loadCompiled(module, file) : load(module, file);

@@ -325,6 +325,16 @@ if (runtime === "node") {
     assert.equal(timesAfterStart(), timesAfterStart(), "the second start finds all whole, and writes none");
   });
 
+  it("keeps no compiled code on Deno, which would ask for permission to write", () => {
+    const deno = path.join(projectRoot, "node_modules/.bin/deno");
+    if (!existsSync(deno)) return;
+    const installed = path.join(host, "node_modules/jwt-endpoints");
+    const cache = path.join(installed, "node_modules/.cache");
+    rmSync(cache, { recursive: true, force: true });
+    assert.match(run(host, deno, "run", "-A", path.join(installed, "dist/cli/main.cjs"), "--version"), /^\d/);
+    assert.not(existsSync(cache));
+  });
+
   it("has one program that serves and manages users", async () => {
     const bin = (name: string) => path.join(host, "node_modules/.bin", name);
     const environment = { ...process.env, JWT_STORE: "file:./served" };
