@@ -21,11 +21,12 @@ import { revokeUser } from "./sessions/revocation.ts";
 import { prepareLookUp } from "./sessions/state.ts";
 import { parseSettings } from "./settings/parse.ts";
 import type { JwtEndpointsSettings, Settings } from "./settings/types.ts";
+import { sharedBy } from "./shared-by.ts";
 import { createSharedCounts } from "./shared-counts.ts";
 
 /**
- * Creates the endpoints. Instances with different settings can live side by side: those with one store, prefix and limit
- * share what that limit counts, and nothing else.
+ * Creates the endpoints. Instances with different settings can live side by side. Those with one store share its login queue,
+ * if their `hashing` is the same, and what a limit counts, if limit and prefix are; nothing else.
  *
  * ```ts
  * const endpoints = createJwtEndpoints({ store: memoryStore(), signingKey: secret });
@@ -39,7 +40,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   const settings: Settings = { ...given, clientAddress: forwarding.addressOf };
   reportSettings(input, settings);
   const { store, throttleFailures, throttleRotations } = settings;
-  const passwords = createPasswords(settings.hashing);
+  const hashing = JSON.stringify(settings.hashing);
+  const passwords = sharedBy(store, `passwords ${hashing}`, () => createPasswords(settings.hashing));
   const audit = createAudit(settings);
   const share = createSharedCounts(settings);
   const context: Context = {

@@ -2,6 +2,7 @@
  * Counts for limits that are one for all: the handlers of a store in this process count in the same objects, and tell the
  * other processes of the store, which add it to theirs.
  */
+import { sharedBy } from "./shared-by.ts";
 import type { Rate, Settings } from "./settings/types.ts";
 
 /**
@@ -26,31 +27,17 @@ export interface SharedCounts {
 /** Returns what the handlers with this limit and one prefix share on their store. */
 export type ShareCounts = (rate: Rate) => SharedCounts;
 
-interface StoreCounts {
-  counts: Map<string, object>;
-  receivers: Map<string, CountEvent>;
-}
-
 /** Name, time, key. Longer keys come from a host's own `clientAddress` or from foreign tokens, and are not shared. */
 const message = /^(\S+) (\d{1,16}) (.{0,300})$/s;
 const longestKey = 300;
 
-/** What is counted lives as long as its store: some hosts create a handler for each request. */
-const stores = new WeakMap<object, StoreCounts>();
-
 /** Creates the function that shares counts on a store. */
 export function createSharedCounts({ store, prefix, now }: Pick<Settings, "store" | "prefix" | "now">): ShareCounts {
-  let shared = stores.get(store);
-  if (shared === undefined) stores.set(store, (shared = { counts: new Map(), receivers: new Map() }));
-  const { counts, receivers } = shared;
+  const receivers = sharedBy(store, "receivers", () => new Map<string, CountEvent>());
   return ({ limit, seconds }) => {
     const fullName = (name: string): string => `${name}:${limit}/${seconds}${prefix}`;
     return {
-      countsOf<T extends object>(name: string, create: () => T) {
-        const key = fullName(name);
-        if (!counts.has(key)) counts.set(key, create());
-        return counts.get(key) as T;
-      },
+      countsOf: (name, create) => sharedBy(store, fullName(name), create),
       share(count, receive) {
         const name = fullName(count);
         if (store.publish === undefined || store.subscribe === undefined) return undefined;

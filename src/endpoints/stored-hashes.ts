@@ -1,5 +1,6 @@
 /** Reads which password hashes are stored, so that from the first login on no response time tells which users exist. */
 import { isWorker } from "../native.ts";
+import { sharedBy } from "../shared-by.ts";
 import type { Context } from "./endpoint.ts";
 
 /** How long after its beginning a reading in a worker counts as ended with its request, in milliseconds. */
@@ -12,8 +13,7 @@ const readingMs = 5_000;
  */
 export function createHashReader({ settings, store, passwords }: Context): () => Promise<void> | undefined {
   if (store.passwordHashes === undefined) return () => undefined;
-  let beganAt = -Infinity;
-  let hasRead = false;
+  const reading = sharedBy(passwords, "reading", () => ({ beganAt: -Infinity, hasRead: false }));
 
   async function read(): Promise<void> {
     try {
@@ -23,14 +23,14 @@ export function createHashReader({ settings, store, passwords }: Context): () =>
         "the stored password hashes could not be read; how long a login takes may tell which users there are";
       settings.log({ level: "warn", code: "password_formats_unread", message, error });
     }
-    hasRead = true;
+    reading.hasRead = true;
   }
 
   return () => {
-    const age = Math.abs(settings.now() - beganAt);
-    if (hasRead || age < (isWorker() ? readingMs : Infinity)) return undefined;
-    beganAt = settings.now();
-    const reading = read();
-    return isWorker() ? reading : undefined;
+    const age = Math.abs(settings.now() - reading.beganAt);
+    if (reading.hasRead || age < (isWorker() ? readingMs : Infinity)) return undefined;
+    reading.beganAt = settings.now();
+    const whole = read();
+    return isWorker() ? whole : undefined;
   };
 }

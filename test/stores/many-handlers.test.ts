@@ -1,4 +1,4 @@
-/** Hosts that make a handler for each request, on one store that stays: what is counted stays too, and nothing piles up. */
+/** Hosts that make a handler for each request, on one store that stays: what is counted and who waits stays too, and nothing piles up. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryStore } from "../../src/stores/memory.ts";
@@ -101,6 +101,25 @@ for (const [name, make] of [memory, ...kinds]) {
     }),
   );
 }
+
+it("stand in one login queue, and read the stored hashes once", async () => {
+  const store = memoryStore();
+  await addContractUsers(store);
+  let readings = 0;
+  const passwordHashes: Store["passwordHashes"] = () => {
+    readings++;
+    return store.passwordHashes!();
+  };
+  const counting = { ...store, passwordHashes };
+  const hashing = { iterations: 100_000, concurrency: 1, queue: 2 };
+  const handlers = await Promise.all(Array.from({ length: 6 }, () => processOn(counting, { hashing })));
+  const codes = await Promise.all(handlers.map(({ logIn }, i) => logIn(`client ${i}`)));
+  assert.equal(codes.toSorted(), [400, 400, 400, 503, 503, 503]);
+  assert.is(readings, 1);
+  const other = await processOn(counting, { hashing: { ...hashing, queue: 3 } });
+  assert.is(await other.logIn("a"), 400, "other settings are another queue");
+  assert.is(readings, 2);
+});
 
 it("are logged by the handler that refuses", async () => {
   const store = memoryStore();

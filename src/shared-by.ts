@@ -1,0 +1,15 @@
+/** What the handlers of one store share, since some hosts create a handler for each request. It lives as long as the store. */
+const shared = new WeakMap<object, Map<string, object>>();
+
+/**
+ * Returns what an object's users share under a name.
+ * @param owner the object, such as a store.
+ * @param create makes it for the first one.
+ */
+export function sharedBy<T extends object>(owner: object, name: string, create: () => T): T {
+  let named = shared.get(owner);
+  if (named === undefined) shared.set(owner, (named = new Map()));
+  let value = named.get(name) as T | undefined;
+  if (value === undefined) named.set(name, (value = create()));
+  return value;
+}
