@@ -65,6 +65,7 @@ const programs = {
 /** Begins a program of Node, before it loads its other files. */
 const cachingCode = await compileCache();
 
+rmSync("dist/programs", { recursive: true, force: true }); // the names of its files change, and those of earlier builds would be published
 writeFileSync("dist/import.cjs", "module.exports = (name) => import(name);\n");
 // Programs bundled together share files, one for each set of programs that needs the same: the commands would add to them.
 await bundleForNode("serve/node", await withOneSharedFile("serve/node", "dist/serve/start.js"));
@@ -82,8 +83,12 @@ async function runOnce(): Promise<void> {
   rmSync("node_modules/.cache/jwt-endpoints", { recursive: true, force: true });
   const args = ["cli/main.cjs", "--store", "memory:", "--port", "0"];
   const server = spawn(process.execPath, args, { cwd: "dist", env: {}, stdio: ["ignore", "pipe", "inherit"] });
-  server.stdout.once("data", () => server.kill());
+  let isListening = false;
+  server.stdout.once("data", () => (isListening = server.kill()));
+  const timer = setTimeout(() => server.kill(), 30_000);
   await once(server, "exit");
+  clearTimeout(timer);
+  if (!isListening) throw new Error("the server that was built does not start");
 }
 
 /** Returns the code that keeps a program's compiled code. */
