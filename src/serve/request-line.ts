@@ -61,7 +61,7 @@ export function createRequestLog({
   beforeDrain,
 }: Target): (request: HttpRequest, response: HttpResponse, start: number) => void {
   let kinds: Kind[] = [];
-  const kindOf = Array.from<Kind>({ length: batchLines }); // of the requests of the batch
+  const kindOf = Array.from<Kind | undefined>({ length: batchLines }); // of the requests of the batch
   const times = new Float64Array(2 * batchLines); // of their start and their end
   let count = 0;
   let batch = new Uint8Array(batchLines * 128);
@@ -111,6 +111,7 @@ export function createRequestLog({
       batch[size++] = newline;
     }
     write(batch.subarray(0, size), count);
+    kindOf.fill(undefined, 0, count); // a kind holds a URL, which a client chooses
     count = 0;
   }
 
