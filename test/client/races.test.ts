@@ -10,7 +10,7 @@ const it = suite(`client with overlapping calls on ${runtime}`);
 
 const fiona = { ...credentials, username: "fiona" };
 
-/** A `fetch` whose responses of some endpoint arrive late: those that are asked for until `release` is called. */
+/** A `fetch` whose responses of some endpoint arrive late: those to requests sent between `hold` and `release`. */
 function lateFetch(endpoint: string, through: typeof fetch = fetch) {
   let isHeld = false;
   let arrived = 0;

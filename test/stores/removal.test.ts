@@ -83,7 +83,7 @@ removal("free their name for one of several racing processes, which all see the 
     for (const [i, store] of stores.entries()) {
       assert.is((await rejection(() => store.addUser({ ...guest(`x-${round}-${i}`), id: old }))).code, "USER_EXISTS");
     }
-    const [one, other] = stores.map((store) => store.findUserByUsername("ada") as User);
+    const [one, other] = await Promise.all(stores.map((store) => store.findUserByUsername("ada")));
     assert.ok(one!.tokensValidFrom! > 0);
     assert.equal(one, other);
   }
