@@ -5,8 +5,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import module from "node:module";
+import { cpSync, existsSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { type Platform, build } from "esbuild";
@@ -16,7 +15,7 @@ import * as assert from "uvu/assert";
 import { packAndInstall, run } from "../support/package.ts";
 import { familyOf, freePort, isAlive, isListening, until } from "../support/processes.ts";
 import { startPostgres } from "../support/postgres.ts";
-import { node24, projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
+import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
 
 const program = `
 import { createJwtEndpoints, describeSettings, SettingError, StoreError } from "jwt-endpoints";
@@ -294,45 +293,6 @@ if (runtime === "node") {
     writeFileSync(path.join(cwd, "jwt-endpoints.config.mjs"), code);
     const shown = run(cwd, path.join(host, "node_modules/.bin/jwt-endpoints"), "--print-config");
     assert.match(shown, /^prefix +file jwt-endpoints\.config\.mjs +\/auth$/m);
-  });
-
-  it("keeps its compiled code for the next start on Node 24", () => {
-    if (!existsSync(node24)) return console.log("skipped: Node 24 is not here; npm ci --prefix .ci/node24 brings it");
-    const installed = path.join(host, "node_modules/jwt-endpoints");
-    assert.match(run(host, node24, path.join(installed, "dist/cli/main.cjs"), "--version"), /^\d/);
-    assert.ok(existsSync(path.join(installed, "node_modules/.cache/jwt-endpoints")));
-  });
-
-  it("keeps its compiled code on this Node too, and compiles again what was damaged", () => {
-    const installed = path.join(host, "node_modules/jwt-endpoints");
-    const show = () => run(host, process.execPath, path.join(installed, "dist/cli/main.cjs"), "--version");
-    const kept = path.join(installed, `node_modules/.cache/jwt-endpoints/${process.version}-${process.arch}`);
-    if ("enableCompileCache" in module) return; // Node keeps and checks the code itself
-    rmSync(kept, { recursive: true, force: true });
-    assert.match(show(), /^\d/);
-    const files = readdirSync(kept).map((name) => path.join(kept, name));
-    assert.ok(files.length > 0);
-    for (const [index, file] of files.entries()) {
-      const bytes = readFileSync(file);
-      const middle = bytes.length >> 1;
-      bytes[middle]! ^= 255;
-      writeFileSync(file, index % 2 === 0 ? bytes : bytes.subarray(0, middle));
-    }
-    const timesAfterStart = () => {
-      assert.match(show(), /^\d/);
-      return files.map((file) => statSync(file).mtimeMs);
-    };
-    assert.equal(timesAfterStart(), timesAfterStart(), "the second start finds all whole, and writes none");
-  });
-
-  it("keeps no compiled code on Deno, which would ask for permission to write", () => {
-    const deno = path.join(projectRoot, "node_modules/.bin/deno");
-    if (!existsSync(deno)) return;
-    const installed = path.join(host, "node_modules/jwt-endpoints");
-    const cache = path.join(installed, "node_modules/.cache");
-    rmSync(cache, { recursive: true, force: true });
-    assert.match(run(host, deno, "run", "-A", path.join(installed, "dist/cli/main.cjs"), "--version"), /^\d/);
-    assert.not(existsSync(cache));
   });
 
   it("has one program that serves and manages users", async () => {
