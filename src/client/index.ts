@@ -59,9 +59,13 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
    * replace that of the later one. A logout is sent at once, since the page may be left.
    */
   function post(name: string, data: object): Promise<{ response: Response; body: unknown }> {
-    const result = postAfter(name, data, usesCookies && name !== "blacklist" ? turn : undefined);
-    turn = Promise.allSettled([turn, result]).then(() => {});
-    return result;
+    return takeTurn(postAfter(name, data, usesCookies && name !== "blacklist" ? turn : undefined));
+  }
+
+  /** Lets later calls wait for a call, too. */
+  function takeTurn<T>(call: Promise<T>): Promise<T> {
+    turn = Promise.allSettled([turn, call]).then(() => {});
+    return call;
   }
 
   async function postAfter(
@@ -253,12 +257,8 @@ export function createJwtClient<User = JwtUser>(options: JwtClientOptions = {}):
   }
 
   return {
-    login(credentials) {
-      const done = logIn(credentials);
-      // The next login waits for the end of this one's session too, whose response deletes the cookie.
-      turn = Promise.allSettled([turn, done]).then(() => {});
-      return done;
-    },
+    // The next login waits for the end of this one's session too, whose response deletes the cookie.
+    login: (credentials) => takeTurn(logIn(credentials)),
     async logout() {
       logouts++;
       const session = await stored();
