@@ -1,4 +1,4 @@
-/** What the handlers of one store share, since some hosts create a handler for each request. It lives as long as the store. */
+/** What is shared by all that is made for one object, since some hosts create store and handler for each request. It lives as long as the object. */
 const shared = new WeakMap<object, Map<string, object>>();
 
 /**

@@ -1,4 +1,5 @@
 /** A store in a Durable Object, for Cloudflare Workers, whose key-value stores have no step in which the first writer wins. */
+import { sharedBy } from "../../shared-by.ts";
 import {
   type NewUser,
   type Session,
@@ -22,9 +23,6 @@ export interface ObjectNamespace<Id = unknown> {
 
 const usersPerCall = 500;
 
-/** The stores of each namespace by their names. What limits count belongs to a store, and some workers make it per request. */
-const stores = new WeakMap<object, Map<string, Store & SessionStore>>();
-
 /**
  * Returns a store whose data is in one Durable Object of the class {@link JwtEndpointsStore}. Each method is a round trip to
  * it. The object holds everything in memory too: for up to some 50,000 users and as many valid facts.
@@ -33,15 +31,11 @@ const stores = new WeakMap<object, Map<string, Store & SessionStore>>();
  * const endpoints = createJwtEndpoints({ store: durableObjectStore(env.JWT_STORE), signingKey: env.JWT_SIGNING_KEY });
  * ```
  * @param name of the object; another name is another store.
- * @returns the same store for the same namespace and name.
+ * @returns the same store for the same namespace and name: what limits count belongs to it, and some workers call this for
+ * each request.
  */
-export function durableObjectStore<Id>(namespace: ObjectNamespace<Id>, name = "jwt-endpoints"): Store & SessionStore {
-  let named = stores.get(namespace);
-  if (named === undefined) stores.set(namespace, (named = new Map()));
-  let store = named.get(name);
-  if (store === undefined) named.set(name, (store = createStore(namespace, name)));
-  return store;
-}
+export const durableObjectStore = <Id>(namespace: ObjectNamespace<Id>, name = "jwt-endpoints"): Store & SessionStore =>
+  sharedBy(namespace, name, () => createStore(namespace, name));
 
 function createStore<Id>(namespace: ObjectNamespace<Id>, name: string): Store & SessionStore {
   /** A stub may not outlive its request, so each call gets one of its own. */
