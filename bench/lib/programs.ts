@@ -14,7 +14,7 @@ import {
 } from "../../test/fixtures/djoser/site.ts";
 import { bundle } from "../../test/support/bundle.ts";
 import { projectRoot, runtime, start, startProgram, temporaryFolder } from "../../test/support/runtime.ts";
-import { familyOf, until } from "../../test/support/processes.ts";
+import { familyOf, jsonLines, until } from "../../test/support/processes.ts";
 import { unlimited } from "../../test/support/server.ts";
 import { versionsOf } from "./results.ts";
 import { credentialsIn, ours, secret, urlIn } from "./tools.ts";
@@ -204,17 +204,12 @@ export function versionsOfServers(packages: readonly string[]): Record<string, s
  * Starts a program of the benches on Node, on any runtime, that responds to each line of JSON with another. It ends when its
  * standard input does, so no later than this process.
  */
-export function startLineServer<Input, Output>(file: string, ...args: string[]) {
+export function startLineServer<Input extends object, Output>(file: string, ...args: string[]) {
   const stdio = ["pipe", "pipe", "inherit"] as const;
   const child = spawn("node", ["--import", "tsx", file, ...args], { cwd: projectRoot, stdio: [...stdio] });
-  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  const ask = jsonLines(child, file);
   return {
-    async ask(input: Input): Promise<Output> {
-      child.stdin!.write(`${JSON.stringify(input)}\n`);
-      const { value, done } = await lines.next();
-      if (done) throw new Error(`${file} has ended`);
-      return JSON.parse(value) as Output;
-    },
+    ask: (input: Input): Promise<Output> => ask(input),
     stop: () => void child.stdin!.end(),
   };
 }

@@ -21,7 +21,7 @@ export function jsonLines(child: ChildProcess, name: string): <T>(line: object) 
   const waiting: { resolve(value: unknown): void; reject(error: Error): void }[] = [];
   let errors = "";
   let failure: Error | undefined;
-  child.stderr!.on("data", (chunk: Uint8Array) => (errors += chunk.toString()));
+  child.stderr?.on("data", (chunk: Uint8Array) => (errors += chunk.toString()));
   child.stdin!.on("error", () => {}); // `close` follows
   child.once("close", (code) => {
     failure = new Error(`${name} has ended with ${code}: ${errors}`);
