@@ -8,6 +8,7 @@
  */
 import { createServer } from "node:http";
 import process from "node:process";
+import { coarseNow } from "../src/clock.ts";
 import { createJwtEndpoints } from "../src/index.ts";
 import { fetchWith } from "../src/http/fetch.ts";
 import type { Handle, HttpRequest } from "../src/http/message.ts";
@@ -76,7 +77,8 @@ async function serve(): Promise<void> {
   stdout.writeAlone();
   const underWay = new Set<HttpRequest>();
   const without = withUnderWay(endpoints.handle, underWay);
-  const logged = withRequestLog(endpoints.handle, underWay, { stdout, stderr: stdout });
+  const now = Deno === undefined ? undefined : coarseNow; // as in serve/deno.ts
+  const logged = withRequestLog(endpoints.handle, underWay, { stdout, stderr: stdout }, now);
   const handle = takingTurns(
     { without, with: logged, "without again": without },
     () => void stdout.drain(1000), // lines that wait for others are of this turn

@@ -1,5 +1,6 @@
 /** Serves on Deno: the handler's plain `handle` on `Deno.serve`. */
 import process from "node:process";
+import { coarseNow } from "../clock.ts";
 import { FetchRequest, type FetchServer, toResponse } from "../http/fetch.ts";
 import type { HttpResponse } from "../index.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
@@ -130,6 +131,7 @@ const running = start({
   listen,
   fork,
   send,
+  now: coarseNow,
   fixedLimits: ["headersTimeout", "requestTimeout", "maxHeaderSize", "maxConnections"],
   // Each hash has a thread of its own, which competes with the one that serves: a refresh waited 20 times as long.
   limitsHashes: true,

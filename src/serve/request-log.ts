@@ -8,7 +8,7 @@ import { setImmediate, setTimeout } from "node:timers";
 import { format } from "node:util";
 import type { HttpRequest } from "../index.ts";
 import { isPromise } from "../maybe-promise.ts";
-import { createRequestLog } from "./request-line.ts";
+import { createRequestLog, exactNow } from "./request-line.ts";
 
 /**
  * The most bytes that a pipe takes from several processes without mixing them (POSIX's PIPE_BUF). A process that writes alone
@@ -206,11 +206,17 @@ export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle
 /**
  * Does the same and writes a JSON line to standard output: time, method, path, status and milliseconds, but no query,
  * header or body. One function does both, since a second promise would cost measurable time.
+ * @param now a clock in milliseconds, whose zero is that of `performance.now`.
  */
-export function withRequestLog(handle: Handle, underWay: Set<HttpRequest>, { stdout }: Output): Handle {
-  const log = createRequestLog(stdout);
+export function withRequestLog(
+  handle: Handle,
+  underWay: Set<HttpRequest>,
+  { stdout }: Output,
+  now: () => number = exactNow,
+): Handle {
+  const log = createRequestLog(stdout, now);
   return (request) => {
-    const start = performance.now();
+    const start = now();
     const result = handle(request);
     if (!isPromise(result)) {
       log(request, result, start);

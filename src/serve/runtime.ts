@@ -31,6 +31,8 @@ export interface Runtime {
   fork: Fork;
   /** Writes to the standard streams, where those of `node:process` block. */
   send?: Record<"stdout" | "stderr", Send>;
+  /** The clock of the request log, in milliseconds, where `performance.now` takes too long. */
+  now?: () => number;
   /** The limits that this runtime's HTTP server does not have, or not with another value. */
   fixedLimits: readonly (keyof Limits)[];
   /** Whether more password hashes at once than cores would delay all other requests, so that no more are computed. */

@@ -65,7 +65,9 @@ export async function start(runtime: Runtime): Promise<void> {
     if (!isWorker) output.stdout.writeAlone();
     const underWay = new Set<HttpRequest>();
     const served = withDocs(endpoints.handle, options);
-    const handle = options.requestLog ? withRequestLog(served, underWay, output) : withUnderWay(served, underWay);
+    const handle = options.requestLog
+      ? withRequestLog(served, underWay, output, runtime.now)
+      : withUnderWay(served, underWay);
     const { metrics } = prepared;
     const counted = metrics?.counted(handle, endpoints.settings.prefix) ?? handle;
     const whole = withConsole(counted, endpoints.settings, options);

@@ -4,6 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { coarseNow } from "../../src/clock.ts";
 import type { HttpRequest } from "../../src/index.ts";
 import { createRequestLog } from "../../src/serve/request-line.ts";
 import { createLineWriter } from "../../src/serve/request-log.ts";
@@ -206,6 +207,34 @@ it("writes every duration as JSON does, with the time at which its request ended
     assert.ok(ms >= wanted.least - 0.01 && ms < wanted.least + 1000, `${ms} for ${wanted.least}`);
     assert.ok(Math.abs(Date.parse(time) - wanted.from) < 1000, time);
   }
+});
+
+it("measures by a clock of whole milliseconds that the system's clock can't set back", () => {
+  const random = randomFrom(seedFrom());
+  const { now: exact } = Date;
+  let offset = 0;
+  Date.now = () => exact() + offset;
+  try {
+    let last = coarseNow();
+    for (const end = performance.now() + 200; performance.now() < end;) {
+      if (random.chance(0.01)) offset = random.below(7_200_000) - 3_600_000;
+      const now = coarseNow();
+      assert.ok(Number.isInteger(now) && now >= last, `${now} after ${last}`);
+      assert.ok(Math.abs(performance.now() - now) < 100, `${now} at ${performance.now()}`);
+      last = now;
+    }
+  } finally {
+    Date.now = exact;
+  }
+});
+
+it("keeps durations in whole milliseconds on Deno, whose exact clock is slow", async () => {
+  const server = await serve(["--store", "memory:"], { JWT_SIGNING_KEY: secret });
+  for (let i = 0; i < 20; i++) await server.send("/jwt/verify/", { method: "POST" });
+  await until(() => server.output().split('"ms":').length > 20, "all lines are there");
+  const durations = Array.from(server.output().matchAll(/"ms":([\d.]+)/g), ([, ms]) => Number(ms));
+  assert.is(durations.every(Number.isInteger), runtime === "deno", durations.join(" "));
+  await server.stop();
 });
 
 it("says once that expired facts can't be dropped", async () => {
