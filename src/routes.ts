@@ -181,14 +181,23 @@ export function createRouter(context: Context): Router {
     return undefined;
   }
 
+  function findByPath(url: string): Route | undefined {
+    const path = pathOf(url);
+    return byPath.get(path) ?? findByStart(path);
+  }
+
+  // Most requests have the URL of the one before, and to compare texts takes less time than to hash one.
+  let lastUrl: string | undefined;
+  let lastRoute: Route | undefined;
   return {
     paths: [...byPath.keys()],
-    // Servers of ours pass the path alone, so the first look-up finds most routes without parsing a URL.
     find(url) {
-      const exact = byPath.get(url);
-      if (exact !== undefined) return exact;
-      const path = pathOf(url);
-      return byPath.get(path) ?? findByStart(path);
+      if (url !== lastUrl) {
+        // Servers of ours pass the path alone, so this look-up finds most routes without parsing a URL.
+        lastRoute = byPath.get(url) ?? findByPath(url);
+        lastUrl = url;
+      }
+      return lastRoute;
     },
   };
 }
