@@ -4,7 +4,7 @@
  * written by hand, so that the core compiles without those of any runtime.
  */
 interface NodeCrypto {
-  createHmac(hash: string, key: object): { update(text: string): { digest(): Uint8Array } };
+  createHmac(hash: string, key: object): { update(data: Uint8Array): { digest(): Uint8Array } };
   createSecretKey(bytes: Uint8Array): object;
   scrypt(
     password: Uint8Array,
@@ -20,9 +20,12 @@ interface NodeBuffer extends Uint8Array<ArrayBuffer> {
   write(text: string): number;
 }
 
+/** Writes the SHA-256 of `bytes` into the 32 bytes of `into`. */
+export type Sha256 = (bytes: Uint8Array, into: Uint8Array) => unknown;
+
 interface Runtime {
   process?: { getBuiltinModule?(name: string): unknown };
-  Bun?: { SHA256?: { hash(bytes: Uint8Array, into: Uint8Array): unknown } };
+  Bun?: { SHA256?: { hash: Sha256 } };
 }
 
 const runtime = globalThis as unknown as Runtime;
@@ -45,5 +48,4 @@ export const nodeBuffer = (
  */
 export const isWorker = (): boolean => globalThis.navigator?.userAgent === "Cloudflare-Workers";
 
-/** Writes the SHA-256 of `bytes` into the 32 bytes of `into`. */
-export const bunSha256 = runtime.Bun?.SHA256;
+export const nativeSha256 = runtime.Bun?.SHA256?.hash;

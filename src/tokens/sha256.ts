@@ -1,11 +1,13 @@
 /**
  * SHA-256 (FIPS 180-4) and HMAC (RFC 2104) for texts as short as tokens. Own code, because a call of `createHmac` costs a
- * server several times what the hash itself costs on Node and Deno, and WebCrypto returns promises. It stands under the
+ * server several times what the hash itself costs, and WebCrypto returns promises; `native.ts` has what is faster on some
+ * runtimes. It stands under the
  * published vectors of FIPS 180-4, RFC 4231 and Wycheproof (`test/tokens/sha256.test.ts`), and {@link hmacSha256} computes a
  * known answer before it hands out a function.
  *
  * Constant time: no branch and no index depends on the key, the text or the hash, only on their lengths.
  */
+import { encodeBase64url, utf8 } from "./base64url.ts";
 
 /** H(0), the initial hash value (FIPS 180-4 §5.3.3). */
 const initial = new Int32Array([
@@ -68,44 +70,67 @@ function compress(state: Int32Array): void {
   state[7]! += h;
 }
 
+/** A text of ASCII as bytes: to copy it once takes less time than to read its characters for the hash and for decoding. */
+export interface Message {
+  /** 64 bytes for the block of a key, in front of the text. */
+  readonly whole: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly view: DataView;
+}
+
+/** @param room for the text, in bytes. A block more is added, because {@link load} reads whole blocks. */
+function newMessage(room: number): Message {
+  const whole = new Uint8Array(64 + room + 64);
+  return { whole, bytes: whole.subarray(64), view: new DataView(whole.buffer, 64) };
+}
+
+export function messageOfBytes(data: Uint8Array): Message {
+  const message = newMessage(data.length);
+  message.bytes.set(data);
+  return message;
+}
+
+/** Holds one text after the other; most are shorter. */
+export const shared = newMessage(4096);
+
+/** Returns a text as bytes until the next call, or `undefined` when not all of it is ASCII: UTF-8 has other bytes for it. */
+export function messageOf(text: string): Message | undefined {
+  const message = text.length > 4096 ? newMessage(text.length) : shared;
+  // With a block to spare, as many bytes as characters are ASCII.
+  return utf8.encodeInto(text, message.bytes).written === text.length ? message : undefined;
+}
+
+/** Reads a block of a message into {@link words}. */
+function load(view: DataView, at: number): void {
+  for (let i = 0; i < 16; i++) words[i] = view.getInt32(at + 4 * i);
+}
+
 /**
  * Hashes the last part of a message: whole blocks, then the padding.
  * @param state the state after all parts before.
- * @param text one character for each byte.
- * @param length how many of its characters to hash.
- * @param before how many bytes were hashed before, a multiple of 64.
- * @returns all character codes, combined by OR: above 0xff a character was no byte and the hash is meaningless.
+ * @param at index of the part's first byte.
+ * @param end index after its last.
+ * @param before how many bytes were hashed before index 0, a multiple of 64.
  */
-function finish(state: Int32Array, text: string, length: number, before: number): number {
-  let at = 0;
-  let codes = 0;
-  for (; at + 64 <= length; compress(state)) {
-    for (let i = 0; i < 16; i++, at += 4) {
-      const a = text.charCodeAt(at);
-      const b = text.charCodeAt(at + 1);
-      const c = text.charCodeAt(at + 2);
-      const d = text.charCodeAt(at + 3);
-      codes |= a | b | c | d;
-      words[i] = (a << 24) | (b << 16) | (c << 8) | d;
-    }
+function finish(state: Int32Array, view: DataView, at: number, end: number, before: number): void {
+  for (; at + 64 <= end; at += 64) {
+    load(view, at);
+    compress(state);
   }
-  words.fill(0, 0, 16);
-  for (let i = 0; at < length; i++, at++) {
-    const code = text.charCodeAt(at);
-    codes |= code;
-    words[i >> 2]! |= code << (24 - 8 * (i & 3));
-  }
-  pad(state, length % 64, before + length);
-  return codes;
+  load(view, at); // past the end too, which `pad` clears
+  pad(state, end - at, before + end);
 }
 
 /**
  * Pads and hashes the last block (FIPS 180-4 §5.1.1).
- * @param rest how many bytes of {@link words} are message; the others are 0.
+ * @param rest how many bytes of {@link words} are message.
  * @param bytes length of the whole message.
  */
 function pad(state: Int32Array, rest: number, bytes: number): void {
-  words[rest >> 2]! |= 0x80 << (24 - 8 * (rest & 3));
+  const last = rest >> 2;
+  const bits = 8 * (rest & 3);
+  words[last] = (words[last]! & ~(-1 >>> bits)) | (0x80 << (24 - bits));
+  words.fill(0, last + 1, 16);
   if (rest >= 56) {
     compress(state);
     words.fill(0, 0, 16);
@@ -115,21 +140,24 @@ function pad(state: Int32Array, rest: number, bytes: number): void {
   compress(state);
 }
 
-/** Byte `i` of the 32 that a state consists of. */
-const byteOf = (state: Int32Array, i: number): number => (state[i >> 2]! >>> (24 - 8 * (i & 3))) & 0xff;
+/** Writes the 32 bytes that a state consists of. */
+function store(state: Int32Array, into: Uint8Array): Uint8Array {
+  for (let i = 0; i < 32; i++) into[i] = state[i >> 2]! >>> (24 - 8 * (i & 3));
+  return into;
+}
 
 /** Returns the SHA-256 hash of some bytes. */
-export function sha256(bytes: Uint8Array): Uint8Array {
+export function sha256(data: Uint8Array): Uint8Array {
   const state = initial.slice();
-  finish(state, Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""), bytes.length, 0);
-  return Uint8Array.from({ length: 32 }, (_, i) => byteOf(state, i));
+  finish(state, messageOfBytes(data).view, 0, data.length, 0);
+  return store(state, new Uint8Array(32));
 }
 
 /**
- * Computes the HMAC of the first `length` characters of a text.
- * @returns 32 bytes, in an array that the next call overwrites; `undefined` when a character is not accepted.
+ * Computes the HMAC of the first `length` bytes of a message.
+ * @returns the bytes of the MAC, in an array that the next call may overwrite.
  */
-export type Mac = (text: string, length: number) => Uint8Array | undefined;
+export type Mac = (message: Message, length: number) => Uint8Array;
 
 /** RFC 4231 §4.8, test case 7: key and text are both longer than a block, so every line above takes part. */
 const known = {
@@ -137,47 +165,44 @@ const known = {
   text:
     "This is a test using a larger than block-size key and a larger than block-size data. " +
     "The key needs to be hashed before being used by the HMAC algorithm.",
-  mac: "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+  mac: "mwn_pxuUL8snY1-81bDpRL_cY2RPBxOTin9RU1w6NeI",
 };
 
 function computesKnownMac(): boolean {
-  const mac = macWith(known.key, 0x7f)(known.text, known.text.length);
-  return mac !== undefined && Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join("") === known.mac;
+  return encodeBase64url(macWith(known.key)(messageOf(known.text)!, known.text.length)) === known.mac;
 }
 
 /**
  * Makes the function that computes HMAC-SHA256 under a key.
  * @param key bytes of any length.
- * @param highest the highest character code that is accepted. ASCII is the default, because a character above it has another
- * encoding in UTF-8 than the single byte that is hashed here; the published vectors hold all bytes.
  * @returns `undefined` where this runtime does not compute the known answer; the caller must use another implementation.
  */
-export function hmacSha256(key: Uint8Array, highest: 0x7f | 0xff = 0x7f): Mac | undefined {
-  return computesKnownMac() ? macWith(key, highest) : undefined;
+export function hmacSha256(key: Uint8Array): Mac | undefined {
+  return computesKnownMac() ? macWith(key) : undefined;
 }
 
-function macWith(key: Uint8Array, highest: number): Mac {
+/** Returns the block that a key makes for the inner (0x36) or the outer (0x5c) hash. */
+export function keyBlock(key: Uint8Array, padding: number): Uint8Array<ArrayBuffer> {
   const short = key.length > 64 ? sha256(key) : key;
+  return Uint8Array.from({ length: 64 }, (_, i) => (short[i] ?? 0) ^ padding);
+}
+
+function macWith(key: Uint8Array): Mac {
   const stateAfter = (padding: number): Int32Array => {
     const state = initial.slice();
-    const byte = (i: number): number => (short[i] ?? 0) ^ padding;
-    for (let i = 0; i < 64; i += 4) {
-      words[i / 4] = (byte(i) << 24) | (byte(i + 1) << 16) | (byte(i + 2) << 8) | byte(i + 3);
-    }
+    load(new DataView(keyBlock(key, padding).buffer), 0);
     compress(state);
     return state;
   };
   const [inner, outer] = [stateAfter(0x36), stateAfter(0x5c)];
   const state = new Int32Array(8);
   const mac = new Uint8Array(32);
-  return (text, length) => {
+  return ({ view }, length) => {
     state.set(inner);
-    if (finish(state, text, length, 64) > highest) return undefined;
+    finish(state, view, 0, length, 64);
     words.set(state);
-    words.fill(0, 8, 16);
     state.set(outer);
     pad(state, 32, 96);
-    for (let i = 0; i < 32; i++) mac[i] = byteOf(state, i);
-    return mac;
+    return store(state, mac);
   };
 }

@@ -1,11 +1,9 @@
 /** Claims -> token text. */
 import { fail } from "../errors.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
-import { encodeBase64url } from "./base64url.ts";
+import { encodeBase64url, utf8 } from "./base64url.ts";
 import type { Claims } from "./claims.ts";
 import type { Key } from "./key.ts";
-
-const utf8 = new TextEncoder();
 
 /**
  * Signs claims as a compact JWS (RFC 7515 §7.1) with the header `{"alg":…,"typ":"JWT"}`, and `kid` when the key has one.

@@ -8,6 +8,7 @@ import type { Settings } from "../settings/types.ts";
 import { isCanonicalBase64url } from "./base64url.ts";
 import { type Claims, type TokenType, checkClaims } from "./claims.ts";
 import type { CryptoKey, Key, KeySet } from "./key.ts";
+import { messageOf } from "./sha256.ts";
 import { readJsonSegment, readPlainSegment } from "./strict-json.ts";
 
 /**
@@ -29,9 +30,11 @@ export function verifyToken(settings: Settings, keys: KeySet, token: string, typ
 /** Returns the claims of a token that one of our secrets signed, with the header that we write; `undefined` for all others. */
 function readSynchronously({ verifying }: KeySet, token: string): Claims | undefined {
   for (const { hmac } of verifying) {
-    if (hmac === undefined || !token.startsWith(hmac.head) || !hmac.isSigned(token)) continue;
-    const [start, end] = [hmac.head.length, token.lastIndexOf(".")];
-    const plain = readPlainSegment(token, start, end);
+    const message = hmac !== undefined && token.startsWith(hmac.head) ? messageOf(token) : undefined;
+    const end = message === undefined ? 0 : hmac!.signedLength(message, token.length);
+    if (end === 0) continue;
+    const start = hmac!.head.length;
+    const plain = readPlainSegment(message!.bytes, start, end);
     if (plain !== undefined) return plain;
     const payload = token.slice(start, end);
     return isCanonicalBase64url(payload) ? readJsonSegment(payload) : undefined;
