@@ -5,6 +5,7 @@
  */
 interface NodeCrypto {
   createHmac(hash: string, key: object): { update(data: Uint8Array): { digest(): Uint8Array } };
+  hash?(hash: string, data: Uint8Array, encoding: "latin1"): string;
   createSecretKey(bytes: Uint8Array): object;
   scrypt(
     password: Uint8Array,
@@ -26,6 +27,7 @@ export type Sha256 = (bytes: Uint8Array, into: Uint8Array) => unknown;
 interface Runtime {
   process?: { getBuiltinModule?(name: string): unknown };
   Bun?: { SHA256?: { hash: Sha256 } };
+  Deno?: object;
 }
 
 const runtime = globalThis as unknown as Runtime;
@@ -48,4 +50,11 @@ export const nodeBuffer = (
  */
 export const isWorker = (): boolean => globalThis.navigator?.userAgent === "Cloudflare-Workers";
 
-export const nativeSha256 = runtime.Bun?.SHA256?.hash;
+function hashByNode(bytes: Uint8Array, into: Uint8Array): void {
+  const hash = nodeCrypto!.hash!("sha256", bytes, "latin1"); // as a `Buffer` it takes twice the time
+  for (let i = 0; i < 32; i++) into[i] = hash.charCodeAt(i);
+}
+
+/** `undefined` where our own takes less time: on Deno, `hash` takes 2 µs. */
+export const nativeSha256: Sha256 | undefined =
+  runtime.Bun?.SHA256?.hash ?? (nodeCrypto?.hash && runtime.Deno === undefined ? hashByNode : undefined);
