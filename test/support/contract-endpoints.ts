@@ -81,6 +81,11 @@ export function addEndpointCases(it: ReturnType<typeof suite>, { post, logIn, ex
       [{ username: { a: 1 }, password: "x" }, { username: ["Not a valid string."] }],
       [{ username: "a\0b", password: "x" }, { username: ["Null characters are not allowed."] }],
       ['{"username":"ada","password":"\\ud800"}', { password: ["Surrogate characters are not allowed: U+D800."] }],
+      ['{"username":"a\\udc00b","password":"x"}', { username: ["Surrogate characters are not allowed: U+DC00."] }],
+      [
+        { username: "\x1c\x85\u3000", password: "a\0b" },
+        { username: ["This field may not be blank."], password: ["Null characters are not allowed."] },
+      ],
     ];
     for (const [body, fields] of cases) expectResponse(await post("create", body), fieldErrors(fields));
     for (const [endpoint, field] of [
