@@ -253,12 +253,9 @@ export function mayLogIn({ userAuthenticationRule, checkUserIsActive }: Settings
 export function lookUpRevocation(context: SessionContext, claims: Claims): MaybePromise<TokenFacts> {
   const { settings, store } = context;
   if (store.get === undefined) return noFacts;
-  const fact = store.get("blacklist", jtiFrom(settings, claims));
-  return isPromise(fact)
-    ? fact.then((found) => (exists(found) ? blacklisted : sessionFacts(context, claims)))
-    : exists(fact)
-      ? blacklisted
-      : sessionFacts(context, claims);
+  return after(store.get("blacklist", jtiFrom(settings, claims)), (fact) =>
+    exists(fact) ? blacklisted : sessionFacts(context, claims),
+  );
 }
 
 const sessionFacts = ({ settings, store }: SessionContext, claims: Claims): MaybePromise<TokenFacts> =>

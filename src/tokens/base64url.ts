@@ -29,7 +29,8 @@ counts[0x5c] = 0x10000;
  * when the segment was not decoded.
  */
 export function decodeSegment(token: Uint8Array, start: number, end: number): number {
-  if (end - start > 4096 || (end - start) % 4 === 1) return -1;
+  const count = end - start;
+  if (count > 4096 || count % 4 === 1) return -1;
   let sum = 0;
   let size = 0;
   for (let i = start; i < end; i += 4) {
@@ -39,17 +40,13 @@ export function decodeSegment(token: Uint8Array, start: number, end: number): nu
     const fourth = i + 3 < end ? sixBits[token[i + 3]!]! : 0;
     if ((first | second | third | fourth) > 63) return -1;
     const held = (first << 18) | (second << 12) | (third << 6) | fourth;
-    const x = held >> 16;
-    const y = (held >> 8) & 0xff;
-    const z = held & 0xff;
-    sum += counts[x]! + counts[y]! + counts[z]!;
-    decoded[size] = x;
-    decoded[size + 1] = y;
-    decoded[size + 2] = z;
-    size += 3;
+    sum += counts[held >> 16]! + counts[(held >> 8) & 0xff]! + counts[held & 0xff]!;
+    decoded[size++] = held >> 16;
+    decoded[size++] = held >> 8;
+    decoded[size++] = held;
   }
   // What the last character holds beyond the last byte must be zeros (RFC 4648 §3.5).
-  const length = (3 * (end - start)) >> 2;
+  const length = (3 * count) >> 2;
   return length < size && decoded[length] !== 0 ? -1 : sum;
 }
 
