@@ -42,6 +42,7 @@ export function hmacOf(alg: string, kid: string | undefined, secret: Uint8Array)
   };
 }
 
+/** By the runtime's hash where it is faster than our own, which must be right in any case. */
 function macSha256(secret: Uint8Array): Mac | undefined {
   const mac = hmacSha256(secret);
   return mac === undefined || nativeSha256 === undefined ? mac : macBy(nativeSha256, secret);

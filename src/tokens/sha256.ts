@@ -1,9 +1,8 @@
 /**
  * SHA-256 (FIPS 180-4) and HMAC (RFC 2104) for texts as short as tokens. Own code, because a call of `createHmac` costs a
- * server several times what the hash itself costs, and WebCrypto returns promises; `native.ts` has what is faster on some
- * runtimes. It stands under the
- * published vectors of FIPS 180-4, RFC 4231 and Wycheproof (`test/tokens/sha256.test.ts`), and {@link hmacSha256} computes a
- * known answer before it hands out a function.
+ * server several times what the hash itself costs, and WebCrypto returns promises; Node and Bun have a faster hash
+ * (`native.ts`). It stands under the published vectors of FIPS 180-4, RFC 4231 and Wycheproof
+ * (`test/tokens/sha256.test.ts`), and {@link hmacSha256} computes a known answer before it hands out a function.
  *
  * Constant time: no branch and no index depends on the key or on the hash, only on lengths and on how a text begins.
  */
@@ -84,6 +83,7 @@ function newMessage(room: number): Message {
   return { whole, bytes: whole.subarray(64), view: new DataView(whole.buffer, 64) };
 }
 
+/** Returns a message of any bytes, whatever their values. */
 export function messageOfBytes(data: Uint8Array): Message {
   const message = newMessage(data.length);
   message.bytes.set(data);
