@@ -97,7 +97,7 @@ it("leaves the list of common passwords out of one file, as README says", async 
   const alias = { [replaced!]: path.join(folder, name!) };
   const [whole, small] = [gzipSync(await bundled(handler, {})).length, gzipSync(await bundled(handler, alias)).length];
   console.log(`in one file: ${(whole / 1024).toFixed(1)} KiB gzipped, ${(small / 1024).toFixed(1)} without the list`);
-  assert.ok(small <= 75 * 1024, `${small} bytes`);
+  assert.ok(small <= 76 * 1024, `${small} bytes`);
   const rules = `export * from ${JSON.stringify(path.join(folder, "dist/passwords/rules.js"))};`;
   writeFileSync(path.join(folder, "rules.mjs"), await bundled(rules, alias));
   const { djangoPasswordRules } = (await import(pathToFileURL(path.join(folder, "rules.mjs")).href)) as typeof Rules;
