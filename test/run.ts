@@ -14,6 +14,8 @@ import { node24 } from "./support/runtime.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 const fileLimitMs = 300_000;
+/** How long a program may take to end after its report: one whose failed case left a connection open never would. */
+const endLimitMs = 20_000;
 const slowestShown = 10;
 
 const bin = (name: string): string => path.join(root, "node_modules", ".bin", name);
@@ -110,19 +112,25 @@ const timed = `"$@"; code=$?; echo "processor time:"; times; exit $code`;
 const counts = ["passed", "failed", "skipped"] as const;
 const timesPattern = /processor time:\n.*\n(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n/;
 
-/** Runs a program to its end. */
-async function run(program: string, args: string[]) {
+/** Runs a program to its end, or until it has reported its suites and does not end. */
+async function run(program: string, args: string[], suiteCount: number) {
   const shellArgs = ["-c", timed, "sh", program, ...args];
   const child = spawn("sh", shellArgs, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
   const stop = (): unknown => process.kill(-child.pid!, "SIGKILL"); // the shell and all that it started
   process.once("exit", stop);
   const timer = setTimeout(stop, fileLimitMs);
+  let afterReport: NodeJS.Timeout | undefined;
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (chunk: string) => (output += chunk));
+    stream.setEncoding("utf8").on("data", (chunk: string) => {
+      output += chunk;
+      const hasReported = output.split(/^ +Duration: /m).length > suiteCount;
+      if (hasReported) afterReport ??= setTimeout(stop, endLimitMs);
+    });
   }
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   clearTimeout(timer);
+  clearTimeout(afterReport);
   process.off("exit", stop);
   const times = timesPattern.exec(output)?.slice(1).map(Number) ?? [];
   const cpuSeconds = times.reduce((sum, value, index) => sum + (index % 2 === 0 ? value * 60 : value), 0);
@@ -150,14 +158,15 @@ async function runJob({ name, title, files }: Job): Promise<Run> {
   }
   if (name.startsWith("node")) await bundling;
   const start = performance.now();
-  const ended = await run(program, [...args, ...(isShared ? [place(suites)] : []), ...places]);
+  const ended = await run(program, [...args, ...(isShared ? [place(suites)] : []), ...places], files.length);
   const seconds = (performance.now() - start) / 1000;
   const { code, output, cpuSeconds } = ended;
   const parts = isShared ? places.map((at) => output.split(`suite ${at}:\n`)[1]?.split(/^suite /m)[0] ?? "") : [output];
   const outcomes = parts.map(outcomeOf);
   // A program that ends with an error is one failure more, even if all its tests have passed.
   if (code !== 0 && sumOf(outcomes, "failed") === 0) outcomes.at(-1)!.failed++;
-  const ending = code === 0 ? "" : `\nended with code ${code} after ${fileLimitMs / 1000} s at most`;
+  const limits = `${fileLimitMs / 1000} s at most, and ${endLimitMs / 1000} s after the report`;
+  const ending = code === 0 ? "" : `\nended with code ${code}; it may take ${limits}`;
   const [passed, failed, skipped] = counts.map((key) => sumOf(outcomes, key)) as [number, number, number];
   console.log(`\n── ${title}, ${seconds.toFixed(1)} s, ${cpuSeconds.toFixed(1)} s of processor time`);
   console.log(output.trimEnd() + ending);

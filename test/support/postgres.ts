@@ -237,8 +237,8 @@ export async function startPooler(
   return {
     port,
     async stop() {
+      if (!children.delete(child)) return;
       const ended = new Promise((resolve) => child.once("exit", resolve));
-      children.delete(child);
       child.kill("SIGQUIT");
       await ended;
     },
