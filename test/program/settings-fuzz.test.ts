@@ -11,12 +11,12 @@ import { problemOf } from "../../src/program/problem.ts";
 import { describeSettings } from "../../src/settings/describe.ts";
 import { algorithmNames } from "../../src/tokens/algorithms.ts";
 import { openStore } from "../../src/stores/open.ts";
-import { randomFrom, seedFrom } from "../support/random.ts";
+import { randomFrom, roundsHere, seedFrom } from "../support/random.ts";
 import { temporaryFolder } from "../support/runtime.ts";
 
 const it = suite("settings, fuzzed");
 
-const rounds = 2000;
+const rounds = roundsHere(2000);
 /** Part of every secret that is given. No message may hold it. */
 const mark = "MarkedSecret";
 const options = listOptions();

@@ -8,6 +8,7 @@ import * as assert from "uvu/assert";
 import { createJwtEndpoints } from "../../src/index.ts";
 import { openFileStore } from "../../src/stores/file/index.ts";
 import { finished, until } from "../support/processes.ts";
+import { roundsHere } from "../support/random.ts";
 import { runtime, start, temporaryFolder } from "../support/runtime.ts";
 import {
   type OpenStore,
@@ -162,7 +163,7 @@ const refreshAcrossSecond = (what: string, flags: string[]) =>
           assert.is((await post(server, "verify", { token })).status, 400, `${what}: ${token}`);
       }
     };
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < roundsHere(6); round++) {
       const login = (await post(round % 2, "create", credentials)).body;
       const issued = Object.values<string>(login);
       const field = login.token === undefined ? "refresh" : "token";

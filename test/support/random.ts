@@ -12,6 +12,16 @@ export function seedFrom(variable = "SEED"): number {
   return seed;
 }
 
+/**
+ * Returns the share of random rounds that this process takes: in a run of several runtimes each takes a part, with a seed
+ * of its own; a suite run alone takes all.
+ * @param total the rounds of a run.
+ */
+export function roundsHere(total: number): number {
+  const runtimes = (process.env.TEST_RUNTIMES ?? "").split(",").filter((name) => /^(node|deno|bun)$/.test(name));
+  return Math.ceil(total / Math.max(1, runtimes.length));
+}
+
 export interface Random {
   /** Returns a number from 0 up to, but not including, 1. */
   next(): number;
