@@ -1,5 +1,6 @@
 /** What the suites of the client share: servers on sockets, a storage, a browser's cookies, and a record of the requests. */
 import { type JwtClientOptions, type TokenStorage, createJwtClient } from "../../src/client/index.ts";
+import type { suite } from "uvu";
 import { openFileStore } from "../../src/stores/file/index.ts";
 import { addContractUsers, secret } from "../support/contract-client.ts";
 import { temporaryFolder } from "../support/runtime.ts";
@@ -14,6 +15,23 @@ export async function startServer(...args: string[]): Promise<Running> {
   await addContractUsers(store);
   await store.close();
   return serve(["--store", `file:${folder}`, ...args], { JWT_SIGNING_KEY: secret });
+}
+
+/**
+ * Returns what gives the cases of a suite a server with the flags that they need, one for each set of flags: no case
+ * changes more than sessions of its own. They stop with the suite.
+ */
+export function serversOf(it: ReturnType<typeof suite>): (...args: string[]) => Promise<Running> {
+  const servers = new Map<string, Promise<Running>>();
+  it.after(async () => {
+    for (const server of servers.values()) await (await server).stop();
+  });
+  return (...args) => {
+    const flags = args.join(" ");
+    const server = servers.get(flags) ?? startServer(...args);
+    servers.set(flags, server);
+    return server;
+  };
 }
 
 export type TestStorage = TokenStorage & { readonly items: Map<string, string> };
