@@ -11,7 +11,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 const workersOf = (server: Running): number[] =>
   processes().flatMap(({ pid, parent, args }) =>
-    parent === server.child.pid && args.includes(`src/serve/${runtime}.`) ? [pid] : [],
+    parent === server.child.pid && args.includes(`/serve/${runtime}.`) ? [pid] : [],
   );
 
 /** Sends failed logins one after the other, each over a connection of its own, and counts which were let through. */

@@ -14,7 +14,7 @@ const entry = `src/serve/${runtime}.ts`;
 /** Returns the workers of a server, without processes that the loader of the program may have started. */
 const workersOf = (server: number): number[] =>
   processes().flatMap(({ pid, parent, args }) =>
-    parent === server && args.includes(`src/serve/${runtime}.`) ? [pid] : [],
+    parent === server && args.includes(`/serve/${runtime}.`) ? [pid] : [],
   );
 
 interface Answer {

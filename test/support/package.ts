@@ -63,17 +63,19 @@ function copyOf(folder: string): string {
   return own;
 }
 
-/** Builds the package from a copy of the sources, and returns the folder of the copy. */
-export function buildPackage(): string {
-  const folder = onceInRun("built", (copy) => {
+/** Builds the package from a copy of the sources, once in a run, and returns the folder of the copy. */
+export function buildOnce(): string {
+  return onceInRun("built", (copy) => {
     for (const name of ["package.json", "tsconfig.json", "README.md", "src"]) {
       cpSync(path.join(projectRoot, name), path.join(copy, name), { recursive: true });
     }
     symlinkSync(path.join(projectRoot, "node_modules"), path.join(copy, "node_modules"));
     run(copy, "npm", "run", "build");
   });
-  return copyOf(folder);
 }
+
+/** Returns a folder with the package as it is built, which may be changed. */
+export const buildPackage = (): string => copyOf(buildOnce());
 
 /**
  * Builds and packs a copy of the sources, and installs the package into an empty folder.
