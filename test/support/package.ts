@@ -14,9 +14,12 @@ import path from "node:path";
 import process from "node:process";
 import { projectRoot, temporaryFolder } from "./runtime.ts";
 
+/** Programs in Go, such as TypeScript 7, take a quarter less time when they rarely collect garbage. */
+export const rareCollection = { ...process.env, GOGC: "400" };
+
 /** Runs a program to its end and returns what it printed. */
 export function run(folder: string, command: string, ...args: string[]): string {
-  const options = { cwd: folder, encoding: "utf8", timeout: 180_000 } as const;
+  const options = { cwd: folder, env: rareCollection, encoding: "utf8", timeout: 180_000 } as const;
   const { status, stdout, stderr, error } = spawnSync(command, args, options);
   const reason = `${command} ${args.join(" ")} failed: ${error?.message ?? ""}\n${stdout}\n${stderr}`;
   if (status !== 0) throw new Error(reason);
