@@ -198,13 +198,15 @@ const waiting: Job[] = [...new Set(files.map(jobOf))]
   .filter((each) => each.files.length > 0)
   .map(({ name, job, files }) => ({ name, files, title: `${name} ${titleOf(job, files)}` }));
 
-/** The server, the commands, and the programs that are only here to be started by suites of the file store. */
+/** The server, the commands, and the programs that are only here to be started by suites of the file store and of keys. */
 function programs(): string[] {
   const { bin: commands } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8")) as {
     bin: Record<string, string>;
   };
   const ofCommands = Object.values(commands).map((file) => file.replace("./dist/", "src/").replace(/cjs$/, "ts"));
-  const fixtures = fs.readdirSync(path.join(root, "test/fixtures")).filter((name) => /^store-.*\.ts$/.test(name));
+  const fixtures = fs
+    .readdirSync(path.join(root, "test/fixtures"))
+    .filter((name) => /^(store|server)-.*\.ts$/.test(name));
   return ["src/serve/node.ts", ...ofCommands, ...fixtures.map((name) => `test/fixtures/${name}`)];
 }
 
