@@ -113,7 +113,7 @@ const counts = ["passed", "failed", "skipped"] as const;
 const timesPattern = /processor time:\n.*\n(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n/;
 
 /** Runs a program to its end, or until it has reported its suites and does not end. */
-async function run(program: string, args: string[], suiteCount: number) {
+async function run(program: string, args: string[], suiteCount = Infinity) {
   const shellArgs = ["-c", timed, "sh", program, ...args];
   const child = spawn("sh", shellArgs, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
   const stop = (): unknown => process.kill(-child.pid!, "SIGKILL"); // the shell and all that it started
