@@ -78,7 +78,7 @@ function parseOrCollect(names: readonly string[], data: unknown, problems: Probl
   const fields: Record<string, string> = {};
   for (const name of names) {
     try {
-      Object.assign(fields, parseFields({ [name]: charField({ trim: false }) }, data));
+      fields[name] = parseFields({ [name]: charField({ trim: false }) }, data)[name]!;
     } catch (error) {
       Object.assign(problems, fieldsOf(error));
     }

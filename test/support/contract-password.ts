@@ -75,7 +75,9 @@ export function addPasswordCases(
       ["fiona", ["The password is too similar to the username.", short, common]],
       ["fiona123", ["The password is too similar to the username."]],
       ["x".repeat(5000), ["This password is too long. It must contain at most 4096 bytes."]],
-    ] as [string, string[]][]) {
+      [83645019278, [numeric]], // a number is read as its text
+      [-1.5, [short]],
+    ] as [unknown, string[]][]) {
       const response = await change(access, { new_password: password, current_password: "correct horse" });
       expectResponse(response, fieldErrors({ new_password: texts }));
     }
