@@ -186,6 +186,13 @@ const rank = (file: string): number => {
   return index === -1 ? slow.length : index;
 };
 
+/** Parts of the paths of files that mostly wait for clocks. They run beside those that compute, and take no place of theirs. */
+const idle = (
+  "keys/rotating keys/remote node/contract serve/limits client/snippets client/client client/races " +
+  "postgres-network passwords/queue"
+).split(" ");
+const isIdle = ({ files }: Job): boolean => idle.some((part) => files[0]!.includes(part));
+
 /** Long files come first, so that no core is left with one at the end; the size of the source decides between others. */
 const waiting: Job[] = [...new Set(files.map(jobOf))]
   .map((job) => {
@@ -231,13 +238,16 @@ async function buildPackage(): Promise<void> {
 const onNode = waiting.filter(({ name, files }) => name === "node" && files.length === 1);
 const programsReady = onNode.length < enoughForPackage ? bundling : Promise.all([bundling, buildPackage()]);
 
-async function work(): Promise<void> {
-  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+async function work(jobs: Job[]): Promise<void> {
+  for (let next = jobs.shift(); next !== undefined; next = jobs.shift()) {
     runs.push(await runJob(next));
   }
 }
+const cores = availableParallelism();
+const workers = (count: number, jobs: Job[]) => Array.from({ length: count }, () => work(jobs));
+const [idling, others] = [waiting.filter(isIdle), waiting.filter((job) => !isIdle(job))];
 // Three times as many as cores, because most suites wait for processes, disks and clocks more than half of their time.
-await Promise.all(Array.from({ length: 3 * availableParallelism() }, work));
+await Promise.all([...workers(3 * cores, others), ...workers(cores, idling)]);
 
 const [passed, failed, skipped] = counts.map((key) => sumOf(runs, key)) as [number, number, number];
 if (runs.length > slowestShown) {
