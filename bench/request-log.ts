@@ -8,7 +8,6 @@
  */
 import { createServer } from "node:http";
 import process from "node:process";
-import { coarseNow } from "../src/clock.ts";
 import { createJwtEndpoints } from "../src/index.ts";
 import { fetchWith } from "../src/http/fetch.ts";
 import type { Handle, HttpRequest } from "../src/http/message.ts";
@@ -21,6 +20,7 @@ import {
   withRequestLog,
   withUnderWay,
 } from "../src/serve/request-log.ts";
+import { coarseNow } from "../src/serve/clock.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { runtime } from "../test/support/runtime.ts";
 import { median, medianRatio } from "../test/support/statistics.ts";

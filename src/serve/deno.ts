@@ -1,8 +1,8 @@
 /** Serves on Deno: the handler's plain `handle` on `Deno.serve`. */
 import process from "node:process";
-import { coarseNow } from "../clock.ts";
 import { FetchRequest, type FetchServer, toResponse } from "../http/fetch.ts";
 import type { HttpResponse } from "../index.ts";
+import { coarseNow } from "./clock.ts";
 import { type MaybePromise, after } from "../maybe-promise.ts";
 import { type PromiseWriter, sendByPromise } from "./request-log.ts";
 import type { ServerOptions } from "../program/options.ts";

@@ -1,6 +1,5 @@
 /** Keeps a process in step with what others append to the journal, and knows when it has fallen behind. */
 import { clearInterval, setImmediate, setInterval } from "node:timers";
-import { coarseNow } from "../../clock.ts";
 import type { MaybePromise } from "../../maybe-promise.ts";
 import type { Lag } from "../parameters.ts";
 import { StoreError } from "../store.ts";
@@ -19,7 +18,7 @@ const pollMs = 50;
 
 export function createFollower(reader: Reader, writer: Writer, generations: Generations, options: FollowerOptions) {
   const { folder, warn, maxLag, whenBehind } = options;
-  let caughtUpAt = coarseNow();
+  let caughtUpAt = performance.now();
   /** Whether the last poll found that it had not caught up for too long: the journal can't be read, or grows too fast. */
   let isLate = false;
   let lastWarning = ""; // given once, however often the poll meets it
@@ -30,7 +29,7 @@ export function createFollower(reader: Reader, writer: Writer, generations: Gene
    * @returns whether there is more.
    */
   function readSome(bytes?: number): boolean {
-    const began = coarseNow();
+    const began = performance.now();
     const journal = reader.journal();
     const isMore = journal.hasNews() && reader.readForward(bytes);
     // After a seal others may have gone on in the next generation, which only the writer opens.
@@ -40,7 +39,7 @@ export function createFollower(reader: Reader, writer: Writer, generations: Gene
     return false;
   }
 
-  const isBehind = (): boolean => coarseNow() - caughtUpAt > maxLag;
+  const isBehind = (): boolean => performance.now() - caughtUpAt > maxLag;
 
   /** Reads a slice of what others have appended, or has the writer open the next generation. Returns whether there is more. */
   function readSlice(): boolean {
