@@ -6,7 +6,7 @@
 import { type Sha256, nativeSha256, nodeCrypto } from "../native.ts";
 import { algorithms } from "./algorithms.ts";
 import { decodeSegment, decoded, encodeBase64url } from "./base64url.ts";
-import { type Mac, type Message, hmacSha256, keyBlock, messageOf, shared } from "./sha256.ts";
+import { type Mac, type Message, computesKnownMac, hmacSha256, keyBlock, messageOf, shared } from "./sha256.ts";
 
 export interface Hmac {
   /** The first segment of our tokens, with its dot. */
@@ -42,10 +42,13 @@ export function hmacOf(alg: string, kid: string | undefined, secret: Uint8Array)
   };
 }
 
-/** By the runtime's hash where it is faster than our own, which must be right in any case. */
+/** By the runtime's hash where it is faster than our own and right. Our own shortens long keys for both. */
 function macSha256(secret: Uint8Array): Mac | undefined {
-  const mac = hmacSha256(secret);
-  return mac === undefined || nativeSha256 === undefined ? mac : macBy(nativeSha256, secret);
+  const own = hmacSha256(secret);
+  const native = nativeSha256;
+  if (own === undefined || native === undefined) return own;
+  const macOf = (key: Uint8Array) => macBy(native, key);
+  return computesKnownMac(macOf) ? macOf(secret) : own;
 }
 
 /** Beginnings of the shared message, by the length of the text: to make one takes as long as to hash a block. */

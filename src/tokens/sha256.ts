@@ -96,7 +96,7 @@ export const shared = newMessage(4096);
 /** Returns a text as bytes until the next call, or `undefined` when not all of it is ASCII: UTF-8 has other bytes for it. */
 export function messageOf(text: string): Message | undefined {
   const message = text.length > 4096 ? newMessage(text.length) : shared;
-  // With a block to spare, as many bytes as characters are ASCII.
+  // A character beyond ASCII takes more than one byte, and there is room for more bytes than characters.
   return utf8.encodeInto(text, message.bytes).written === text.length ? message : undefined;
 }
 
@@ -168,8 +168,12 @@ const known = {
   mac: "mwn_pxuUL8snY1-81bDpRL_cY2RPBxOTin9RU1w6NeI",
 };
 
-function computesKnownMac(): boolean {
-  return encodeBase64url(macWith(known.key)(messageOf(known.text)!, known.text.length)) === known.mac;
+/**
+ * Returns whether MACs of a kind are right.
+ * @param macOf makes the function for a key.
+ */
+export function computesKnownMac(macOf: (key: Uint8Array) => Mac): boolean {
+  return encodeBase64url(macOf(known.key)(messageOf(known.text)!, known.text.length)) === known.mac;
 }
 
 /**
@@ -178,7 +182,7 @@ function computesKnownMac(): boolean {
  * @returns `undefined` where this runtime does not compute the known answer; the caller must use another implementation.
  */
 export function hmacSha256(key: Uint8Array): Mac | undefined {
-  return computesKnownMac() ? macWith(key) : undefined;
+  return computesKnownMac(macWith) ? macWith(key) : undefined;
 }
 
 /** Returns the block that a key makes for the inner (0x36) or the outer (0x5c) hash. */
@@ -201,23 +205,23 @@ function macWith(key: Uint8Array): Mac {
   const begun = Array.from({ length: 8 }, () => new Int32Array(16 + 8));
 
   /** Hashes the first block of a text, or takes over the state after it. Returns the length of the block. */
-  function begin(view: DataView): number {
+  function hashFirst(view: DataView): number {
     load(view, 0);
-    const known = begun[Math.imul(words[15]!, 0x9e3779b1) >>> 29]!;
+    const kept = begun[Math.imul(words[15]!, 0x9e3779b1) >>> 29]!;
     let difference = words[0] === 0 ? 1 : 0; // as in a place that is still empty
-    for (let i = 0; i < 16; i++) difference |= known[i]! ^ words[i]!;
-    if (difference === 0) for (let i = 0; i < 8; i++) state[i] = known[16 + i]!;
+    for (let i = 0; i < 16; i++) difference |= kept[i]! ^ words[i]!;
+    if (difference === 0) for (let i = 0; i < 8; i++) state[i] = kept[16 + i]!;
     else {
       compress(state);
-      known.set(words.subarray(0, 16));
-      known.set(state, 16);
+      kept.set(words.subarray(0, 16));
+      kept.set(state, 16);
     }
     return 64;
   }
 
   return ({ view }, length) => {
     state.set(inner);
-    finish(state, view, length < 64 ? 0 : begin(view), length, 64);
+    finish(state, view, length < 64 ? 0 : hashFirst(view), length, 64);
     words.set(state);
     state.set(outer);
     pad(state, 32, 96);
