@@ -13,8 +13,8 @@ const scratch = nodeBuffer?.alloc(4096);
 /** The bytes that {@link decodeSegment} has decoded last. */
 export const decoded: Uint8Array = scratch ?? new Uint8Array(4096);
 
-/** Returns the ASCII that was decoded last; `undefined` without Node's buffers. */
-export const decodedText = (length: number): string | undefined => scratch?.toString("latin1", 0, length);
+/** Returns the ASCII that was decoded last, on runtimes with Node's buffers. */
+export const decodedText = (length: number): string => scratch!.toString("latin1", 0, length);
 
 /** For each byte what it adds to the result of {@link decodeSegment}. */
 const counts = new Uint32Array(256).fill(0x10000, 0x7f);
@@ -25,7 +25,7 @@ counts[0x5c] = 0x10000;
  * Decodes a segment of a token into {@link decoded}, if it is canonical base64url of up to 4096 characters.
  * @param start index of the segment's first byte in the token.
  * @param end index after its last.
- * @returns how many quotes are among the bytes, and 0x10000 or more when there is a backslash or a byte beyond ASCII too; -1
+ * @returns how many quotes are among the bytes, and 0x10000 or more when there is a backslash, a DEL or a byte beyond ASCII too; -1
  * when the segment was not decoded.
  */
 export function decodeSegment(token: Uint8Array, start: number, end: number): number {
@@ -78,5 +78,7 @@ export const bytesOf = (binary: string): Uint8Array<ArrayBuffer> =>
  * the last character (RFC 4648 §3.5): two characters carry 12 bits for one byte, three carry 18 for two. Without this check
  * several texts would carry the same signature.
  */
-export const isCanonicalBase64url = (text: string): boolean =>
-  text !== "" && /^(?:[\w-]{4})*(?:[\w-][AQgw]|[\w-]{2}[AEIMQUYcgkosw048])?$/.test(text);
+export function isCanonicalBase64url(text: string): boolean {
+  const last = ["", undefined, "AQgw", "AEIMQUYcgkosw048"][text.length % 4];
+  return last !== undefined && /^[\w-]+$/.test(text) && (last === "" || last.includes(text.at(-1)!));
+}

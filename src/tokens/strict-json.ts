@@ -2,6 +2,7 @@
  * JSON segments of a compact JWS (RFC 7515 §7.1). A duplicate key is refused (RFC 7515 §4, RFC 7519 §4), since two readers
  * would see different claims under the same signature.
  */
+import { nodeBuffer } from "../native.ts";
 import { bytesOf, decodeBase64url, decodeSegment, decoded, decodedText } from "./base64url.ts";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -9,7 +10,8 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** Returns the JSON object in a canonical base64url segment; `undefined` for anything else and for a duplicate key. */
 export function readJsonSegment(segment: string): Record<string, unknown> | undefined {
   try {
-    const json = utf8.decode(bytesOf(decodeBase64url(segment)));
+    const binary = decodeBase64url(segment);
+    const json = /[^ -~]/.test(binary) ? utf8.decode(bytesOf(binary)) : binary;
     const value: unknown = JSON.parse(json);
     if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
     return hasDuplicateKey(json) ? undefined : (value as Record<string, unknown>);
@@ -25,13 +27,14 @@ export function readJsonSegment(segment: string): Record<string, unknown> | unde
  * @returns `undefined` for every other segment, valid or not: {@link readJsonSegment} must judge it.
  */
 export function readPlainSegment(token: Uint8Array, start: number, end: number): Record<string, unknown> | undefined {
+  if (nodeBuffer === undefined) return undefined; // there is no faster way
   let quotes = decodeSegment(token, start, end);
   if (quotes >>> 16 !== 0 || decoded[0] !== 0x7b) return undefined;
   let value: Record<string, unknown>;
   try {
-    value = JSON.parse(decodedText((3 * (end - start)) >> 2)!) as Record<string, unknown>;
+    value = JSON.parse(decodedText((3 * (end - start)) >> 2)) as Record<string, unknown>;
   } catch {
-    return undefined; // without Node's buffers too
+    return undefined;
   }
   // Each key and each string value has two quotes. Where these account for all quotes, no key occurred twice.
   for (const name in value) {

@@ -30,11 +30,13 @@ export function verifyToken(settings: Settings, keys: KeySet, token: string, typ
 /** Returns the claims of a token that one of our secrets signed, with the header that we write; `undefined` for all others. */
 function readSynchronously({ verifying }: KeySet, token: string): Claims | undefined {
   for (const { hmac } of verifying) {
-    const message = hmac !== undefined && token.startsWith(hmac.head) ? messageOf(token) : undefined;
-    const end = message === undefined ? 0 : hmac!.signedLength(message, token.length);
+    if (hmac === undefined || !token.startsWith(hmac.head)) continue;
+    const message = messageOf(token);
+    if (message === undefined) return undefined;
+    const end = hmac.signedLength(message, token.length);
     if (end === 0) continue;
-    const start = hmac!.head.length;
-    const plain = readPlainSegment(message!.bytes, start, end);
+    const start = hmac.head.length;
+    const plain = readPlainSegment(message.bytes, start, end);
     if (plain !== undefined) return plain;
     const payload = token.slice(start, end);
     return isCanonicalBase64url(payload) ? readJsonSegment(payload) : undefined;

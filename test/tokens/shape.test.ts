@@ -33,6 +33,12 @@ shape("is accepted when it is canonical, whatever spare bits its segments have",
   }
 });
 
+shape("is refused when its segments have millions of characters and maxTokenLength allows them", async () => {
+  const server = await open({ maxTokenLength: 2e7, maxBodySize: 3e7 });
+  await refused(`AAAA.${"A".repeat(9e6)}.AAAA`, server);
+  assert.is(isCanonicalBase64url("A".repeat(9e6)), true);
+});
+
 shape("is refused when it is longer than maxTokenLength, before it is hashed or looked up", async () => {
   const filled = async (length: number): Promise<string> => {
     const empty = await sign({ filling: "" });
