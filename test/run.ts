@@ -21,7 +21,12 @@ const slowestShown = 10;
 const bin = (name: string): string => path.join(root, "node_modules", ".bin", name);
 const bundles = fs.mkdtempSync(path.join(tmpdir(), "jwt-endpoints-bundles-"));
 fs.chmodSync(bundles, 0o755); // for programs that change their user
-process.once("exit", () => fs.rmSync(bundles, { recursive: true, force: true }));
+/** What stops the programs that run. */
+const stops = new Set<() => void>();
+process.once("exit", () => {
+  for (const stop of stops) stop();
+  fs.rmSync(bundles, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }); // a program may still be writing
+});
 
 const bundled = (file: string): string => path.join(bundles, file.replace(/\.ts$/, ".mjs"));
 /** For each runtime its program with arguments, and where it finds a file of the project. */
@@ -71,7 +76,8 @@ const jobOf = (file: string): string =>
   sharing.test(file) && !onItsOwn.has(file) ? file.slice(0, file.indexOf("/")) : file;
 const suites = "test/support/suites.ts";
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+// Not once: a terminal and tsx both send it, and the second would end the program while it clears up.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 const words = process.argv.slice(2);
 const parts = words.filter((word) => !(word in runtimes));
@@ -116,25 +122,35 @@ const timesPattern = /processor time:\n.*\n(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n/;
 async function run(program: string, args: string[], suiteCount = Infinity) {
   const shellArgs = ["-c", timed, "sh", program, ...args];
   const child = spawn("sh", shellArgs, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
-  const stop = (): unknown => process.kill(-child.pid!, "SIGKILL"); // the shell and all that it started
-  process.once("exit", stop);
+  let isStopped = false;
+  const stop = (): void => {
+    isStopped = true;
+    try {
+      process.kill(-child.pid!, "SIGKILL"); // the shell and all that it started
+    } catch {
+      // It has ended, but a process in a session of its own holds the pipes.
+    }
+    child.stdout.destroy();
+    child.stderr.destroy();
+  };
+  stops.add(stop);
   const timer = setTimeout(stop, fileLimitMs);
   let afterReport: NodeJS.Timeout | undefined;
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (chunk: string) => {
       output += chunk;
-      const hasReported = output.split(/^ +Duration: /m).length > suiteCount;
-      if (hasReported) afterReport ??= setTimeout(stop, endLimitMs);
+      if (afterReport !== undefined || output.split(/^ +Duration: /m).length <= suiteCount) return;
+      afterReport = setTimeout(stop, endLimitMs);
     });
   }
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   clearTimeout(timer);
   clearTimeout(afterReport);
-  process.off("exit", stop);
+  stops.delete(stop);
   const times = timesPattern.exec(output)?.slice(1).map(Number) ?? [];
   const cpuSeconds = times.reduce((sum, value, index) => sum + (index % 2 === 0 ? value * 60 : value), 0);
-  return { code, output: output.replace(timesPattern, ""), cpuSeconds };
+  return { code: isStopped ? null : code, output: output.replace(timesPattern, ""), cpuSeconds };
 }
 
 /** Reads uvu's closing counts. A file that reports no tests is one failure. */
@@ -263,6 +279,7 @@ if (runs.length > slowestShown) {
   }
 }
 const failures = runs.flatMap((each) => each.failures);
+if (runs.length === 0) failures.push(`no suite is called ${parts.join(" or ")}`);
 if (failures.length > 0) console.log(`\nfailed: ${failures.join(", ")}`);
 console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
-process.exit(failed > 0 || (skipped > 0 && process.env.CI === "true") ? 1 : 0);
+process.exit(failures.length > 0 || (skipped > 0 && process.env.CI === "true") ? 1 : 0);
