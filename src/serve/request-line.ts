@@ -7,7 +7,7 @@ import { jsonLine } from "../program/events.ts";
 const batchMs = 100;
 /** How many lines are written without waiting: less than half of what a pipe holds. */
 const batchLines = 256;
-/** By how much two readings of two clocks of whole milliseconds may differ. */
+/** By how much the origin differs from one reading to the next while the system's clock is not set, in milliseconds. */
 const originMs = 2;
 /** Where the milliseconds of the time stamp are in a line. */
 const stampEnd = '{"time":"2026-11-26T12:00:00.'.length;

@@ -14,7 +14,7 @@ import path from "node:path";
 import process from "node:process";
 import { projectRoot, temporaryFolder } from "./runtime.ts";
 
-/** Programs in Go, such as TypeScript 7, take a quarter less time when they rarely collect garbage. */
+/** Programs in Go, such as TypeScript 7, take less time when they rarely collect garbage. */
 export const rareCollection = { ...process.env, GOGC: "400" };
 
 /** Runs a program to its end and returns what it printed. */
