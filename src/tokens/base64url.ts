@@ -25,8 +25,8 @@ counts[0x5c] = 0x10000;
  * Decodes a segment of a token into {@link decoded}, if it is canonical base64url of up to 4096 characters.
  * @param start index of the segment's first byte in the token.
  * @param end index after its last.
- * @returns how many quotes are among the bytes, and 0x10000 or more when there is a backslash, a DEL or a byte beyond ASCII too; -1
- * when the segment was not decoded.
+ * @returns how many quotes are among the bytes, and 0x10000 or more when there is a backslash, a DEL or a byte beyond ASCII
+ * too; -1 when the segment was not decoded.
  */
 export function decodeSegment(token: Uint8Array, start: number, end: number): number {
   const count = end - start;

@@ -2,7 +2,7 @@
 import process from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type JwtClient, createJwtClient } from "../../src/client/index.ts";
+import { type JwtClient, type JwtClientOptions, createJwtClient } from "../../src/client/index.ts";
 import { type Django, type Site, missingPackages, startDjango } from "../fixtures/djoser/site.ts";
 import { runtime } from "../support/runtime.ts";
 import {
@@ -21,6 +21,10 @@ const it = suite(`client in tabs on ${runtime}`);
 const serverWith = serversOf(it);
 
 const namesOf = (tabs: JwtClient[]) => Promise.all(tabs.map(async (tab) => (await tab.me())?.username));
+const twoClients = (options: JwtClientOptions): [JwtClient, JwtClient] => [
+  createJwtClient(options),
+  createJwtClient(options),
+];
 const countOf = (requests: string[], end: string) => requests.filter((request) => request.endsWith(end)).length;
 
 it("ten tabs that refresh at once all stay logged in, with one successor", async () => {
@@ -68,10 +72,7 @@ it("a logout in one tab stands, even while another one is refreshing", async () 
 it("tells listeners of a login as another user, here and in another tab, and not of a refresh", async () => {
   const server = await serverWith("--rotate-refresh-tokens", "true");
   const storage = createStorage();
-  const [tab, other] = [0, 1].map(() => createJwtClient({ url: server.origin, tokens: storage })) as [
-    JwtClient,
-    JwtClient,
-  ];
+  const [tab, other] = twoClients({ url: server.origin, tokens: storage });
   const states: unknown[] = [];
   tab.subscribe((isLoggedIn) => states.push(isLoggedIn));
   await tab.login(credentials);
@@ -144,10 +145,7 @@ it("notices at a refresh that the cookie is another user's, and sends no request
   const server = await serverWith(...flags);
   const browser = browserFetch();
   const { requests, fetch } = recordingFetch(browser);
-  const [tab, other] = [0, 1].map(() => createJwtClient({ url: server.origin, tokens: "cookie", fetch })) as [
-    JwtClient,
-    JwtClient,
-  ];
+  const [tab, other] = twoClients({ url: server.origin, tokens: "cookie", fetch });
   const states: unknown[] = [];
   tab.subscribe((isLoggedIn) => states.push(isLoggedIn));
   await tab.login(credentials);
