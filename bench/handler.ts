@@ -22,6 +22,10 @@ const passwordHash = await createPasswords(hashing).hash("correct horse");
 await store.addUser({ id: "1", username: "ada", passwordHash });
 const endpoints = createJwtEndpoints({ store, signingKey: secret, hashing });
 await endpoints.ready();
+/** One client that has sent many requests within the span of its limit. */
+const limits = { throttleVerify: "10000000/min", clientAddress: () => "a" };
+const limited = createJwtEndpoints({ store: memoryStore(), signingKey: secret, hashing, ...limits });
+await limited.ready();
 
 const headers = { "content-type": "application/json" };
 const post = (route: string, body: string) =>
@@ -54,8 +58,8 @@ async function byFetch(route: string, body: string, fetch = endpoints.fetch): Pr
   if (!response.ok) throw new Error(`${route} returned ${response.status}`);
   return response.text();
 }
-async function byHandle(route: string, body: string): Promise<string> {
-  const answer = await endpoints.handle(plain(route, body));
+async function byHandle(route: string, body: string, { handle } = endpoints): Promise<string> {
+  const answer = await handle(plain(route, body));
   if (answer.status !== 200) throw new Error(`${route} returned ${answer.status}`);
   return answer.body;
 }
@@ -94,7 +98,12 @@ async function libraries(): Promise<Subject[]> {
 }
 
 const none: Subject = ["nothing but JSON, by fetch", () => byFetch("verify", bodies[nextIndex()]!, nothing), "{}"];
-const subjects = [none, ...ours(), ...(await libraries())];
+const many: Subject = [
+  "verify, one token, by plain step, below a limit",
+  () => byHandle("verify", bodies[0]!, limited),
+  "{}",
+];
+const subjects = [none, ...ours(), many, ...(await libraries())];
 // A wrong response fails the bench.
 for (const [title, call, result] of subjects) {
   if (!String(await call()).startsWith(result)) throw new Error(`${title}: another result than ${result}…`);

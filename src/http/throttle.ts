@@ -1,6 +1,6 @@
 /** Limits how often a client may call a route, as DRF's SimpleRateThrottle does. */
 import { throttled } from "../errors.ts";
-import type { LogEvent, Rate } from "../settings/types.ts";
+import type { LogEvent, Rate, Settings } from "../settings/types.ts";
 import type { ShareCounts } from "../shared-counts.ts";
 
 /**
@@ -11,9 +11,16 @@ const mostTimes = 100_000;
 
 interface Client {
   /** The times of its requests in milliseconds, oldest first. */
-  times: number[];
+  readonly times: number[];
+  /** Index of the first time within the span. Those before are cut off many at a time, so that no request has to move all. */
+  start: number;
   /** Whether its last request was refused, so that a series of refusals is logged once. */
   isRefused: boolean;
+}
+
+function cutOff(client: Client): void {
+  client.times.splice(0, client.start);
+  client.start = 0;
 }
 
 interface Clients {
@@ -22,6 +29,28 @@ interface Clients {
   older: Map<string, Client>;
   /** The requests in the younger. */
   remembered: number;
+}
+
+/** Counts a request of a client against a limit. Throws `throttled`. */
+type Throttle = (client: string) => void;
+/** The limits that are set, by the names of their settings. */
+export type Throttles = ReadonlyMap<string, Throttle>;
+
+/**
+ * Creates the throttles of the settings.
+ * @param share shares the counts with other handlers and processes of the store.
+ */
+export function createThrottles<Name extends keyof Settings>(
+  settings: Settings & Record<Name, Rate | false>,
+  names: readonly Name[],
+  share: ShareCounts,
+): Throttles {
+  const throttles = new Map<string, Throttle>();
+  for (const name of names) {
+    const rate: Rate | false = settings[name];
+    if (rate !== false) throttles.set(name, createThrottle(rate, { ...settings, name, share }));
+  }
+  return throttles;
 }
 
 /**
@@ -34,7 +63,7 @@ interface Clients {
 export function createThrottle(
   rate: Rate,
   { name, now, log, share }: { name: string; now: () => number; log: (event: LogEvent) => void; share: ShareCounts },
-): (client: string) => void {
+): Throttle {
   const { limit } = rate;
   const span = rate.seconds * 1000;
   const shared = share(rate);
@@ -44,14 +73,27 @@ export function createThrottle(
   function find(key: string): Client {
     let client = clients.younger.get(key);
     if (client !== undefined) return client;
-    client = clients.older.get(key) ?? { times: [], isRefused: false };
+    client = clients.older.get(key) ?? { times: [], start: 0, isRefused: false };
+    cutOff(client);
     clients.younger.set(key, client);
     clients.remembered += client.times.length;
     return client;
   }
 
+  /** Drops the times outside the span that ends at `time`. */
+  function dropOthers(client: Client, time: number): void {
+    const { times } = client;
+    // A time in the future was counted before the clock was set back; it would stay for too long.
+    while (times.length > client.start && times.at(-1)! > time) times.pop();
+    while (client.start < times.length && times[client.start]! <= time - span) client.start++;
+    if (2 * client.start > times.length) cutOff(client);
+  }
+
   function add(key: string, client: Client, time: number): void {
-    client.times.push(time);
+    const { times, start } = client;
+    let at = times.length;
+    for (; at > start && times[at - 1]! > time; at--) times[at] = times[at - 1]!; // it comes late, from another process
+    times[at] = time;
     if (++clients.remembered < mostTimes / 2) return;
     Object.assign(clients, { younger: new Map([[key, client]]), older: clients.younger, remembered: 0 });
   }
@@ -60,19 +102,17 @@ export function createThrottle(
     if (time <= now() - span) return;
     const client = find(key);
     add(key, client, time);
-    const { times } = client;
-    if (times.at(-2)! > time) times.sort((a, b) => a - b); // it comes late
     // Processes that count at the same time allow more than the limit together. The newest times decide until when.
-    if (times.length > limit) times.shift();
+    if (client.times.length - client.start > limit) client.start++;
+    if (2 * client.start > client.times.length) cutOff(client);
   });
 
   return (key) => {
     const time = now();
     const client = find(key);
-    // A time in the future was counted before the clock was set back; it would stay for too long.
-    client.times = client.times.filter((then) => then > time - span && then <= time);
-    const { times } = client;
-    const isRefused = times.length >= limit;
+    dropOthers(client, time);
+    const { times, start } = client;
+    const isRefused = times.length - start >= limit;
     const wasRefused = client.isRefused;
     client.isRefused = isRefused;
     if (!isRefused) {
@@ -81,6 +121,6 @@ export function createThrottle(
       return;
     }
     if (!wasRefused) log({ level: "warn", code: "throttled", message: `a client reached the limit of ${name}` });
-    throw throttled(times[0]! + span - time);
+    throw throttled(times[start]! + span - time);
   };
 }

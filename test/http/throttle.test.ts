@@ -1,9 +1,10 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createThrottle } from "../../src/http/throttle.ts";
-import { createSharedCounts } from "../../src/shared-counts.ts";
+import { type CountEvent, createSharedCounts } from "../../src/shared-counts.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { credentials, endpointsWith } from "../support/endpoints.ts";
+import { randomFrom, roundsHere, seedFrom } from "../support/random.ts";
 
 const it = suite("throttle");
 
@@ -149,6 +150,68 @@ it("counts what it still remembers of a client that comes back, so that the boun
   for (let i = 0; i < 10; i++) throttle(`late ${i}`);
   throttle("early"); // forgotten with the first generation
   assert.throws(() => throttle("client 0"));
+});
+
+it("refuses as a plain list of times does, with late messages of others and clocks that are set back", () => {
+  const random = randomFrom(seedFrom());
+  for (let round = 0; round < roundsHere(600); round++) {
+    const [limit, seconds] = [1 + random.below(random.chance(0.2) ? 100 : 5), 1 + random.below(3)];
+    let time = 1e12;
+    let receive: CountEvent = () => {};
+    let counts: unknown;
+    const share = () => ({
+      countsOf: <T>(_: string, create: () => T) => (counts = create()) as T,
+      share: (_: string, receiver: CountEvent) => void (receive = receiver),
+    });
+    const throttle = createThrottle({ limit, seconds }, { name: "throttle", now: () => time, log: () => {}, share });
+    const span = seconds * 1000;
+    let plain: number[] = [];
+    for (let step = 0; step < 200; step++) {
+      if (random.chance(0.01)) time -= random.below(2 * span);
+      else time += random.below(random.chance(0.05) ? 2 * span : (2 * span) / limit);
+      const told = `round ${round}, step ${step}: ${limit} in ${seconds} s`;
+      if (random.chance(0.2)) {
+        const at = time - random.below(random.chance(0.1) ? 2 * span : 100);
+        receive("a", at);
+        if (at > time - span) plain = [...plain, at].toSorted((a, b) => a - b).slice(-limit);
+        continue;
+      }
+      plain = plain.filter((then) => then > time - span && then <= time);
+      const wait = plain.length < limit ? 0 : plain[0]! + span - time;
+      if (wait === 0) plain.push(time);
+      let found = 0;
+      try {
+        throttle("a");
+      } catch (error) {
+        found = (error as { data: { retryAfter: number } }).data.retryAfter;
+      }
+      assert.is(found, Math.ceil(wait / 1000), told);
+      const { times } = (counts as { younger: Map<string, { times: number[] }> }).younger.get("a")!;
+      assert.ok(times.length <= 2 * limit + 2, `${told}, ${times.length} times are kept`);
+    }
+  }
+});
+
+it("lets nothing through beyond the limit while all clients together are within the bound", () => {
+  const random = randomFrom(seedFrom());
+  const [limit, seconds, clientCount] = [10, 10, 3400];
+  let time = 1e12;
+  const share = createSharedCounts({ store: memoryStore(), prefix: "", now: () => time });
+  const throttle = createThrottle({ limit, seconds }, { name: "throttle", now: () => time, log: () => {}, share });
+  const allowed = Array.from({ length: clientCount }, () => [] as number[]);
+  for (let i = 0; i < 250_000; i++) {
+    time += (seconds * 1000) / (clientCount * (limit + 2)); // each client asks somewhat more often than it may
+    const client = random.below(clientCount);
+    const times = allowed[client]!;
+    while (times.length > 0 && times[0]! <= time - seconds * 1000) times.shift();
+    try {
+      throttle(`client ${client}`);
+      assert.ok(times.length < limit, `request ${i} of client ${client}`);
+      times.push(time);
+    } catch (error) {
+      assert.is((error as { data?: { code: string } }).data?.code, "throttled", String(error));
+    }
+  }
 });
 
 it("says once that requests come through a proxy that is not declared", async () => {
