@@ -8,19 +8,18 @@ import type { Cookies } from "./http/cookies.ts";
 import type { HttpRequest, HttpResponse } from "./http/message.ts";
 import { acceptsJson, mediaTypes } from "./http/negotiate.ts";
 import { renderData, renderEmpty } from "./http/render.ts";
-import { createThrottle } from "./http/throttle.ts";
+import type { Throttles } from "./http/throttle.ts";
 import { type MaybePromise, after, onDemand } from "./maybe-promise.ts";
 import type { Reports } from "./reports.ts";
-import { type Route, throttleNames } from "./routes.ts";
+import type { Route } from "./routes.ts";
 import type { Settings } from "./settings/types.ts";
-import type { ShareCounts } from "./shared-counts.ts";
 
 export interface DispatchOptions {
   /** `undefined` while no token travels in cookies. */
   readonly cookies: (() => MaybePromise<Cookies>) | undefined;
   readonly reports: Reports;
-  /** Shares what throttles count with the other processes of the store. */
-  readonly share: ShareCounts;
+  /** `undefined` while no route is limited. */
+  readonly throttles: (() => MaybePromise<Throttles>) | undefined;
   /** Called before a password is checked, which then awaits it. */
   readonly readStoredHashes: () => Promise<void> | undefined;
   /** Renders an error by the given settings. */
@@ -34,24 +33,21 @@ export type Dispatch = (request: HttpRequest, route: Route | undefined) => Maybe
 
 export function createDispatch(context: Context, options: DispatchOptions): Dispatch {
   const { settings, clientOf } = context;
-  const { cookies, reports, share, readStoredHashes, handleError } = options;
-  const throttles = new Map(
-    throttleNames.flatMap((name) => {
-      const rate = settings[name];
-      return rate === false ? [] : [[name, createThrottle(rate, { ...settings, name, share })] as const];
-    }),
-  );
+  const { cookies, reports, throttles, readStoredHashes, handleError } = options;
   // Both profiles refuse a bearer as Simple JWT's JWTAuthentication does, which Djoser leaves as it is.
   const bearerSettings: Settings = { ...settings, responses: "simplejwt" };
 
   /** Counts a request against the limit of its route, if there is one. */
-  function countRequest(request: HttpRequest, { throttledBy }: Route): void {
-    const throttle = throttles.size > 0 && throttledBy !== undefined ? throttles.get(throttledBy) : undefined;
-    if (throttle === undefined) return;
-    const client = clientOf(request);
-    if (client === undefined) reports.clientAddressUnknown();
-    if (settings.trustedProxies === false) reports.forwarded(request);
-    throttle(client ?? "");
+  function countRequest(request: HttpRequest, { throttledBy }: Route): MaybePromise<void> {
+    if (throttles === undefined || throttledBy === undefined) return;
+    return after(throttles(), (all) => {
+      const throttle = all.get(throttledBy);
+      if (throttle === undefined) return;
+      const client = clientOf(request);
+      if (client === undefined) reports.clientAddressUnknown();
+      if (settings.trustedProxies === false) reports.forwarded(request);
+      throttle(client ?? "");
+    });
   }
 
   function dispatch(request: HttpRequest, route: Route | undefined): MaybePromise<HttpResponse> {
@@ -61,8 +57,7 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
     const { POST, GET, allow, session } = route;
     if (method === "POST" && POST !== undefined) {
       const hashes = route.checksPassword === true ? readStoredHashes() : undefined;
-      countRequest(request, route);
-      const body = readData(request, settings.maxBodySize);
+      const body = after(countRequest(request, route), () => readData(request, settings.maxBodySize));
       return after(hashes === undefined ? body : Promise.all([body, hashes]).then(([data]) => data), (data) => {
         if (cookies === undefined || session === undefined) {
           return after(POST(context, data, request), (result) => renderData(result, 200, allow));
@@ -102,7 +97,7 @@ export function createDispatch(context: Context, options: DispatchOptions): Disp
       return handleError(error, request, allow, bearerSettings);
     }
     if (route.checksPassword === true) await readStoredHashes();
-    if (isPost) countRequest(request, route);
+    if (isPost) await countRequest(request, route);
     const data = reading === undefined ? {} : await reading;
     const result = await endpoint(context, { ...who, data, id, request });
     if (result === loggedOut && cookies !== undefined) {

@@ -7,7 +7,6 @@ import { createHashReader } from "./endpoints/stored-hashes.ts";
 import { SettingError, fail, toFailure } from "./errors.ts";
 import { readBearerToken } from "./http/bearer.ts";
 import { createForwarding } from "./http/client-address.ts";
-import { withCors } from "./http/cors.ts";
 import { fetchWith, toResponse } from "./http/fetch.ts";
 import { type Handle, type HttpRequest, type HttpResponse, hasValidHost } from "./http/message.ts";
 import { renderError } from "./http/render.ts";
@@ -16,7 +15,7 @@ import { type JwtEndpoints, shownSettings } from "./jwt-endpoints.ts";
 import { type MaybePromise, after, isPromise, onDemand } from "./maybe-promise.ts";
 import { createPasswords } from "./passwords/index.ts";
 import { createReports, reportSettings } from "./reports.ts";
-import { createRouter } from "./routes.ts";
+import { createRouter, throttleNames } from "./routes.ts";
 import { revokeUser } from "./sessions/revocation.ts";
 import { prepareLookUp } from "./sessions/state.ts";
 import { parseSettings } from "./settings/parse.ts";
@@ -71,7 +70,10 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
   );
   const cookies = settings.cookies.carry.length > 0 ? loadCookies : undefined;
   const readStoredHashes = createHashReader(context);
-  const dispatch = createDispatch(context, { cookies, reports, share, readStoredHashes, handleError });
+  const throttles = throttleNames.some((name) => settings[name] !== false)
+    ? onDemand(async () => (await import("./http/throttle.ts")).createThrottles(settings, throttleNames, share))
+    : undefined;
+  const dispatch = createDispatch(context, { cookies, reports, throttles, readStoredHashes, handleError });
 
   /** @param request `undefined` for a host's own resource. */
   function handleError(error: unknown, request?: HttpRequest, allow?: string, renderedBy = settings): HttpResponse {
@@ -93,7 +95,17 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     const mayRecord = route?.session !== undefined || route?.user !== undefined;
     return audit?.withRequestId(request, response, mayRecord) ?? response;
   };
-  const withRoutes = withCors(handleRequest, settings, (url) => router.find(url)?.allow);
+  const allowAt = (url: string): string | undefined => router.find(url)?.allow;
+  const loadCors = onDemand(async () => (await import("./http/cors.ts")).withCors(handleRequest, settings, allowAt));
+  const withRoutes: Handle = (request) => {
+    if (settings.cors === false) return handleRequest(request);
+    const loaded = loadCors();
+    if (!isPromise(loaded)) return loaded(request);
+    return loaded.then(
+      (handleWithCors) => handleWithCors(request),
+      (error) => handleError(error, request),
+    );
+  };
   const handle: Handle = (request) => {
     const response = hasValidHost(request) ? withRoutes(request) : handleError(fail("bad_host"), request);
     return request.method === "HEAD" ? after(response, (whole) => ({ ...whole, body: "" })) : response;
@@ -134,6 +146,8 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
         cookies?.(),
         context.failedLogins?.(),
         context.rotations?.(),
+        throttles?.(),
+        settings.cors !== false && loadCors(),
         prepareLookUp(settings),
       ]);
       readStoredHashes();

@@ -1,7 +1,6 @@
 /** CORS (Fetch standard, "CORS protocol"). Own code: published middleware wraps `Response`, which the plain path never makes. */
-import { after } from "../maybe-promise.ts";
 import type { Settings } from "../settings/types.ts";
-import type { Handle } from "./message.ts";
+import type { Handle, HttpResponse } from "./message.ts";
 
 /**
  * Wraps a handler so that front ends of the origins in the setting `cors` can call it. Exact origins may always send
@@ -20,7 +19,7 @@ export function withCors(
     const isAllowed = origin !== null && (cors === "*" || cors.includes(origin));
     const isPreflight =
       isAllowed && request.method === "OPTIONS" && request.headers.get("access-control-request-method") !== null;
-    return after(isPreflight ? { status: 204, headers: {}, body: "" } : handle(request), (response) => {
+    const addHeaders = (response: HttpResponse): HttpResponse => {
       const headers: Record<string, string> = { ...response.headers };
       if (cors !== "*") headers.vary = "Origin"; // refused origins get another response too, so caches must tell them apart
       if (isAllowed) {
@@ -36,6 +35,8 @@ export function withCors(
         headers["access-control-max-age"] = "86400";
       }
       return { ...response, headers };
-    });
+    };
+    const response = isPreflight ? { status: 204, headers: {}, body: "" } : handle(request);
+    return "then" in response ? response.then(addHeaders) : addHeaders(response);
   };
 }
