@@ -13,8 +13,8 @@ const scratch = nodeBuffer?.alloc(4096);
 /** The bytes that {@link decodeSegment} has decoded last. */
 export const decoded: Uint8Array = scratch ?? new Uint8Array(4096);
 
-/** Returns the ASCII that was decoded last, on runtimes with Node's buffers. */
-export const decodedText = (length: number): string => scratch!.toString("latin1", 0, length);
+/** Returns a part of the ASCII that was decoded last, on runtimes with Node's buffers. */
+export const decodedText = (start: number, end: number): string => scratch!.toString("latin1", start, end);
 
 /** For each byte what it adds to the result of {@link decodeSegment}. */
 const counts = new Uint32Array(256).fill(0x10000, 0x7f);
