@@ -172,18 +172,20 @@ async function lookups(store: Store): Promise<Row[]> {
   await Promise.all(claimedIds.map((id) => store.putIfAbsent("jti", id, "1", Date.now() / 1000 + 3600)));
   let next = 0;
   const index = (count: number): number => (next = (next + 7919) % count); // a prime, so that neighbours are not taken in turn
-  const cases: [what: string, look: () => unknown][] = [
+  const cases: [what: string, look: () => unknown, isThere?: boolean][] = [
     ["findUserById", () => store.findUserById(`${index(users)}`)],
+    ["findUserById, of a missing user", () => store.findUserById(`missing-${index(users)}`), false],
     ["findUserByUsername", () => store.findUserByUsername(`user${index(users)}`)],
     ["peek, claimed", () => store.get("jti", claimedIds[index(claimedIds.length)]!)],
   ];
   const inOneTurn = 1000;
   const rows: Row[] = [];
-  for (const [what, look] of cases) {
+  for (const [what, look, isThere = true] of cases) {
     const many = async () => {
       for (let i = 0; i < inOneTurn; i++) {
         const found = look();
-        if ((found instanceof Promise ? await found : found) === undefined) throw new Error(`${what} found nothing`);
+        const isFound = (found instanceof Promise ? await found : found) !== undefined;
+        if (isFound !== isThere) throw new Error(`${what} found ${isFound ? "one" : "nothing"}`);
       }
     };
     await perSecond(many, roundMs / 4, 1);

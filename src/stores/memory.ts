@@ -52,7 +52,7 @@ export function memoryStore({ now = Date.now }: MemoryStoreOptions = {}): Store 
       state.sweepNext(); // a bit at each write: some hosts let no timer run between two requests
       return state.putIfAbsent(kind, id, value, expiresAt, at);
     },
-    get: (kind, id) => state.get(kind, id, seconds()),
+    get: (kind, id) => state.get(kind, id, seconds),
     addSession(session) {
       retention.observe(seconds());
       state.sweepSessions(retention.horizon());

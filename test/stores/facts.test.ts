@@ -26,7 +26,11 @@ for (const [ids, idOf] of [
     const all = Array.from({ length: 100_000 }, (_, i) => idOf(i));
     for (const id of all) state.putIfAbsent("k", id, "x", 11, 10);
     state.markExpired(11);
-    for (const id of all) assert.is(state.get("k", id, 10), undefined);
+    for (const id of all)
+      assert.is(
+        state.get("k", id, () => 10),
+        undefined,
+      );
     const parts: number[] = [];
     for (let before = state.factCount(); state.sweepNext(); before = state.factCount()) {
       parts.push(before - state.factCount());
@@ -55,7 +59,12 @@ flushing("returns the same facts whenever marked ones are swept, and whatever cl
       if (pick(3) === 0) states[1]!.sweepNext();
       const fact = plain.get(key);
       const stands = fact !== undefined && fact.expiresAt > at ? fact.value : undefined;
-      for (const state of states) assert.is(state.get(kind, id, at), stands, told);
+      for (const state of states)
+        assert.is(
+          state.get(kind, id, () => at),
+          stands,
+          told,
+        );
       if (pick(2) === 0) continue;
       if (stands === undefined) plain.set(key, { value: `${step}`, expiresAt });
       for (const state of states)

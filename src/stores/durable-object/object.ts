@@ -135,7 +135,7 @@ function createCalls(sql: ObjectState["storage"]["sql"]) {
     passwordHashes: () => [...state.passwordHashes()],
     async putIfAbsent(kind: string, id: string, value: string, expiresAt: number) {
       const at = seconds();
-      const isNew = state.get(kind, id, at) === undefined;
+      const isNew = state.get(kind, id, () => at) === undefined;
       const standing = state.putIfAbsent(kind, id, value, expiresAt, at);
       if (isNew) write(`fact ${kind}`, id, standing, expiresAt);
       if (--writesUntilFlush <= 0) {
@@ -144,7 +144,7 @@ function createCalls(sql: ObjectState["storage"]["sql"]) {
       }
       return standing;
     },
-    get: (kind: string, id: string) => state.get(kind, id, seconds()),
+    get: (kind: string, id: string) => state.get(kind, id, seconds),
     flushExpired,
     addSession(session: Session) {
       state.addSession(session);

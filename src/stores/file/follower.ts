@@ -64,6 +64,20 @@ export function createFollower(reader: Reader, writer: Writer, generations: Gene
     if (readSlice() && !reader.journal().isSealed()) setImmediate(readOthers);
   }
 
+  /**
+   * Reads what others have appended until now, if there is anything. It costs little where there is not, and does not see that
+   * the journal was removed: the poll does.
+   */
+  function readIfAppended(): void {
+    const journal = reader.journal();
+    try {
+      if (!journal.isSealed() && !journal.hasAppended()) return;
+    } catch {
+      // The journal can't be read, which the next line reports.
+    }
+    readOthers();
+  }
+
   /** Reads on until there is no more, for as long as the state may be old. */
   async function readRest(): Promise<void> {
     const end = performance.now() + maxLag;
@@ -96,7 +110,7 @@ export function createFollower(reader: Reader, writer: Writer, generations: Gene
   poll.unref();
 
   return {
-    readOthers,
+    readIfAppended,
     /** Reads all that others have appended until now: at once, unless it is much or in another generation. */
     readAll: (): MaybePromise<void> => (readSlice() ? readRest() : undefined),
     requireOpen,

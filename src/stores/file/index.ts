@@ -129,7 +129,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
   writer.useDisk(disk);
   const { maxLag = defaultLag.maxLag, whenBehind = defaultLag.whenBehind } = options;
   const follower = createFollower(reader, writer, generations, { folder, warn, maxLag, whenBehind });
-  const { readOthers, readAll, state: readable, freshState } = follower;
+  const { readIfAppended, readAll, state: readable, freshState } = follower;
   const messages = createFileMessages(folder);
 
   async function append<T>(change: Change): Promise<T> {
@@ -156,7 +156,7 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     findUserById(id) {
       const known = freshState().findUserById(id);
       if (known !== undefined) return known;
-      readOthers(); // another process may have added the user a moment ago
+      readIfAppended(); // another process may have added the user a moment ago
       return readable().findUserById(id);
     },
     updateUser(id, c, x, matching) {
@@ -193,13 +193,13 @@ export async function openFileStore(folder: string, options: FileStoreOptions = 
     async putIfAbsent(kind, id, value, expiresAt) {
       // An earlier value that is on the disk for sure can't change any more. Before it is returned, other processes' appends
       // are read: the caller goes on to decide by all that was acknowledged before.
-      const isKnown = readable().get(kind, id, seconds()) !== undefined;
+      const isKnown = readable().get(kind, id, seconds) !== undefined;
       const isCaughtUp = isKnown && !reader.readForward(sliceBytes) && isReadSynced();
-      const standing = isCaughtUp ? reader.state().get(kind, id, seconds()) : undefined;
+      const standing = isCaughtUp ? reader.state().get(kind, id, seconds) : undefined;
       const exp = Math.min(expiresAt, Number.MAX_VALUE); // JSON has no Infinity
       return standing ?? append<string>({ k: "claim", kind, id, v: value, exp });
     },
-    get: (kind, id) => readable().get(kind, id, seconds()),
+    get: (kind, id) => readable().get(kind, id, seconds),
     addSession: (session) => append<void>({ k: "login", s: sessionRowFrom(session) }),
     touchSession(id, t, exp) {
       return readable().isTouchDue(id, t) ? append<void>({ k: "touch", id, t, exp }) : undefined;

@@ -10,6 +10,8 @@ import { UnknownRecordError } from "./replay.ts";
 
 const restore = "stop all that use it, then restore the file from a backup";
 const chunkBytes = 1 << 20;
+/** Takes the byte that `hasAppended` reads. */
+const probe = Buffer.alloc(1);
 
 export type Journal = ReturnType<typeof openJournal>;
 
@@ -209,6 +211,11 @@ export function openJournal(file: string, generation: number, folder: string, wa
     },
     /** Returns whether all that was read is on the disk. */
     isReadSynced: (): boolean => offset <= syncedSize,
+    /**
+     * Returns whether anything has been appended since it was read. That a file was removed or cut, only `hasNews` sees, which
+     * takes ten times as long on Deno.
+     */
+    hasAppended: (): boolean => fs.readSync(readFd, probe, 0, 1, seenSize) > 0,
     /** Returns whether the file has changed since it was read. */
     hasNews(): boolean {
       const { size, nlink } = fs.fstatSync(readFd);

@@ -30,10 +30,11 @@ export function createFacts() {
   const unswept: [name: string, kind: Kind, index: number][] = [];
   let sweeping: Promise<void> | undefined;
 
-  function get(kind: string, id: string, at: number): string | undefined {
+  /** @param at the clock, which is read only where there is such a fact: most tokens have none. */
+  function get(kind: string, id: string, at: () => number): string | undefined {
     const shard = kinds.get(kind)?.shards[shardOfId(id)];
     const fact = shard?.facts.get(id);
-    return fact !== undefined && fact.expiresAt > at && fact.expiresAt > shard!.flushedAt ? fact.value : undefined;
+    return fact !== undefined && fact.expiresAt > at() && fact.expiresAt > shard!.flushedAt ? fact.value : undefined;
   }
 
   /** Marks what has expired at a time as gone. */
@@ -85,7 +86,7 @@ export function createFacts() {
     get,
     /** Writes a value unless one stands, and returns the one that stands. */
     putIfAbsent(kind: string, id: string, value: string, expiresAt: number, at: number): string {
-      const standing = get(kind, id, at);
+      const standing = get(kind, id, () => at);
       if (standing !== undefined) return standing;
       const i = shardOfId(id);
       const marked = kinds.get(kind);
