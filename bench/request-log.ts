@@ -10,10 +10,11 @@ import { createServer } from "node:http";
 import process from "node:process";
 import { createJwtEndpoints } from "../src/index.ts";
 import { fetchWith } from "../src/http/fetch.ts";
-import type { Handle, HttpRequest } from "../src/http/message.ts";
+import type { Handle } from "../src/http/message.ts";
 import { toNodeListener } from "../src/node/index.ts";
 import {
   type PromiseWriter,
+  UnderWay,
   createLineWriter,
   sendByPromise,
   sendTo,
@@ -75,7 +76,7 @@ async function serve(): Promise<void> {
   const send = Deno === undefined ? sendTo(process.stdout) : sendByPromise(Deno.stdout);
   const stdout = createLineWriter("standard output", send);
   stdout.writeAlone();
-  const underWay = new Set<HttpRequest>();
+  const underWay = new UnderWay();
   const without = withUnderWay(endpoints.handle, underWay);
   const now = Deno === undefined ? undefined : coarseNow; // as in serve/deno.ts
   const logged = withRequestLog(endpoints.handle, underWay, { stdout, stderr: stdout }, now);

@@ -190,14 +190,35 @@ export function takeOver(send: { stdout: Send; stderr: Send }): Output {
   return { stdout, stderr };
 }
 
-/** Keeps the requests that are not answered yet in a set. One that is answered at once is never seen there. */
-export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle {
+/** Requests that are not answered yet. A `Set` of them took 4 to 7 % of a verify's time on Deno. */
+export class UnderWay {
+  readonly #requests: (HttpRequest | undefined)[] = [];
+  readonly #free: number[] = [];
+  /** Returns the place of the request, for {@link remove}. */
+  add(request: HttpRequest): number {
+    const place = this.#free.pop() ?? this.#requests.length;
+    this.#requests[place] = request;
+    return place;
+  }
+  /** Removes the request at a place, which another one may then have. */
+  remove(place: number): void {
+    this.#requests[place] = undefined;
+    this.#free.push(place);
+  }
+  /** Returns whether one of them has arrived completely. */
+  hasArrived(): boolean {
+    return this.#requests.some((request) => request !== undefined && request.isReading !== true);
+  }
+}
+
+/** Notes the requests that are not answered yet. One that is answered at once is never among them. */
+export function withUnderWay(handle: Handle, underWay: UnderWay): Handle {
   return (request) => {
     const result = handle(request);
     if (!isPromise(result)) return result;
-    underWay.add(request);
+    const place = underWay.add(request);
     return result.then((response) => {
-      underWay.delete(request);
+      underWay.remove(place);
       return response;
     });
   };
@@ -210,7 +231,7 @@ export function withUnderWay(handle: Handle, underWay: Set<HttpRequest>): Handle
  */
 export function withRequestLog(
   handle: Handle,
-  underWay: Set<HttpRequest>,
+  underWay: UnderWay,
   { stdout }: Output,
   now: () => number = exactNow,
 ): Handle {
@@ -222,9 +243,9 @@ export function withRequestLog(
       log(request, result, start);
       return result;
     }
-    underWay.add(request);
+    const place = underWay.add(request);
     return result.then((response) => {
-      underWay.delete(request);
+      underWay.remove(place);
       log(request, response, start);
       return response;
     });

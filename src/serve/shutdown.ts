@@ -1,8 +1,7 @@
 /** Ends the server: on a signal, within a time limit, with the last lines of its log. */
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { HttpRequest } from "../index.ts";
-import type { Output } from "./request-log.ts";
+import type { Output, UnderWay } from "./request-log.ts";
 import { whenWatcherIsGone } from "./workers.ts";
 
 /** How long requests under way may take after the signal, in milliseconds. */
@@ -29,12 +28,12 @@ export const endWith =
 
 /**
  * Resolves when every request that has arrived completely within a second has its response. The others end with the process.
- * @param underWay the requests without a response yet; a server removes each when it responds.
+ * @param underWay the requests without a response yet.
  */
-export async function whenAnswered(underWay: Set<HttpRequest>): Promise<void> {
+export async function whenAnswered(underWay: UnderWay): Promise<void> {
   await sleep(restMs);
   do await sleep(lastResponseMs);
-  while ([...underWay].some(({ isReading }) => !isReading));
+  while (underWay.hasArrived());
 }
 
 /**

@@ -3,13 +3,7 @@ import { isIP } from "node:net";
 import process from "node:process";
 import { setInterval } from "node:timers";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
-import {
-  type HttpRequest,
-  type JwtEndpoints,
-  type JwtEndpointsSettings,
-  type Store,
-  createJwtEndpoints,
-} from "../index.ts";
+import { type JwtEndpoints, type JwtEndpointsSettings, type Store, createJwtEndpoints } from "../index.ts";
 import { fail } from "../errors.ts";
 import { serverArguments, wantsInformation } from "../program/command-line.ts";
 import { loadOptions } from "../program/config-file.ts";
@@ -24,7 +18,7 @@ import { describeApi, withConsole, withDocs } from "./pages.ts";
 import { type AuditLog, logEvent, openAuditLog } from "./event-log.ts";
 import { introduceFirstUser } from "./first-user.ts";
 import type { Runtime } from "./runtime.ts";
-import { type Output, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
+import { type Output, UnderWay, sendTo, takeOver, withRequestLog, withUnderWay } from "./request-log.ts";
 import { type End, endWith, lastLinesMs, stopOnSignal, stopWithWatcher, whenAnswered } from "./shutdown.ts";
 import {
   WorkerEnded,
@@ -63,7 +57,7 @@ export async function start(runtime: Runtime): Promise<void> {
     if (options.workers > 1 && !isWorker) return await watchWorkers(started, fork, end);
 
     if (!isWorker) output.stdout.writeAlone();
-    const underWay = new Set<HttpRequest>();
+    const underWay = new UnderWay();
     const served = withDocs(endpoints.handle, options);
     const handle = options.requestLog
       ? withRequestLog(served, underWay, output, runtime.now)

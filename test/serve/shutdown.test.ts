@@ -2,7 +2,10 @@
 import net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { HttpRequest, HttpResponse } from "../../src/index.ts";
+import { UnderWay, withUnderWay } from "../../src/serve/request-log.ts";
 import { secret } from "../support/contract-client.ts";
+import { randomFrom, seedFrom } from "../support/random.ts";
 import { runtime } from "../support/runtime.ts";
 import { until } from "../support/processes.ts";
 import { logIn, serve } from "../support/server.ts";
@@ -45,6 +48,34 @@ it("completes the requests under way first", async () => {
   process.kill(server.child.pid!, "SIGTERM");
   for (const answer of await Promise.all(answers)) assert.is(answer.status, 400);
   assert.is(await server.ended, 0);
+});
+
+it("knows at any time whether a request that has arrived completely still waits", async () => {
+  const random = randomFrom(seedFrom());
+  const underWay = new UnderWay();
+  const response: HttpResponse = { status: 200, headers: {}, body: "" };
+  const waiting: { request: { isReading: boolean }; end: (response: HttpResponse) => void }[] = [];
+  const handle = withUnderWay((request) => {
+    return new Promise((end) => waiting.push({ request: request as HttpRequest & { isReading: boolean }, end }));
+  }, underWay);
+  let most = 0;
+  for (let step = 0; step < 3000; step++) {
+    const isGrowing = random.chance(step % 1000 < 500 ? 0.6 : 0.4);
+    if (isGrowing) void handle({ isReading: random.chance(0.7) } as HttpRequest);
+    else if (waiting.length > 0) {
+      const [one] = waiting.splice(random.below(waiting.length), 1);
+      if (random.chance(0.1)) one!.request.isReading = false;
+      one!.end(response);
+      await Promise.resolve();
+    }
+    const expected = waiting.some(({ request }) => !request.isReading);
+    assert.is(underWay.hasArrived(), expected, `step ${step}, ${waiting.length} waiting`);
+    most = Math.max(most, waiting.length);
+  }
+  for (const { end } of waiting) end(response);
+  await Promise.resolve();
+  assert.is(underWay.hasArrived(), false);
+  assert.ok(underWay.add({} as HttpRequest) < most, "places are used again");
 });
 
 it.run();
