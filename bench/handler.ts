@@ -23,7 +23,7 @@ await store.addUser({ id: "1", username: "ada", passwordHash });
 const endpoints = createJwtEndpoints({ store, signingKey: secret, hashing });
 await endpoints.ready();
 /** One client that has sent many requests within the span of its limit. */
-const limits = { throttleVerify: "10000000/min", clientAddress: () => "a" };
+const limits = { throttleVerify: "10000000/min", clientAddress: () => "192.0.2.1" };
 const limited = createJwtEndpoints({ store: memoryStore(), signingKey: secret, hashing, ...limits });
 await limited.ready();
 
@@ -103,7 +103,13 @@ const many: Subject = [
   () => byHandle("verify", bodies[0]!, limited),
   "{}",
 ];
-const subjects = [none, ...ours(), many, ...(await libraries())];
+const forgedBody = JSON.stringify({ token: makeTokens(`not ${secret}`, 1, "1")[0] });
+const forged: Subject = [
+  "verify, a forged token, by plain step",
+  async () => (await endpoints.handle(plain("verify", forgedBody))).body,
+  '{"non_field_errors"',
+];
+const subjects = [none, ...ours(), many, forged, ...(await libraries())];
 // A wrong response fails the bench.
 for (const [title, call, result] of subjects) {
   if (!String(await call()).startsWith(result)) throw new Error(`${title}: another result than ${result}…`);
