@@ -105,7 +105,10 @@ export function fail(
   details: Omit<ErrorData, "code"> & { text?: string; cause?: unknown } = {},
 ): JwtEndpointsError {
   const { text = errorTable[code].text, cause, ...data } = details;
+  const { stackTraceLimit } = Error as { stackTraceLimit?: number };
+  Reflect.set(Error, "stackTraceLimit", 0); // on Node a stack takes 8 µs, a third of a refusal, and the code says enough
   const error = new Boom<ErrorData>(text, { statusCode: errorTable[code].status, data: { code, ...data } });
+  Reflect.set(Error, "stackTraceLimit", stackTraceLimit);
   if (cause !== undefined) error.cause = cause;
   return error;
 }

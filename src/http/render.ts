@@ -60,11 +60,11 @@ export function renderError(
 ): HttpResponse {
   const data = error.data!;
   const { status, body } = profiles[atEndpoint ? settings.responses : "simplejwt"](data, error, settings);
+  const isChallenged = status === 401 || (status === 403 && !atEndpoint);
+  if (data.retryAfter === undefined && !isChallenged) return renderData(body, status, allow);
   const headers: Record<string, string> = {};
   if (data.retryAfter !== undefined) headers["retry-after"] = String(data.retryAfter);
-  if (status === 401 || (status === 403 && !atEndpoint)) {
-    headers["www-authenticate"] = challenge(settings, atEndpoint ? undefined : data.code);
-  }
+  if (isChallenged) headers["www-authenticate"] = challenge(settings, atEndpoint ? undefined : data.code);
   return renderData(body, status, allow, headers);
 }
 

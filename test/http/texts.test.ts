@@ -12,7 +12,7 @@ import { parseSettings } from "../../src/settings/parse.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { makeToken } from "../support/contract-client.ts";
 import { endpointsWith } from "../support/endpoints.ts";
-import { projectRoot } from "../support/runtime.ts";
+import { projectRoot, runtime } from "../support/runtime.ts";
 
 const file = path.join(projectRoot, "test/fixtures/answers.json");
 const profiles = ["djoser", "simplejwt"] as const;
@@ -120,6 +120,14 @@ it("have non_field_errors in every 400 of the djoser profile", () => {
     assert.is.not(status, 401, code);
     if (status === 400) assert.ok(Array.isArray(body.non_field_errors), code);
   }
+});
+
+it("are made without a change to the stacks of other errors", () => {
+  const before = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit");
+  const { stack = "" } = fail("token_invalid");
+  assert.equal(Object.getOwnPropertyDescriptor(Error, "stackTraceLimit"), before);
+  assert.match(new Error("another").stack!, /texts\.test/);
+  if (runtime !== "bun") assert.is(stack.split("\n").length, 1, stack); // Bun records a stack all the same
 });
 
 it.run();
