@@ -13,7 +13,7 @@ import { request } from "undici";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { packAndInstall, run } from "../support/package.ts";
-import { familyOf, freePort, isAlive, isListening, until } from "../support/processes.ts";
+import { familyOf, isAlive, isListening, until } from "../support/processes.ts";
 import { startPostgres } from "../support/postgres.ts";
 import { projectRoot, runtime, temporaryFolder } from "../support/runtime.ts";
 
@@ -348,9 +348,9 @@ if (runtime === "node") {
     it(`ends all that npm run ${script} started when npm gets a SIGTERM`, async () => {
       const needed = script.split(":")[1];
       if (needed !== undefined && !existsSync(path.join(projectRoot, "node_modules/.bin", needed))) return;
-      const port = await freePort();
-      const npm = startScript(projectRoot, script, "--port", String(port), "--store", "memory:");
+      const npm = startScript(projectRoot, script, "--port", "0", "--store", "memory:");
       await until(() => npm.told().includes("curl") || npm.hasEnded(), "the server tells its first user", 30_000);
+      const port = Number(/http:\/\/127\.0\.0\.1:(\d+)/.exec(npm.told())?.[1]);
       const family = familyOf(npm.pid);
       try {
         assert.ok(await isListening(port), npm.told());
