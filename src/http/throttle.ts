@@ -18,17 +18,17 @@ interface Client {
   isRefused: boolean;
 }
 
-function cutOff(client: Client): void {
-  client.times.splice(0, client.start);
-  client.start = 0;
-}
-
 interface Clients {
   /** Two generations: full, the younger replaces the older. Deleting one by one would leave holes that a Map has to skip. */
   younger: Map<string, Client>;
   older: Map<string, Client>;
   /** The requests in the younger. */
   remembered: number;
+}
+
+function cutOff(client: Client): void {
+  client.times.splice(0, client.start);
+  client.start = 0;
 }
 
 /** Counts a request of a client against a limit. Throws `throttled`. */
