@@ -96,9 +96,15 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
     return audit?.withRequestId(request, response, mayRecord) ?? response;
   };
   const allowAt = (url: string): string | undefined => router.find(url)?.allow;
-  const loadCors = onDemand(async () => (await import("./http/cors.ts")).withCors(handleRequest, settings, allowAt));
+  const { cors, authHeaderName } = settings;
+  const loadCors =
+    cors === false
+      ? undefined
+      : onDemand(async () =>
+          (await import("./http/cors.ts")).withCors(handleRequest, { cors, authHeaderName }, allowAt),
+        );
   const withRoutes: Handle = (request) => {
-    if (settings.cors === false) return handleRequest(request);
+    if (loadCors === undefined) return handleRequest(request);
     const loaded = loadCors();
     if (!isPromise(loaded)) return loaded(request);
     return loaded.then(
@@ -147,7 +153,7 @@ export function createJwtEndpoints(input: JwtEndpointsSettings): JwtEndpoints {
         context.failedLogins?.(),
         context.rotations?.(),
         throttles?.(),
-        settings.cors !== false && loadCors(),
+        loadCors?.(),
         prepareLookUp(settings),
       ]);
       readStoredHashes();

@@ -9,10 +9,9 @@ import type { Handle, HttpResponse } from "./message.ts";
  */
 export function withCors(
   handle: Handle,
-  { cors, authHeaderName }: Settings,
+  { cors, authHeaderName }: Pick<Settings, "authHeaderName"> & { cors: Exclude<Settings["cors"], false> },
   allowAt: (url: string) => string | undefined,
 ): Handle {
-  if (cors === false) return handle;
   const allowedHeaders = [...new Set(["authorization", "content-type", authHeaderName.toLowerCase()])].join(", ");
   return (request) => {
     const origin = request.headers.get("origin");
