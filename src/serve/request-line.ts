@@ -31,21 +31,39 @@ function writeHundredths(into: Uint8Array, start: number, hundredths: number): n
   return at;
 }
 
+/** How many kinds of requests are remembered: a client that varies `Host` or the query makes ever new ones. */
+const kindLimit = 16;
+
+/**
+ * Creates a function that makes something once for requests of one kind: with one method, URL and status. All unknown paths are
+ * one URL, since they can hold a token. A known one is told by the `Allow` of its response.
+ * @param make is given an empty URL for an unknown path.
+ */
+export function onceByKind<T>(
+  make: (method: string, url: string, status: number) => T,
+): (request: HttpRequest, response: HttpResponse) => T {
+  let kinds: { method: string; url: string; status: number; made: T }[] = [];
+  return ({ method, url: whole }, { status, headers: { allow } }) => {
+    const url = allow === undefined ? "" : whole;
+    for (const kind of kinds) {
+      if (kind.status === status && kind.method === method && kind.url === url) return kind.made;
+    }
+    if (kinds.length >= kindLimit) kinds = [];
+    const made = make(method, url, status);
+    kinds.push({ method, url, status, made });
+    return made;
+  };
+}
+
 /** What the lines of like requests have in common. */
 interface Kind {
-  method: string;
-  /** Empty for a path that is not shown. */
-  url: string;
-  status: number;
   /** What follows the time. */
-  rest: string;
+  readonly rest: string;
   /** The second for which `line` was made, in milliseconds. */
   second: number;
   /** A line up to the duration, with the first millisecond of the second. */
   line: Uint8Array;
 }
-/** How many kinds of requests are remembered: a client that varies `Host` or the query makes ever new ones. */
-const kindLimit = 16;
 
 /** The clock of durations, in milliseconds. */
 export const exactNow = (): number => performance.now();
@@ -66,7 +84,6 @@ export function createRequestLog(
   { write, beforeDrain }: Target,
   now: () => number = exactNow,
 ): (request: HttpRequest, response: HttpResponse, start: number) => void {
-  let kinds: Kind[] = [];
   const kindOf = Array.from<Kind | undefined>({ length: batchLines }); // of the requests of the batch
   const times = new Float64Array(2 * batchLines); // of their start and their end
   let count = 0;
@@ -74,19 +91,11 @@ export function createRequestLog(
   let timer: ReturnType<typeof setTimeout> | undefined;
   let origin = -Infinity; // of the clock, in milliseconds since 1970
 
-  function findKind({ method, url: whole }: HttpRequest, { status, headers: { allow } }: HttpResponse): Kind {
-    // An unknown path is not shown, since it can hold a token. A known one is told by the `Allow` of its response.
-    const url = allow === undefined ? "" : whole;
-    for (const kind of kinds) {
-      if (kind.status === status && kind.method === method && kind.url === url) return kind;
-    }
-    if (kinds.length >= kindLimit) kinds = [];
-    const path = allow === undefined ? unknownPath : shownPath(url);
+  const findKind = onceByKind<Kind>((method, url, status) => {
+    const path = url === "" ? unknownPath : shownPath(url);
     const rest = `"method":${JSON.stringify(method)},"path":${path},"status":${status},"ms":`;
-    const kind = { method, url, status, rest, second: -1, line: new Uint8Array(0) };
-    kinds.push(kind);
-    return kind;
-  }
+    return { rest, second: -1, line: new Uint8Array(0) };
+  });
 
   function writeBatch(): void {
     clearTimeout(timer);
@@ -119,7 +128,7 @@ export function createRequestLog(
       batch[size++] = newline;
     }
     write(batch.subarray(0, size), count);
-    kindOf.fill(undefined, 0, count); // a kind holds a URL, which a client chooses
+    kindOf.fill(undefined, 0, count); // a kind holds a path, which a client chooses
     count = 0;
   }
 
