@@ -193,7 +193,8 @@ it("is switched off by off, and refuses a file that can't be written to", async 
     [code, stderr.trim()],
     [1, "jwt-endpoints: setting auditLog: /dev/null/audit.log can't be written to: ENOTDIR"],
   );
-  assert.match((await user(["list"], { env: { JWT_AUDIT_LOG: "stderr" } })).stderr, "there is no store");
+  const env = { JWT_AUDIT_LOG: "stderr", JWT_STORE: `file:${path.join(temporaryFolder(), "none")}` };
+  assert.match((await user(["list"], { env })).stderr, "there is no store");
 });
 
 it("writes lines for a person on a terminal, in which no client's text can play tricks", () => {
